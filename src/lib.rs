@@ -1,0 +1,1 @@
+//! Dynamic upstreams for Envoy and nginx as one proxy-wasm filter.

@@ -1,0 +1,2 @@
+//! The `durpina` command.
+fn main() {}
