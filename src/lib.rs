@@ -1,1 +1,54 @@
 //! Dynamic upstreams for Envoy and nginx as one proxy-wasm filter.
+//!
+//! A filter JSON names upstreams and the routes to them. For each request the filter picks a few peers and hands
+//! their addresses to the proxy, which tries them in order; what fails is counted, and a peer that fails too
+//! often is left out for a while. All workers share one state, which can be changed while traffic flows.
+//!
+//! Where to start reading:
+//!
+//! | module | what is there |
+//! | --- | --- |
+//! | [`filter`] | what happens to a request, from its arrival to the count of its failures |
+//! | [`upstream`], [`peer`], [`server`] | the domain: what is declared, what is ordered, what is |
+//! | [`health`] | failures counted against peers |
+//! | [`balancer`], `pool` | who may be picked, and who is |
+//! | [`config`], [`route`], [`template`], [`time`], [`codes`] | the filter JSON |
+//! | [`store`] | the state that all workers share |
+//! | [`host`] | the proxy around the filter: Envoy, or a simulation |
+//! | `plugin` | the proxy-wasm callbacks (wasm only) |
+//!
+//! Monitors, the resolver of host names and the management API will be modules beside [`peer`]: `monitor`,
+//! `resolver`, `admin`.
+//!
+//! The core knows no host: it has no clock, no random source and no I/O but through [`host::Host`]. It builds
+//! and is tested natively and on wasm32.
+
+pub mod balancer;
+pub mod codes;
+pub mod config;
+pub mod filter;
+pub mod health;
+pub mod host;
+pub mod peer;
+#[cfg(all(target_arch = "wasm32", feature = "filter"))]
+mod plugin;
+mod pool;
+pub mod request;
+pub mod route;
+pub mod server;
+pub mod store;
+pub mod template;
+pub mod time;
+pub mod upstream;
+
+#[cfg(test)]
+mod testing;
+
+/// The module's entry point. Feature `filter` off: a filter of one's own brings another.
+#[cfg(all(target_arch = "wasm32", feature = "filter"))]
+#[allow(missing_docs, unsafe_code, unreachable_pub)]
+mod entry {
+    proxy_wasm::main! {{
+        crate::plugin::start();
+    }}
+}

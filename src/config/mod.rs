@@ -1,0 +1,353 @@
+//! The filter JSON.
+//!
+//! [`Config::parse`] reads all of it or nothing, and reports every error with its place:
+//! `upstreams.foo.servers[2].weight: expected an integer from 1 to 65535, found 0`. It is the same code in
+//! the filter and in `durpina check`.
+//!
+//! Nothing is ignored: an unknown key is an error, and so is an option whose work is still to come.
+
+mod json;
+mod monitor;
+mod problem;
+mod read;
+mod server;
+mod upstream;
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+
+use regex_lite::RegexBuilder;
+
+pub use problem::{Problem, Problems};
+pub use upstream::{BalancerConfig, UpstreamConfig};
+
+use crate::route::{Route, Routes};
+use crate::server::{parse_port, Server};
+use json::{Json, Object};
+use problem::{quoted, Place};
+
+/// Names of upstreams are keys of shared data, words of log lines and parts of URLs.
+const LONGEST_NAME: usize = 255;
+/// The most upstreams, and the most routes, of one configuration.
+const MOST: usize = 10_000;
+
+/// What the host that a configuration is for can do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capabilities {
+    /// Whether it resolves host names by itself.
+    pub resolves_names: bool,
+}
+
+/// A filter's configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// The upstreams by name, in the order of the configuration.
+    pub upstreams: Vec<(String, UpstreamConfig)>,
+    /// Which requests go to which upstream.
+    pub routes: Routes,
+    /// What is allowed, but probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+impl Config {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it, each error with its place.
+    pub fn parse(text: &[u8], host: Capabilities) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let config = Self::read(text, host, &mut problems);
+        match config {
+            Some(mut config) if problems.is_empty() => {
+                config.warnings = problems.warnings().to_vec();
+                Ok(config)
+            }
+            _ => Err(problems),
+        }
+    }
+
+    fn read(text: &[u8], host: Capabilities, problems: &mut Problems) -> Option<Self> {
+        let root = Place::ROOT;
+        if text.trim_ascii().is_empty() {
+            problems.say(&root, "expected a JSON object, found nothing");
+            return None;
+        }
+        let json: Json = match serde_json::from_slice(text) {
+            Ok(json) => json,
+            Err(error) => {
+                problems.say(&root, format!("not valid JSON: {error}"));
+                return None;
+            }
+        };
+        let mut object = Object::open(&root, &json, "a JSON object", problems)?;
+        let upstreams = object.get("upstreams");
+        let routes = object.get("routes");
+        let upstream = object.get("upstream");
+        let resolver = object.get("resolver");
+        let default_port = object.get("default_port");
+        let admin = object.get("admin");
+        let envoy = object.get("envoy");
+        object.close(None, problems);
+
+        let at = root.key("default_port");
+        let default_port = default_port.and_then(|value| read::integer(&at, value, 1..=65535, problems)).unwrap_or(80);
+        if let Some(value) = resolver {
+            read_resolver(&root.key("resolver"), value, problems);
+        }
+        let names = upstream::Names { has_resolver: resolver.is_some(), host_resolves: host.resolves_names };
+        let upstreams = upstreams.map(|value| read_upstreams(&root.key("upstreams"), value, default_port, names, problems));
+        let upstreams = upstreams.unwrap_or_default();
+
+        let at = root.key("routes");
+        let mut table = routes.map(|value| read_routes(&at, value, &upstreams, problems)).unwrap_or_default();
+        if let Some(value) = upstream {
+            let at = root.key("upstream");
+            if routes.is_some() {
+                problems.say(&at, "expected either \"upstream\" or \"routes\", found both");
+            }
+            table.extend(read_target(&at, value, 0, &upstreams, problems).map(Route::to));
+        }
+        if let Some(value) = admin {
+            read_admin(&root.key("admin"), value, problems);
+        }
+        if let Some(value) = envoy {
+            read_envoy(&root.key("envoy"), value, problems);
+        }
+        Some(Self { upstreams, routes: Routes::new(table), warnings: Vec::new() })
+    }
+}
+
+fn read_upstreams(
+    at: &Place<'_>,
+    value: &Json,
+    default_port: u16,
+    names: upstream::Names,
+    problems: &mut Problems,
+) -> Vec<(String, UpstreamConfig)> {
+    let Some(object) = Object::open(at, value, "an object of upstreams by name", problems) else { return Vec::new() };
+    if object.entries().len() > MOST {
+        problems.expected(at, format_args!("at most {MOST} upstreams"), object.entries().len());
+        return Vec::new();
+    }
+    let mut upstreams = Vec::new();
+    for (name, value) in object.entries() {
+        let place = at.key(name);
+        if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+            problems.expected(&place, "a name of 1 to 255 bytes without control characters", quoted(name));
+        }
+        if let Some(upstream) = upstream::upstream(&place, value, default_port, names, problems) {
+            upstreams.push((name.clone(), upstream));
+        }
+    }
+    upstreams
+}
+
+fn read_routes(at: &Place<'_>, value: &Json, upstreams: &[(String, UpstreamConfig)], problems: &mut Problems) -> Vec<Route> {
+    let Json::Array(items) = value else {
+        problems.expected(at, "an array of routes", value);
+        return Vec::new();
+    };
+    if items.len() > MOST {
+        problems.expected(at, format_args!("at most {MOST} routes"), items.len());
+        return Vec::new();
+    }
+    let known: HashSet<&str> = upstreams.iter().map(|(name, _)| name.as_str()).collect();
+    let route = |(index, item)| read_route(&at.index(index), item, &known, problems);
+    items.iter().enumerate().filter_map(route).collect()
+}
+
+fn read_route(at: &Place<'_>, value: &Json, known: &HashSet<&str>, problems: &mut Problems) -> Option<Route> {
+    let mut object = Object::open(at, value, "a route", problems)?;
+    let prefix = read_text(at, "prefix", "the beginning of a path", &mut object, problems);
+    let path = read_text(at, "path", "a path", &mut object, problems);
+    for (path, place) in [&prefix, &path].into_iter().flatten() {
+        if !path.starts_with('/') || path.contains('?') {
+            problems.expected(place, "a path that starts with / and has no query", quoted(path));
+        }
+    }
+    let regex = read_text(at, "regex", "a regular expression", &mut object, problems);
+    let regex = regex.and_then(|(pattern, place)| {
+        // The default size limit bounds what a pattern can cost; so does the time, which is linear.
+        let built = RegexBuilder::new(pattern).build();
+        built.map_err(|error| problems.say(&place, format!("not a regular expression: {error}"))).ok()
+    });
+    let host = read_text(at, "host", "a host name", &mut object, problems);
+    let host = host.and_then(|(host, place)| {
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let parsed = crate::server::Host::parse(bare);
+        parsed.map_err(|error| problems.say(&place, format!("{error} without a port, found {}", quoted(host)))).ok()?;
+        Some(host.to_ascii_lowercase())
+    });
+    let method = read_text(at, "method", "a request method", &mut object, problems);
+    if let Some((method, place)) = &method {
+        // RFC 9110, section 9.1: a token, case-sensitive; the methods in use are in upper case.
+        if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-' || b == b'_') {
+            problems.expected(place, "a request method in upper case", quoted(method));
+        }
+    }
+    let upstream = object.get("upstream");
+    object.close(None, problems);
+    let Some(upstream) = upstream else {
+        problems.say(at, "expected a route with an \"upstream\", found none");
+        return None;
+    };
+    let groups = regex.as_ref().map_or(0, |regex| regex.captures_len().saturating_sub(1));
+    let upstream = read_known_target(&at.key("upstream"), upstream, groups, |name| known.contains(name), problems)?;
+    let owned = |text: Option<(&str, Place<'_>)>| text.map(|(text, _)| text.to_owned());
+    Some(Route { prefix: owned(prefix), path: owned(path), regex, host, method: owned(method), upstream })
+}
+
+fn read_text<'p, 'j>(
+    at: &'p Place<'p>,
+    key: &'static str,
+    what: &str,
+    object: &mut Object<'_, 'j>,
+    problems: &mut Problems,
+) -> Option<(&'j str, Place<'p>)> {
+    let place = at.key(key);
+    let text = read::string(&place, object.get(key)?, what, problems)?;
+    Some((text, place))
+}
+
+fn read_target(
+    at: &Place<'_>,
+    value: &Json,
+    groups: usize,
+    upstreams: &[(String, UpstreamConfig)],
+    problems: &mut Problems,
+) -> Option<crate::template::Template> {
+    read_known_target(at, value, groups, |name| upstreams.iter().any(|(known, _)| known == name), problems)
+}
+
+fn read_known_target(
+    at: &Place<'_>,
+    value: &Json,
+    groups: usize,
+    is_known: impl Fn(&str) -> bool,
+    problems: &mut Problems,
+) -> Option<crate::template::Template> {
+    let target = read::template(at, value, "the name of an upstream", problems)?;
+    if let Some(name) = target.as_literal() {
+        if name.is_empty() {
+            problems.expected(at, "the name of an upstream", value);
+        } else if !is_known(name) {
+            let name = quoted(name);
+            problems.warn(at, format!("no upstream {name} here; requests get 503 unless another filter in the same process defines it"));
+        }
+    }
+    if target.highest_group() > groups {
+        problems.expected(
+            at,
+            format_args!("variables up to ${groups}, the groups of the route's regex"),
+            format_args!("${}", target.highest_group()),
+        );
+    }
+    Some(target)
+}
+
+fn read_resolver(at: &Place<'_>, value: &Json, problems: &mut Problems) {
+    const WHAT: &str = "a name server as \"IP\" or \"IP:port\"";
+    let mut one = |place: &Place<'_>, value: &Json| {
+        if let Some(text) = read::string(place, value, WHAT, problems) {
+            if name_server(text).is_none() {
+                problems.expected(place, WHAT, value);
+            }
+        }
+    };
+    match value {
+        Json::Array(items) if !items.is_empty() => {
+            items.iter().enumerate().for_each(|(index, item)| one(&at.index(index), item));
+        }
+        other => one(at, other),
+    }
+    problems.unsupported(at, "a resolver");
+}
+
+fn name_server(text: &str) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(SocketAddr::new(address, 53));
+    }
+    // `SocketAddr::parse` would take port 0.
+    let (_, port) = text.rsplit_once(':')?;
+    parse_port(port)?;
+    text.parse().ok()
+}
+
+fn read_admin(at: &Place<'_>, value: &Json, problems: &mut Problems) {
+    let Some(mut object) = Object::open(at, value, "an object", problems) else { return };
+    let place = at.key("prefix");
+    match object.get("prefix") {
+        None => problems.say(&place, "expected a path such as \"/durpina\", found nothing"),
+        Some(value) => {
+            if let Some(prefix) = read::string(&place, value, "a path such as \"/durpina\"", problems) {
+                let plain = prefix.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'%'));
+                if !plain || !prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains("//") {
+                    problems.expected(&place, "a path such as \"/durpina\", without a slash at its end", value);
+                }
+            }
+        }
+    }
+    if let Some(value) = object.get("token") {
+        if !matches!(value, Json::String(token) if !token.is_empty()) {
+            problems.expected_secret(&at.key("token"), "a string that is not empty", value);
+        }
+    }
+    if let Some(value) = object.get("allow") {
+        read_networks(&at.key("allow"), value, problems);
+    }
+    object.close(None, problems);
+    problems.unsupported(at, "the management API");
+}
+
+fn read_networks(at: &Place<'_>, value: &Json, problems: &mut Problems) {
+    let Json::Array(items) = value else {
+        problems.expected(at, "an array of networks", value);
+        return;
+    };
+    for (index, item) in items.iter().enumerate() {
+        let place = at.index(index);
+        let Some(text) = read::string(&place, item, "a network", problems) else { continue };
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let width = address.parse::<IpAddr>().map(|ip| if ip.is_ipv4() { 32 } else { 128 });
+        let fits = |width: u16| bits.is_none_or(|bits| parse_bits(bits).is_some_and(|bits| bits <= width));
+        if !width.is_ok_and(fits) {
+            problems.expected(&place, "a network such as \"10.0.0.0/8\" or \"::1\"", item);
+        }
+    }
+}
+
+fn parse_bits(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn read_envoy(at: &Place<'_>, value: &Json, problems: &mut Problems) {
+    let Some(mut object) = Object::open(at, value, "an object", problems) else { return };
+    for key in ["probe_cluster", "tcp_cluster"] {
+        if let Some(value) = object.get(key) {
+            let place = at.key(key);
+            let name = read::string(&place, value, "the name of a cluster", problems);
+            if name.is_some_and(str::is_empty) {
+                problems.expected(&place, "the name of a cluster", value);
+            }
+            problems.unsupported(&place, "this key");
+        }
+    }
+    object.close(None, problems);
+}
+
+/// Reads one server outside a configuration: a string, in the grammar of nginx's `server` directive.
+///
+/// # Errors
+///
+/// All that is wrong with it. `Ok(None)` for the placeholder.
+pub fn parse_server(text: &str, defaults: &Server, default_port: u16) -> Result<Option<Server>, Problems> {
+    let mut problems = Problems::default();
+    let defaults = server::Defaults { port: default_port, server: defaults };
+    let server = server::server(&Place::ROOT, &Json::String(text.to_owned()), &defaults, &mut problems);
+    if problems.is_empty() {
+        Ok(server)
+    } else {
+        Err(problems)
+    }
+}

@@ -1,0 +1,132 @@
+//! Readers for the scalar values of a configuration: each returns the value, or reports what was
+//! expected and what was found.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::json::Json;
+use super::problem::{quoted, Place, Problems};
+use crate::codes::StatusCodes;
+use crate::template::Template;
+use crate::time::{self, TimeError};
+
+pub(crate) fn integer<T>(at: &Place<'_>, value: &Json, range: RangeInclusive<u64>, problems: &mut Problems) -> Option<T>
+where
+    T: TryFrom<u64>,
+{
+    let number = match value {
+        Json::Number(number) => number.as_u64().or_else(|| {
+            // 5.0 is an integer too, as JSON Schema has it: hosts hand on numbers as floating point.
+            let float = number.as_f64().filter(|f| f.fract() == 0.0 && (0.0..9e15).contains(f))?;
+            Some(float as u64)
+        }),
+        _ => None,
+    };
+    let read = number.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok());
+    if read.is_none() {
+        problems.expected(at, format_args!("an integer from {} to {}", range.start(), range.end()), value);
+    }
+    read
+}
+
+pub(crate) fn boolean(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Option<bool> {
+    if let Json::Bool(value) = value {
+        return Some(*value);
+    }
+    problems.expected(at, "true or false", value);
+    None
+}
+
+pub(crate) fn string<'a>(at: &Place<'_>, value: &'a Json, what: &str, problems: &mut Problems) -> Option<&'a str> {
+    if let Json::String(value) = value {
+        return Some(value);
+    }
+    problems.expected(at, what, value);
+    None
+}
+
+/// What a bare JSON number of time counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bare {
+    Seconds,
+    Milliseconds,
+}
+
+pub(crate) fn duration(at: &Place<'_>, value: &Json, bare: Bare, problems: &mut Problems) -> Option<Duration> {
+    let text = match value {
+        Json::String(text) => text.clone(),
+        Json::Number(number) => number.to_string(),
+        _ => String::new(),
+    };
+    let is_bare = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let read = if is_bare && bare == Bare::Milliseconds {
+        time::parse_duration(&format!("{text}ms"))
+    } else {
+        time::parse_duration(&text)
+    };
+    match read {
+        Ok(length) => Some(length),
+        Err(error) => {
+            problems.expected(at, error, value);
+            None
+        }
+    }
+}
+
+/// A length of time that something is done at: zero would mean without end.
+pub(crate) fn positive_duration(at: &Place<'_>, value: &Json, bare: Bare, problems: &mut Problems) -> Option<Duration> {
+    let length = duration(at, value, bare, problems)?;
+    if length.is_zero() {
+        problems.expected(at, format_args!("{} above 0", TimeError::Malformed), value);
+        return None;
+    }
+    Some(length)
+}
+
+pub(crate) fn codes(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Option<StatusCodes> {
+    const WHAT: &str = "status codes such as \"101 102 2xx 3xx\"";
+    let text = match value {
+        Json::Number(number) => number.to_string(),
+        other => string(at, other, WHAT, problems)?.to_owned(),
+    };
+    match text.parse() {
+        Ok(codes) => Some(codes),
+        Err(word) => {
+            problems.expected(at, WHAT, quoted(&word));
+            None
+        }
+    }
+}
+
+pub(crate) fn template(at: &Place<'_>, value: &Json, what: &str, problems: &mut Problems) -> Option<Template> {
+    let text = string(at, value, what, problems)?;
+    match Template::parse(text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            problems.say(at, error);
+            None
+        }
+    }
+}
+
+/// One of a few words.
+pub(crate) fn word<'a, T: Copy>(
+    at: &Place<'_>,
+    value: &'a Json,
+    words: &'a [(&'a str, T)],
+    problems: &mut Problems,
+) -> Option<T> {
+    let found = match value {
+        Json::String(text) => words.iter().find(|(word, _)| word == text).map(|(_, meaning)| *meaning),
+        _ => None,
+    };
+    if found.is_none() {
+        problems.expected(at, one_of(words.iter().map(|(word, _)| *word)), value);
+    }
+    found
+}
+
+/// `one of "a", "b"`.
+pub(crate) fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    format!("one of {}", words.map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,189 @@
+//! Reading servers: a string in the grammar of nginx's `server` directive, or an object with the same
+//! parameters as keys.
+
+use super::json::{Json, Object};
+use super::problem::{quoted, Place, Problems};
+use super::read::{self, Bare};
+use crate::server::{Endpoint, Host, Server};
+
+/// The keys of a server, in both forms.
+const PARAMETERS: [&str; 8] =
+    ["weight", "max_fails", "fail_timeout", "max_conns", "slow_start", "down", "backup", "drain"];
+/// Those of them that `server_defaults` may hold.
+const DEFAULTS: [&str; 5] = ["weight", "max_fails", "fail_timeout", "max_conns", "slow_start"];
+
+/// What a server that says less gets: the port, and the parameters.
+#[derive(Clone, Debug)]
+pub(crate) struct Defaults<'a> {
+    pub(crate) port: u16,
+    pub(crate) server: &'a Server,
+}
+
+/// Reads a server in either form. `None` for one that is in error, and for the placeholder.
+pub(crate) fn server(at: &Place<'_>, value: &Json, defaults: &Defaults<'_>, problems: &mut Problems) -> Option<Server> {
+    let errors = problems.count();
+    let (endpoint, mut server) = match value {
+        Json::String(text) => directive(at, text, defaults, problems)?,
+        Json::Object(_) => object(at, value, defaults, problems)?,
+        _ => {
+            problems.expected(at, "a server as a string or an object", value);
+            return None;
+        }
+    };
+    server.name = endpoint.to_string();
+    (problems.count() == errors && !endpoint.is_placeholder()).then_some(server)
+}
+
+/// Reads `server_defaults`.
+pub(crate) fn defaults(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Option<Server> {
+    let mut server = Server::default();
+    let mut object = Object::open(at, value, "an object of server parameters", problems)?;
+    for key in DEFAULTS {
+        if let Some(value) = object.get(key) {
+            parameter(&at.key(key), key, value, &mut server, problems);
+        }
+    }
+    object.close(None, problems);
+    Some(server)
+}
+
+fn object(at: &Place<'_>, value: &Json, defaults: &Defaults<'_>, problems: &mut Problems) -> Option<(Endpoint, Server)> {
+    let mut server = defaults.server.clone();
+    let mut object = Object::open(at, value, "a server", problems)?;
+    let name = object.get("name");
+    let host = object.get("host");
+    let port = object.get("port");
+    for key in PARAMETERS {
+        if let Some(value) = object.get(key) {
+            parameter(&at.key(key), key, value, &mut server, problems);
+        }
+    }
+    object.close(None, problems);
+
+    let port = match port {
+        Some(value) => Some(read::integer(&at.key("port"), value, 1..=65535, problems)?),
+        None => None,
+    };
+    let named = match name {
+        Some(value) => {
+            let place = at.key("name");
+            let text = read::string(&place, value, "host:port", problems)?;
+            Some(endpoint(&place, text, port.unwrap_or(defaults.port), problems)?)
+        }
+        None => None,
+    };
+    let hosted = match host {
+        Some(value) => {
+            let place = at.key("host");
+            let text = read::string(&place, value, "an IP address or a host name", problems)?;
+            let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+            match Host::parse(bare) {
+                Ok(host) => Some(host),
+                Err(error) => {
+                    problems.say(&place, format!("{error}, found {}", quoted(text)));
+                    return None;
+                }
+            }
+        }
+        None => None,
+    };
+    let endpoint = match (named, hosted) {
+        (None, None) => {
+            problems.say(at, "expected a server with a \"name\" or a \"host\", found neither");
+            return None;
+        }
+        (None, Some(host)) => Endpoint { host, port: port.unwrap_or(defaults.port) },
+        (Some(endpoint), host) => {
+            if host.is_some_and(|host| host != endpoint.host) {
+                problems.say(&at.key("host"), "expected the host of \"name\", or no host at all");
+            }
+            if port.is_some_and(|port| port != endpoint.port) {
+                problems.say(&at.key("port"), "expected the port of \"name\", or no port at all");
+            }
+            endpoint
+        }
+    };
+    Some((endpoint, server))
+}
+
+/// nginx's `server` directive without the keyword and the semicolon.
+fn directive(
+    at: &Place<'_>,
+    text: &str,
+    defaults: &Defaults<'_>,
+    problems: &mut Problems,
+) -> Option<(Endpoint, Server)> {
+    let mut server = defaults.server.clone();
+    let mut words = text.split_ascii_whitespace();
+    let Some(address) = words.next() else {
+        problems.expected(at, "a server such as \"host:port weight=5\"", quoted(text));
+        return None;
+    };
+    let mut seen: Vec<&str> = Vec::new();
+    for word in words {
+        let (key, value) = word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value)));
+        let Some(key) = PARAMETERS.into_iter().find(|known| *known == key) else {
+            let known = PARAMETERS.join(", ");
+            match key {
+                "service" | "resolve" | "route" => problems.unsupported(at, &format!("the parameter {}", quoted(word))),
+                _ => problems.say(at, format!("unknown parameter {}, expected one of {known}", quoted(word))),
+            }
+            continue;
+        };
+        let place = at.key(key);
+        if seen.contains(&key) {
+            problems.say(&place, "this parameter appears more than once");
+        }
+        seen.push(key);
+        let is_flag = matches!(key, "down" | "backup" | "drain");
+        match value {
+            Some(_) if is_flag => problems.say(&place, format!("expected {key} alone, found {}", quoted(word))),
+            None if is_flag => parameter(&place, key, &Json::Bool(true), &mut server, problems),
+            None => problems.say(&place, format!("expected {key}=…, found {key} alone")),
+            Some(value) => parameter(&place, key, &as_json(value), &mut server, problems),
+        }
+    }
+    Some((endpoint(at, address, defaults.port, problems)?, server))
+}
+
+/// The value of a word, so that one reader serves both forms: digits are a number, the rest is text.
+fn as_json(value: &str) -> Json {
+    match value.parse::<u64>() {
+        Ok(number) if value.bytes().all(|b| b.is_ascii_digit()) => Json::Number(number.into()),
+        _ => Json::String(value.to_owned()),
+    }
+}
+
+fn endpoint(at: &Place<'_>, text: &str, default_port: u16, problems: &mut Problems) -> Option<Endpoint> {
+    match Endpoint::parse(text, default_port) {
+        Ok(endpoint) => Some(endpoint),
+        Err(error) => {
+            problems.say(at, format!("{error}, found {}", quoted(text)));
+            None
+        }
+    }
+}
+
+fn parameter(at: &Place<'_>, key: &str, value: &Json, server: &mut Server, problems: &mut Problems) {
+    fn put<T>(slot: &mut T, value: Option<T>) {
+        if let Some(value) = value {
+            *slot = value;
+        }
+    }
+    match key {
+        "weight" => put(&mut server.weight, read::integer(at, value, 1..=65535, problems)),
+        "max_fails" => put(&mut server.max_fails, read::integer(at, value, 0..=1_000_000, problems)),
+        "fail_timeout" => put(&mut server.fail_timeout, read::duration(at, value, Bare::Seconds, problems)),
+        "max_conns" => put(&mut server.max_conns, read::integer(at, value, 0..=1_000_000, problems)),
+        "slow_start" => put(&mut server.slow_start, read::duration(at, value, Bare::Seconds, problems)),
+        "down" => put(&mut server.down, read::boolean(at, value, problems)),
+        "backup" => put(&mut server.backup, read::boolean(at, value, problems)),
+        _ => put(&mut server.drain, read::boolean(at, value, problems)),
+    }
+    if key == "max_conns" && server.max_conns != 0 {
+        problems.unsupported(at, "max_conns");
+    }
+    if key == "slow_start" && !server.slow_start.is_zero() {
+        problems.unsupported(at, "slow_start");
+    }
+}

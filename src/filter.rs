@@ -1,0 +1,318 @@
+//! The filter: what happens to a request, on any host.
+//!
+//! A [`Filter`] is one configuration in one worker. When a request arrives it finds the route, brings the upstream's
+//! view up to date, picks candidates and hands them to the host, which tries them in order. What it
+//! must remember of the request is an [`Exchange`]. When the attempts are over, each failed one is counted
+//! against the peer that failed it.
+//!
+//! A configuration is only read in [`Filter::configure`], and written to shared data later, when the first
+//! request needs an upstream or at the next tick: hosts try configurations that they then refuse for other
+//! reasons, and they do that with the shared data of the running one.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::json;
+use xxhash_rust::xxh64::xxh64;
+
+use crate::config::{Capabilities, Config, Problems, UpstreamConfig};
+use crate::health::PeerId;
+use crate::host::{Failure, Host, Level, Response, MOST_CANDIDATES};
+use crate::peer::PeerRecord;
+use crate::request::Request;
+use crate::route::Routes;
+use crate::store::{Store, StoreError};
+use crate::template::Template;
+use crate::upstream::{Declaration, View};
+
+/// The time to the next tick while there is something left to write to shared data.
+const SOON: Duration = Duration::from_millis(10);
+/// The time between ticks otherwise.
+const TICK: Duration = Duration::from_secs(1);
+/// How many upstreams are declared in one tick, so that no tick holds up a worker's requests for long.
+const DECLARED_AT_ONCE: usize = 100;
+
+/// One configuration in one worker.
+pub struct Filter {
+    instance: String,
+    routes: Routes,
+    upstreams: Vec<Upstream>,
+    by_name: HashMap<Rc<str>, usize>,
+    /// How many of the upstreams are known to be declared in shared data, from the first on.
+    declared: usize,
+    /// The configuration was refused, and the host goes on with it nevertheless.
+    refused: bool,
+}
+
+/// An upstream that this worker has used or could use.
+struct Upstream {
+    view: View,
+    /// This configuration's word on it; none for those that another instance of the filter defines.
+    declaration: Option<(UpstreamConfig, u64)>,
+}
+
+/// What the filter remembers of a request until it is over.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    /// The upstream's position, and those of its peers that were offered to the host.
+    upstream: usize,
+    candidates: [PeerId; MOST_CANDIDATES],
+    offered: usize,
+    /// How many of the candidates' failures are counted already.
+    judged: usize,
+    /// The status of the answer, where it might be one of the upstream's `fail_codes`.
+    status: Option<u16>,
+}
+
+/// What is to become of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The host goes on with it.
+    Continue,
+    /// The filter answered it.
+    Answered,
+}
+
+impl Filter {
+    /// Reads a configuration for the instance of the filter that goes by the name `instance`. Errors and warnings
+    /// go to the host's log. Nothing shared is written.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the configuration. Where the host does not survive a refusal, go on with
+    /// [`Filter::refused`].
+    pub fn configure(host: &dyn Host, instance: &str, text: &[u8]) -> Result<Self, Problems> {
+        let parsed = Config::parse(text, Capabilities { resolves_names: host.resolves_names() });
+        let config = parsed.inspect_err(|problems| {
+            host.log(Level::Error, &format!("configuration refused, {} errors", problems.count()));
+            problems.to_string().lines().for_each(|line| host.log(Level::Error, line));
+        })?;
+        for warning in &config.warnings {
+            host.log(Level::Warn, &warning.to_string());
+        }
+        let upstream = |(name, config): (String, UpstreamConfig)| {
+            let print = xxh64(&postcard::to_allocvec(&config).unwrap_or_default(), 0);
+            Upstream { view: View::new(&name), declaration: Some((config, print)) }
+        };
+        let upstreams: Vec<Upstream> = config.upstreams.into_iter().map(upstream).collect();
+        let by_name = upstreams.iter().enumerate().map(|(at, upstream)| (Rc::clone(upstream.view.name()), at)).collect();
+        let instance = instance.to_owned();
+        Ok(Self { instance, routes: config.routes, upstreams, by_name, declared: 0, refused: false })
+    }
+
+    /// The filter that answers every request with 503, for hosts that do not survive a refused configuration.
+    #[must_use]
+    pub fn refused() -> Self {
+        Self {
+            instance: String::new(),
+            routes: Routes::default(),
+            upstreams: Vec::new(),
+            by_name: HashMap::new(),
+            declared: 0,
+            refused: true,
+        }
+    }
+
+    /// Does what is due besides requests. Returns the time after which it wants to be called again.
+    pub fn tick(&mut self, host: &dyn Host) -> Duration {
+        let pending = self.upstreams.iter_mut().skip(self.declared).take(DECLARED_AT_ONCE);
+        for upstream in pending {
+            if let Some(declaration) = upstream.declaration(&self.instance) {
+                let name = Rc::clone(upstream.view.name());
+                if let Err(error) = Store::new(host).declare(&name, &declaration) {
+                    host.log(Level::Error, &format!("upstream {name:?} cannot be written to shared data: {error}"));
+                }
+            }
+            self.declared = self.declared.saturating_add(1);
+        }
+        self.upstreams.iter_mut().for_each(|upstream| upstream.view.doubt());
+        if self.declared < self.upstreams.len() {
+            SOON
+        } else {
+            TICK
+        }
+    }
+
+    /// Sends a request on its way.
+    pub fn request(&mut self, host: &dyn Host) -> (Outcome, Exchange) {
+        match self.route(host) {
+            Ok(exchange) => (Outcome::Continue, exchange),
+            Err(refusal) => {
+                // Should the host go on with the request in spite of the answer, no peer may be left in its place.
+                let _ = host.offer(&[]);
+                if let Some(fault) = refusal.fault {
+                    host.log(Level::Error, &fault);
+                }
+                host.respond(&problem(503, "Service Unavailable", &refusal.detail));
+                (Outcome::Answered, Exchange::default())
+            }
+        }
+    }
+
+    fn route(&mut self, host: &dyn Host) -> Result<Exchange, Refusal> {
+        if self.refused {
+            return Err(Refusal::because("the configuration of this proxy's upstreams was refused, see its log"));
+        }
+        let mut request = Request::new(host);
+        let Some((_, route)) = self.routes.find(&mut request) else {
+            host.offer(&[]).map_err(|error| Refusal::fault("the request cannot be passed on", &error))?;
+            return Ok(Exchange::default());
+        };
+        let position = match route.upstream.as_literal() {
+            Some(name) => self.by_name.get(name).copied().or_else(|| Self::find(&mut self.upstreams, &mut self.by_name, host, name)),
+            None => {
+                let mut name = Vec::new();
+                request.render(&route.upstream, &mut name);
+                let name = String::from_utf8_lossy(&name);
+                let known = self.by_name.get(name.as_ref()).copied();
+                known.or_else(|| Self::find(&mut self.upstreams, &mut self.by_name, host, &name))
+            }
+        };
+        let upstream = position.and_then(|at| Some((at, self.upstreams.get_mut(at)?)));
+        let Some((position, upstream)) = upstream else { return Err(Refusal::because("no such upstream")) };
+
+        let declaration = upstream.declaration.as_ref().map(|(config, fingerprint)| Declaration {
+            instance: &self.instance,
+            config,
+            fingerprint: *fingerprint,
+        });
+        let view = &mut upstream.view;
+        view.refresh(host, declaration.as_ref())
+            .map_err(|error| Refusal::fault(&format!("upstream {:?} cannot be read", view.name()), &error))?;
+
+        let key = view.key().cloned().map(|key: Template| {
+            let mut bytes = Vec::new();
+            request.render(&key, &mut bytes);
+            bytes
+        });
+        let picked = view.pick(key.as_deref().unwrap_or_default());
+        let mut exchange = Exchange { upstream: position, ..Exchange::default() };
+        let mut addresses = [""; MOST_CANDIDATES];
+        for position in picked.as_slice() {
+            let (Some(peer), Some(address)) = (view.peer(*position), view.address(*position)) else { continue };
+            let slots = (addresses.get_mut(exchange.offered), exchange.candidates.get_mut(exchange.offered));
+            if let (Some(to), Some(candidate)) = slots {
+                *to = address;
+                *candidate = peer.id;
+                exchange.offered += 1;
+            }
+        }
+        let addresses = addresses.get(..exchange.offered).unwrap_or_default();
+        if addresses.is_empty() {
+            return Err(Refusal::because("no peer of the upstream is usable"));
+        }
+        host.offer(addresses).map_err(|error| Refusal::fault("the picked peer cannot be handed to the proxy", &error))?;
+        Ok(exchange)
+    }
+
+    /// An upstream that is not of this configuration but of another instance's in the same process.
+    fn find(
+        upstreams: &mut Vec<Upstream>,
+        by_name: &mut HashMap<Rc<str>, usize>,
+        host: &dyn Host,
+        name: &str,
+    ) -> Option<usize> {
+        // Only names that exist are remembered: clients may have a say in them.
+        let mut view = View::new(name);
+        match view.refresh(host, None) {
+            Ok(()) => {}
+            Err(StoreError::NoSuchUpstream(_)) => return None,
+            Err(error) => {
+                host.log(Level::Error, &format!("upstream {name:?} cannot be read: {error}"));
+                return None;
+            }
+        }
+        let position = upstreams.len();
+        by_name.insert(Rc::clone(view.name()), position);
+        upstreams.push(Upstream { view, declaration: None });
+        Some(position)
+    }
+
+    /// Counts the attempts that failed before the one that is being answered.
+    pub fn response(&mut self, host: &dyn Host, exchange: &mut Exchange) {
+        if exchange.offered == 0 {
+            return;
+        }
+        self.count_retried(host, exchange);
+        let watched = self.upstreams.get(exchange.upstream);
+        if watched.is_some_and(|upstream| !upstream.view.record().config.fail_codes.is_empty()) {
+            exchange.status = host.response_status();
+        }
+    }
+
+    /// Counts the attempts that failed, now that the request is over.
+    pub fn done(&mut self, host: &dyn Host, exchange: &mut Exchange, responded: bool) {
+        if exchange.offered == 0 {
+            return;
+        }
+        if !responded {
+            self.count_retried(host, exchange);
+        }
+        let failure = host.last_attempt().or_else(|| {
+            let code = exchange.status?;
+            let config = &self.upstreams.get(exchange.upstream)?.view.record().config;
+            config.fail_codes.contains(code).then_some(Failure::Status(code))
+        });
+        if let Some(failure) = failure {
+            self.count(host, exchange, failure);
+        }
+    }
+
+    fn count_retried(&mut self, host: &dyn Host, exchange: &mut Exchange) {
+        let failed = host.failed_attempts().min(exchange.offered);
+        while exchange.judged < failed {
+            self.count(host, exchange, Failure::Retried);
+        }
+    }
+
+    /// Counts a failure against the first candidate that was not judged yet. An attempt beyond the last candidate
+    /// is nobody's failure.
+    fn count(&mut self, host: &dyn Host, exchange: &mut Exchange, failure: Failure) {
+        let candidate = exchange.candidates.get(..exchange.offered).and_then(|all| all.get(exchange.judged)).copied();
+        exchange.judged = exchange.judged.saturating_add(1);
+        let (Some(id), Some(upstream)) = (candidate, self.upstreams.get_mut(exchange.upstream)) else { return };
+        let view = &mut upstream.view;
+        // A peer that was removed in the meantime has no counter any more.
+        let Some(peer): Option<&PeerRecord> = view.record().peers.iter().find(|peer| peer.id == id) else { return };
+        if let Err(error) = Store::new(host).fail(view.name(), peer, &failure) {
+            let (upstream, peer) = (view.name(), &peer.server.name);
+            host.log(Level::Error, &format!("a failure of {peer} in upstream {upstream:?} cannot be counted: {error}"));
+        }
+    }
+}
+
+impl Upstream {
+    fn declaration<'u>(&'u self, instance: &'u str) -> Option<Declaration<'u>> {
+        let (config, fingerprint) = self.declaration.as_ref()?;
+        Some(Declaration { instance, config, fingerprint: *fingerprint })
+    }
+}
+
+/// Why a request gets no peer.
+struct Refusal {
+    /// For the client.
+    detail: String,
+    /// For the log, where something is broken.
+    fault: Option<String>,
+}
+
+impl Refusal {
+    fn because(detail: &str) -> Self {
+        Self { detail: detail.to_owned(), fault: None }
+    }
+
+    fn fault(what: &str, error: &dyn std::fmt::Display) -> Self {
+        Self { detail: "the proxy cannot pick a peer, see its log".to_owned(), fault: Some(format!("{what}: {error}")) }
+    }
+}
+
+/// An answer in the form of RFC 9457.
+fn problem(status: u32, title: &str, detail: &str) -> Response {
+    let document = json!({"type": "about:blank", "title": title, "status": status, "detail": detail});
+    Response {
+        status,
+        headers: vec![("content-type", "application/problem+json".to_owned())],
+        body: document.to_string().into_bytes(),
+    }
+}

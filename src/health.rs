@@ -1,0 +1,256 @@
+//! Failures counted against peers: the passive verdict, and how it is kept in shared data.
+//!
+//! A window starts at a peer's first failure and lasts `fail_timeout`. At `max_fails` failures within
+//! it the peer is temporarily down for `fail_timeout`; a failure in that time renews it. Afterwards it is
+//! back as if nothing had been. These are nginx's parameters, with a window that does not slide.
+//!
+//! All counters of an upstream are one value, apart from its [`Record`](crate::upstream::Record): failures
+//! can come by the thousand per second, and must not cost a worker the parsing of all servers. Only peers
+//! that have failed lately are in it. Layout, all integers little endian:
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 4 | `DPH` and the format's number, 1 |
+//! | 4 | how many entries follow |
+//! | 24 each | peer's id (4), failures (4), since (8), until (8): times in milliseconds since the epoch |
+//!
+//! The clock may jump. Ahead, and peers come back early. Back, and times lie further ahead than they can:
+//! such an entry is void, so that no peer stays down for the length of the jump.
+
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// How far the clocks of two workers may differ: nginx's workers cache the time.
+const SKEW: Duration = Duration::from_secs(1);
+
+const MAGIC: [u8; 4] = *b"DPH\x01";
+const ENTRY: usize = 24;
+
+/// Tells a peer from all others of its upstream, earlier ones of the same name included.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
+pub struct PeerId(pub u32);
+
+/// The failures counted against one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Failures in the window.
+    pub count: u32,
+    /// When the window started.
+    pub since: Timestamp,
+    /// Until when the peer is temporarily down; the epoch if it is not.
+    pub until: Timestamp,
+}
+
+/// What failures mean for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No failure counts any more.
+    Good,
+    /// Failures, but fewer than `max_fails` within the window.
+    Failing,
+    /// Temporarily down.
+    Down {
+        /// Until then.
+        until: Timestamp,
+    },
+}
+
+impl Failures {
+    /// What these failures mean now.
+    #[must_use]
+    pub fn verdict(&self, now: Timestamp, fail_timeout: Duration) -> Verdict {
+        let possible = |end: Timestamp| now < end && end <= now.after(fail_timeout).after(SKEW);
+        if possible(self.until) {
+            Verdict::Down { until: self.until }
+        } else if self.until == Timestamp::default() && self.count > 0 && possible(self.since.after(fail_timeout)) {
+            Verdict::Failing
+        } else {
+            Verdict::Good
+        }
+    }
+
+    /// These failures and one more.
+    #[must_use]
+    pub fn and_one(&self, now: Timestamp, max_fails: u32, fail_timeout: Duration) -> Self {
+        let mut failures = match self.verdict(now, fail_timeout) {
+            Verdict::Good => Self { count: 0, since: now, until: Timestamp::default() },
+            Verdict::Failing | Verdict::Down { .. } => *self,
+        };
+        failures.count = failures.count.saturating_add(1);
+        if max_fails > 0 && failures.count >= max_fails && !fail_timeout.is_zero() {
+            failures.until = now.after(fail_timeout);
+        }
+        failures
+    }
+}
+
+/// The failures of an upstream's peers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Ordered by id.
+    entries: Vec<(PeerId, Failures)>,
+}
+
+impl Health {
+    /// The failures counted against a peer.
+    #[must_use]
+    pub fn of(&self, peer: PeerId) -> Failures {
+        let found = self.entries.binary_search_by_key(&peer, |(id, _)| *id);
+        found.ok().and_then(|at| self.entries.get(at)).map(|(_, failures)| *failures).unwrap_or_default()
+    }
+
+    /// Replaces what is counted against a peer; nothing is kept of a peer without failures.
+    pub fn set(&mut self, peer: PeerId, failures: Failures) {
+        match self.entries.binary_search_by_key(&peer, |(id, _)| *id) {
+            Ok(at) if failures.count == 0 => {
+                self.entries.remove(at);
+            }
+            Ok(at) => {
+                if let Some(entry) = self.entries.get_mut(at) {
+                    entry.1 = failures;
+                }
+            }
+            Err(_) if failures.count == 0 => {}
+            Err(at) => self.entries.insert(at, (peer, failures)),
+        }
+    }
+
+    /// Keeps the entries for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(PeerId, &Failures) -> bool) {
+        self.entries.retain(|(id, failures)| keep(*id, failures));
+    }
+
+    /// The peers that have failed lately, with their failures.
+    pub fn iter(&self) -> impl Iterator<Item = (PeerId, &Failures)> {
+        self.entries.iter().map(|(id, failures)| (*id, failures))
+    }
+
+    /// The value for shared data.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(8 + self.entries.len() * ENTRY);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&(self.entries.len() as u32).to_le_bytes());
+        for (id, failures) in &self.entries {
+            bytes.extend_from_slice(&id.0.to_le_bytes());
+            bytes.extend_from_slice(&failures.count.to_le_bytes());
+            bytes.extend_from_slice(&failures.since.as_millis().to_le_bytes());
+            bytes.extend_from_slice(&failures.until.as_millis().to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Reads a value of shared data; `None` if that is not one of ours.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (magic, rest) = bytes.split_first_chunk::<4>()?;
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let chunks = rest.chunks_exact(ENTRY);
+        if *magic != MAGIC || chunks.len() != u32::from_le_bytes(*length) as usize || !chunks.remainder().is_empty() {
+            return None;
+        }
+        let mut entries = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let (id, chunk) = chunk.split_first_chunk::<4>()?;
+            let (count, chunk) = chunk.split_first_chunk::<4>()?;
+            let (since, chunk) = chunk.split_first_chunk::<8>()?;
+            let (until, _) = chunk.split_first_chunk::<8>()?;
+            let failures = Failures {
+                count: u32::from_le_bytes(*count),
+                since: Timestamp::from_millis(u64::from_le_bytes(*since)),
+                until: Timestamp::from_millis(u64::from_le_bytes(*until)),
+            };
+            entries.push((PeerId(u32::from_le_bytes(*id)), failures));
+        }
+        entries.is_sorted_by(|(a, _), (b, _)| a < b).then_some(Self { entries })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::test;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + seconds * 1_000)
+    }
+
+    #[test]
+    fn max_fails_within_the_window_take_a_peer_down() {
+        let one = Failures::default().and_one(at(0), 3, TIMEOUT);
+        assert_eq!(one.verdict(at(0), TIMEOUT), Verdict::Failing);
+        let two = one.and_one(at(9), 3, TIMEOUT);
+        assert_eq!(two.verdict(at(9), TIMEOUT), Verdict::Failing);
+        assert_eq!(two.verdict(at(10), TIMEOUT), Verdict::Good, "the window started at the first failure");
+        let late = two.and_one(at(10), 3, TIMEOUT);
+        assert_eq!(late.count, 1, "a failure after the window starts a new one");
+        let three = two.and_one(at(9), 3, TIMEOUT);
+        assert_eq!(three.verdict(at(9), TIMEOUT), Verdict::Down { until: at(19) });
+        assert_eq!(three.verdict(at(19), TIMEOUT), Verdict::Good);
+    }
+
+    #[test]
+    fn a_failure_while_down_renews_it() {
+        let down = Failures::default().and_one(at(0), 1, TIMEOUT);
+        let renewed = down.and_one(at(7), 1, TIMEOUT);
+        assert_eq!(renewed.verdict(at(16), TIMEOUT), Verdict::Down { until: at(17) });
+        assert_eq!(renewed.and_one(at(17), 1, TIMEOUT).count, 1, "back means back as if nothing had been");
+    }
+
+    #[test]
+    fn max_fails_0_never_takes_a_peer_down() {
+        let failures = (0..9).fold(Failures::default(), |failures, second| failures.and_one(at(second), 0, TIMEOUT));
+        assert_eq!(failures.verdict(at(9), TIMEOUT), Verdict::Failing);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_frees_the_peer() {
+        let down = Failures::default().and_one(at(3600), 1, TIMEOUT);
+        assert_eq!(down.verdict(at(0), TIMEOUT), Verdict::Good);
+        assert_eq!(down.and_one(at(0), 1, TIMEOUT).until, at(10), "and a failure counts by the new clock");
+        let failing = Failures::default().and_one(at(3600), 2, TIMEOUT);
+        assert_eq!(failing.and_one(at(0), 2, TIMEOUT).count, 1);
+        assert!(matches!(down.verdict(at(3599), TIMEOUT), Verdict::Down { .. }), "workers' clocks differ a little");
+    }
+
+    #[test]
+    fn no_fail_timeout_means_never_down() {
+        let failures = Failures::default().and_one(at(0), 1, Duration::ZERO);
+        assert_eq!(failures.verdict(at(0), Duration::ZERO), Verdict::Good);
+    }
+
+    #[test]
+    fn health_survives_shared_data() {
+        let mut health = Health::default();
+        for id in [7, 1, 300] {
+            health.set(PeerId(id), Failures { count: id, since: at(1), until: at(2) });
+        }
+        assert_eq!(Health::decode(&health.encode()), Some(health.clone()));
+        health.set(PeerId(7), Failures::default());
+        assert_eq!(health.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [1, 300]);
+        assert_eq!(health.of(PeerId(7)), Failures::default());
+    }
+
+    #[test]
+    fn foreign_bytes_are_refused() {
+        let mut health = Health::default();
+        health.set(PeerId(1), Failures { count: 1, since: at(1), until: at(2) });
+        let good = health.encode();
+        for cut in 0..good.len() {
+            assert_eq!(Health::decode(&good[..cut]), None);
+        }
+        let mut long = good.clone();
+        long.push(0);
+        assert_eq!(Health::decode(&long), None);
+        let mut twice = good.clone();
+        twice[4] = 2;
+        twice.extend_from_slice(&good[8..]);
+        assert_eq!(Health::decode(&twice), None, "one id twice");
+    }
+}

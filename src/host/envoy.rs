@@ -1,0 +1,214 @@
+//! Envoy.
+//!
+//! - The candidates are request headers, which the reference configuration turns into metadata and removes. A
+//!   header that the filter leaves alone would be obeyed as the client sent it, so every one of them is set or
+//!   removed for every request.
+//! - The version is a gauge: it is shared by all workers and costs a tenth of a read of shared data. Where
+//!   the operator's `stats_matcher` rejects it, it stays at zero; then a value in shared data takes its place.
+//! - How attempts ended is told by two properties. With retries Envoy tells only how the last one did; that
+//!   there were earlier ones means that they failed.
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+
+use super::raw::{self, Status};
+use super::{Expect, Failure, Host, HostError, Level, Response, Stored, MOST_CANDIDATES};
+use crate::time::Timestamp;
+
+/// The request headers of the candidates, in their order.
+const PEER_HEADERS: [&str; MOST_CANDIDATES] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
+
+/// The gauge that counts announcements, and the key in shared data that stands in for it.
+const VERSION_GAUGE: &str = "durpina_version";
+const VERSION_KEY: &str = "durpina/version";
+
+/// Envoy's response flags: `envoy/stream_info/stream_info.h`, by bit.
+mod flag {
+    pub(super) const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
+    pub(super) const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
+    pub(super) const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+    pub(super) const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+    pub(super) const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
+    pub(super) const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
+}
+
+/// The Envoy around this VM.
+pub struct Envoy {
+    version: Cell<Version>,
+}
+
+/// What tells workers of changes.
+#[derive(Clone, Copy)]
+enum Version {
+    Unknown,
+    Gauge(u32),
+    SharedData,
+}
+
+impl Envoy {
+    /// The Envoy around this VM.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { version: Cell::new(Version::Unknown) }
+    }
+
+    /// Finds out whether the gauge counts. Trying that looks like an announcement to other workers, which does no
+    /// harm.
+    fn version_source(&self) -> Version {
+        if let Version::Unknown = self.version.get() {
+            let counts = |id: &u32| raw::increment_metric(*id, 1).is_ok() && raw::metric(*id).is_ok_and(|value| value > 0);
+            let gauge = raw::define_gauge(VERSION_GAUGE).ok().filter(counts);
+            self.version.set(gauge.map_or(Version::SharedData, Version::Gauge));
+        }
+        self.version.get()
+    }
+}
+
+impl Default for Envoy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Host for Envoy {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(raw::now().unwrap_or_default() / 1_000_000)
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        // The ABI's levels: trace 0, debug 1, info 2, warn 3, error 4.
+        raw::log(level as u32 + 1, message);
+    }
+
+    fn version(&self) -> u64 {
+        match self.version_source() {
+            Version::Gauge(id) => raw::metric(id).unwrap_or_default(),
+            Version::SharedData | Version::Unknown => {
+                raw::shared_data(VERSION_KEY).ok().flatten().map_or(0, |(_, cas)| u64::from(cas))
+            }
+        }
+    }
+
+    fn announce(&self) {
+        let announced = match self.version_source() {
+            Version::Gauge(id) => raw::increment_metric(id, 1),
+            // An unconditional write: its value says nothing, its new compare-and-swap number is the announcement.
+            Version::SharedData | Version::Unknown => raw::set_shared_data(VERSION_KEY, b"1", 0),
+        };
+        if let Err(Status(status)) = announced {
+            self.log(Level::Error, &format!("a change could not be announced, status {status}; workers see it within a second"));
+        }
+    }
+
+    fn read(&self, key: &str) -> Result<Option<Stored>, HostError> {
+        let found = raw::shared_data(key).map_err(|Status(status)| HostError::Status("get_shared_data", status))?;
+        Ok(found.map(|(value, cas)| Stored { value, cas }))
+    }
+
+    fn write(&self, key: &str, value: &[u8], expect: Expect) -> Result<(), HostError> {
+        let cas = match expect {
+            // No value ever has this number, and Envoy looks at it only where there is a value.
+            Expect::Nothing => u32::MAX,
+            Expect::Cas(cas) => cas,
+        };
+        raw::set_shared_data(key, value, cas).map_err(|status| match status {
+            Status::CAS_MISMATCH => HostError::Conflict,
+            Status(status) => HostError::Status("set_shared_data", status),
+        })
+    }
+
+    fn resolves_names(&self) -> bool {
+        false
+    }
+
+    fn survives_refusal(&self) -> bool {
+        true
+    }
+
+    fn path(&self) -> Vec<u8> {
+        self.header(":path").unwrap_or_default()
+    }
+
+    fn method(&self) -> Vec<u8> {
+        self.header(":method").unwrap_or_default()
+    }
+
+    fn authority(&self) -> Vec<u8> {
+        self.header(":authority").unwrap_or_default()
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        raw::request_header(name).ok().flatten()
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        let address = raw::property(b"source\0address").ok()??;
+        let address: SocketAddr = std::str::from_utf8(&address).ok()?.parse().ok()?;
+        Some(address.ip().to_canonical())
+    }
+
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        raw::property(path.join("\0").as_bytes()).ok().flatten()
+    }
+
+    fn cluster_name(&self) -> Option<Vec<u8>> {
+        raw::property(b"xds\0cluster_name").ok().flatten()
+    }
+
+    fn route_name(&self) -> Option<Vec<u8>> {
+        raw::property(b"xds\0route_name").ok().flatten()
+    }
+
+    fn offer(&self, addresses: &[&str]) -> Result<(), HostError> {
+        let mut addresses = addresses.iter();
+        for header in PEER_HEADERS {
+            let (call, done) = match addresses.next() {
+                Some(address) => ("replace_header_map_value", raw::set_request_header(header, address)),
+                None => ("remove_header_map_value", raw::remove_request_header(header)),
+            };
+            done.map_err(|Status(status)| HostError::Status(call, status))?;
+        }
+        Ok(())
+    }
+
+    fn respond(&self, response: &Response) {
+        let headers: Vec<(&str, &str)> = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        if let Err(Status(status)) = raw::respond(response.status, "durpina", &headers, &response.body) {
+            self.log(Level::Error, &format!("the request could not be answered, status {status}"));
+        }
+    }
+
+    fn failed_attempts(&self) -> usize {
+        let attempts = integer(b"upstream\0request_attempt_count").unwrap_or_default();
+        usize::try_from(attempts).unwrap_or_default().saturating_sub(1)
+    }
+
+    fn last_attempt(&self) -> Option<Failure> {
+        let flags = integer(b"response\0flags").unwrap_or_default();
+        let any = |set: u64| flags & set != 0;
+        if flags == 0 || any(flag::DOWNSTREAM_CONNECTION_TERMINATION) {
+            None
+        } else if any(flag::UPSTREAM_CONNECTION_FAILURE) {
+            Some(Failure::Connect)
+        } else if any(flag::UPSTREAM_PROTOCOL_ERROR) {
+            Some(Failure::Protocol)
+        } else if any(flag::UPSTREAM_CONNECTION_TERMINATION | flag::UPSTREAM_REMOTE_RESET) {
+            Some(Failure::Reset)
+        } else if any(flag::UPSTREAM_REQUEST_TIMEOUT) {
+            Some(Failure::Timeout)
+        } else {
+            None
+        }
+    }
+
+    fn response_status(&self) -> Option<u16> {
+        let status = raw::response_header(":status").ok()??;
+        std::str::from_utf8(&status).ok()?.parse().ok()
+    }
+}
+
+/// An integer property: eight bytes, little endian.
+fn integer(path: &[u8]) -> Option<u64> {
+    let value = raw::property(path).ok()??;
+    Some(u64::from_le_bytes(value.try_into().ok()?))
+}

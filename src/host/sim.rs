@@ -1,0 +1,490 @@
+//! A simulated host, for tests: workers, shared data with compare-and-swap, a clock that the test turns, and
+//! servers that answer, refuse, hang or break off on command.
+//!
+//! Everything happens on one thread in an order that the test decides, so a failure is found again. What a
+//! proxy's workers do at the same time is played by [`Sim::interfere`]: it runs something between one worker's
+//! read and its write.
+//!
+//! ```
+//! use durpina::host::sim::{Answer, Sent, Sim, Worker};
+//!
+//! let sim = Sim::new();
+//! let mut worker = Worker::start(&sim, r#"{"upstreams": {"u": {"servers": ["10.0.0.1:80"]}}, "upstream": "u"}"#).unwrap();
+//! assert_eq!(worker.send(Sent::get("/")), Answer::served("10.0.0.1:80", 200));
+//! ```
+#![allow(clippy::missing_panics_doc)]
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Expect, Failure, Host, HostError, Level, Response, Stored};
+use crate::config::Problems;
+use crate::filter::{Exchange, Filter, Outcome};
+use crate::time::{millis, Timestamp};
+
+/// What a server does with an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Answers with this status.
+    Answers(u16),
+    /// Fails in this way.
+    Fails(Failure),
+}
+
+/// A machine with a proxy on it. Clones are the same machine.
+#[derive(Clone)]
+pub struct Sim {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    now: Cell<u64>,
+    data: RefCell<HashMap<String, Stored>>,
+    next_cas: Cell<u32>,
+    version: Cell<u64>,
+    deaf: Cell<bool>,
+    full: Cell<bool>,
+    writes: Cell<usize>,
+    servers: RefCell<HashMap<String, Behaviour>>,
+    log: RefCell<Vec<(Level, String)>>,
+    interference: RefCell<Option<Box<dyn FnMut()>>>,
+}
+
+impl Sim {
+    /// A machine on which nothing has happened.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            shared: Rc::new(Shared {
+                now: Cell::new(1_700_000_000_000),
+                data: RefCell::default(),
+                next_cas: Cell::new(1),
+                version: Cell::new(0),
+                deaf: Cell::new(false),
+                full: Cell::new(false),
+                writes: Cell::new(0),
+                servers: RefCell::default(),
+                log: RefCell::default(),
+                interference: RefCell::default(),
+            }),
+        }
+    }
+
+    /// A host as one worker sees it.
+    #[must_use]
+    pub fn worker(&self) -> SimHost {
+        SimHost {
+            shared: Rc::clone(&self.shared),
+            skew: Cell::new(0),
+            sent: RefCell::new(Sent::get("/")),
+            offered: RefCell::new(None),
+            answer: RefCell::new(None),
+            failed: Cell::new(0),
+            last: Cell::new(None),
+            status: Cell::new(None),
+        }
+    }
+
+    /// Turns the clock.
+    pub fn advance(&self, by: Duration) {
+        self.shared.now.set(self.shared.now.get() + millis(by));
+    }
+
+    /// Turns the clock back.
+    pub fn turn_back(&self, by: Duration) {
+        self.shared.now.set(self.shared.now.get() - millis(by));
+    }
+
+    /// Says what a server does from now on. Servers of which nothing is said answer 200.
+    pub fn server(&self, address: &str, behaviour: Behaviour) {
+        self.shared.servers.borrow_mut().insert(address.to_owned(), behaviour);
+    }
+
+    /// Announcements reach nobody until further notice.
+    pub fn lose_announcements(&self, lost: bool) {
+        self.shared.deaf.set(lost);
+    }
+
+    /// Shared data takes no writes until further notice.
+    pub fn fill_up(&self, full: bool) {
+        self.shared.full.set(full);
+    }
+
+    /// Loses all shared data, as nginx does when it is reloaded.
+    pub fn lose_data(&self) {
+        self.shared.data.borrow_mut().clear();
+        self.shared.version.set(self.shared.version.get() + 1);
+    }
+
+    /// Overwrites a value in shared data with something foreign.
+    pub fn corrupt(&self, key: &str) {
+        let cas = self.shared.take_cas();
+        self.shared.data.borrow_mut().insert(key.to_owned(), Stored { value: b"\xff foreign".to_vec(), cas });
+        self.shared.version.set(self.shared.version.get() + 1);
+    }
+
+    /// The keys in shared data.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.shared.data.borrow().keys().cloned().collect();
+        keys.sort();
+        keys
+    }
+
+    /// How many values were written.
+    #[must_use]
+    pub fn writes(&self) -> usize {
+        self.shared.writes.get()
+    }
+
+    /// Runs `interference` before the next write, of which it knows nothing.
+    pub fn interfere(&self, interference: impl FnMut() + 'static) {
+        *self.shared.interference.borrow_mut() = Some(Box::new(interference));
+    }
+
+    /// The lines of the log that contain `text`.
+    #[must_use]
+    pub fn logged(&self, text: &str) -> Vec<String> {
+        self.shared.log.borrow().iter().map(|(_, line)| line).filter(|line| line.contains(text)).cloned().collect()
+    }
+}
+
+impl Shared {
+    fn take_cas(&self) -> u32 {
+        let cas = self.next_cas.get();
+        self.next_cas.set(cas + 1);
+        cas
+    }
+}
+
+/// A request, as a client sends it.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    path: Vec<u8>,
+    method: String,
+    authority: String,
+    headers: Vec<(String, String)>,
+    client: Option<IpAddr>,
+}
+
+impl Sent {
+    /// A request for this path and query.
+    #[must_use]
+    pub fn get(path: &str) -> Self {
+        Self::bytes(path.as_bytes())
+    }
+
+    /// A request for a path of any bytes.
+    #[must_use]
+    pub fn bytes(path: &[u8]) -> Self {
+        let method = "GET".to_owned();
+        Self { path: path.to_vec(), method, authority: String::new(), headers: Vec::new(), client: None }
+    }
+
+    /// With this method.
+    #[must_use]
+    pub fn method(self, method: &str) -> Self {
+        Self { method: method.to_owned(), ..self }
+    }
+
+    /// To this host.
+    #[must_use]
+    pub fn authority(self, authority: &str) -> Self {
+        Self { authority: authority.to_owned(), ..self }
+    }
+
+    /// With this header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// From this address.
+    #[must_use]
+    pub fn client(self, address: &str) -> Self {
+        Self { client: address.parse().ok(), ..self }
+    }
+}
+
+/// What a client gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A server's answer, after that many attempts.
+    Served {
+        /// The server's address.
+        by: String,
+        /// The status.
+        status: u16,
+        /// How many servers were tried.
+        attempts: usize,
+    },
+    /// The proxy's own answer after all attempts failed.
+    Failed {
+        /// How many servers were tried.
+        attempts: usize,
+    },
+    /// The filter's own answer: the status and the body.
+    Refused(u32, String),
+    /// Passed on without a peer.
+    Untouched,
+}
+
+impl Answer {
+    /// A server's answer at the first attempt.
+    #[must_use]
+    pub fn served(by: &str, status: u16) -> Self {
+        Self::Served { by: by.to_owned(), status, attempts: 1 }
+    }
+
+    /// Whose answer it is.
+    #[must_use]
+    pub fn by(&self) -> &str {
+        match self {
+            Self::Served { by, .. } => by,
+            _ => "",
+        }
+    }
+}
+
+/// A worker of the proxy with the filter in it.
+pub struct Worker {
+    /// The worker's host.
+    pub host: SimHost,
+    /// The worker's filter.
+    pub filter: Filter,
+}
+
+impl Worker {
+    /// Starts a worker with a configuration.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn start(sim: &Sim, config: &str) -> Result<Self, Problems> {
+        Self::named(sim, "test", config)
+    }
+
+    /// Starts a worker with a configuration for an instance of the filter.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn named(sim: &Sim, instance: &str, config: &str) -> Result<Self, Problems> {
+        let host = sim.worker();
+        let filter = Filter::configure(&host, instance, config.as_bytes())?;
+        Ok(Self { host, filter })
+    }
+
+    /// Ticks.
+    pub fn tick(&mut self) -> Duration {
+        self.filter.tick(&self.host)
+    }
+
+    /// Sends a request through this worker, from its arrival to its end.
+    pub fn send(&mut self, sent: Sent) -> Answer {
+        let (answer, mut exchange) = self.begin(sent);
+        self.end(&mut exchange);
+        answer
+    }
+
+    /// Sends a request through this worker as far as its answer: what the filter would learn at its end it does
+    /// not know yet.
+    pub fn begin(&mut self, sent: Sent) -> (Answer, Ended) {
+        self.host.receive(sent);
+        let (outcome, exchange) = self.filter.request(&self.host);
+        let answer = self.host.attempt(outcome);
+        let host = &self.host;
+        (answer, Ended { exchange, failed: host.failed.get(), last: host.last.get(), status: host.status.get() })
+    }
+
+    /// Tells the filter of a request's end.
+    pub fn end(&mut self, ended: &mut Ended) {
+        self.host.failed.set(ended.failed);
+        self.host.last.set(ended.last);
+        self.host.status.set(ended.status);
+        self.filter.response(&self.host, &mut ended.exchange);
+        self.filter.done(&self.host, &mut ended.exchange, true);
+    }
+}
+
+/// A request whose end the filter does not know of yet.
+pub struct Ended {
+    exchange: Exchange,
+    failed: usize,
+    last: Option<Failure>,
+    status: Option<u16>,
+}
+
+/// A host as one worker sees it, with the request that it is handling.
+pub struct SimHost {
+    shared: Rc<Shared>,
+    skew: Cell<i64>,
+    sent: RefCell<Sent>,
+    offered: RefCell<Option<Vec<String>>>,
+    answer: RefCell<Option<Response>>,
+    failed: Cell<usize>,
+    last: Cell<Option<Failure>>,
+    status: Cell<Option<u16>>,
+}
+
+impl SimHost {
+    /// A request arrives.
+    pub fn receive(&self, sent: Sent) {
+        *self.sent.borrow_mut() = sent;
+        *self.offered.borrow_mut() = None;
+        *self.answer.borrow_mut() = None;
+    }
+
+    /// This worker's clock is off by that many milliseconds.
+    pub fn skew(&self, millis: i64) {
+        self.skew.set(millis);
+    }
+
+    /// The addresses that were offered for the request in hand.
+    #[must_use]
+    pub fn offered(&self) -> Vec<String> {
+        self.offered.borrow().clone().unwrap_or_default()
+    }
+
+    /// Tries the candidates in order, as a proxy with two retries does.
+    fn attempt(&self, outcome: Outcome) -> Answer {
+        self.failed.set(0);
+        self.last.set(None);
+        self.status.set(None);
+        if let (Outcome::Answered, Some(response)) = (outcome, self.answer.borrow().as_ref()) {
+            return Answer::Refused(response.status, String::from_utf8_lossy(&response.body).into_owned());
+        }
+        let offered = self.offered.borrow().clone().expect("the filter leaves what clients sent in place");
+        if offered.is_empty() {
+            return Answer::Untouched;
+        }
+        let count = offered.len();
+        for (at, address) in offered.into_iter().enumerate() {
+            let servers = self.shared.servers.borrow();
+            match servers.get(&address).copied().unwrap_or(Behaviour::Answers(200)) {
+                Behaviour::Answers(status) => {
+                    self.failed.set(at);
+                    self.last.set(None);
+                    self.status.set(Some(status));
+                    return Answer::Served { by: address, status, attempts: at + 1 };
+                }
+                Behaviour::Fails(failure) => self.last.set(Some(failure)),
+            }
+            self.failed.set(at);
+        }
+        self.status.set(Some(503));
+        Answer::Failed { attempts: count }
+    }
+}
+
+impl Host for SimHost {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.shared.now.get().saturating_add_signed(self.skew.get()))
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        self.shared.log.borrow_mut().push((level, message.to_owned()));
+    }
+
+    fn version(&self) -> u64 {
+        self.shared.version.get()
+    }
+
+    fn announce(&self) {
+        if !self.shared.deaf.get() {
+            self.shared.version.set(self.shared.version.get() + 1);
+        }
+    }
+
+    fn read(&self, key: &str) -> Result<Option<Stored>, HostError> {
+        Ok(self.shared.data.borrow().get(key).cloned())
+    }
+
+    fn write(&self, key: &str, value: &[u8], expect: Expect) -> Result<(), HostError> {
+        let interference = self.shared.interference.borrow_mut().take();
+        if let Some(mut interference) = interference {
+            interference();
+        }
+        if self.shared.full.get() {
+            return Err(HostError::Full);
+        }
+        let mut data = self.shared.data.borrow_mut();
+        let found = data.get(key).map(|stored| stored.cas);
+        let expected = match expect {
+            Expect::Nothing => None,
+            Expect::Cas(cas) => Some(cas),
+        };
+        if found != expected {
+            return Err(HostError::Conflict);
+        }
+        self.shared.writes.set(self.shared.writes.get() + 1);
+        data.insert(key.to_owned(), Stored { value: value.to_vec(), cas: self.shared.take_cas() });
+        Ok(())
+    }
+
+    fn resolves_names(&self) -> bool {
+        false
+    }
+
+    fn survives_refusal(&self) -> bool {
+        true
+    }
+
+    fn path(&self) -> Vec<u8> {
+        self.sent.borrow().path.clone()
+    }
+
+    fn method(&self) -> Vec<u8> {
+        self.sent.borrow().method.clone().into_bytes()
+    }
+
+    fn authority(&self) -> Vec<u8> {
+        self.sent.borrow().authority.clone().into_bytes()
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        let sent = self.sent.borrow();
+        sent.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone().into_bytes())
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        self.sent.borrow().client
+    }
+
+    fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn cluster_name(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn route_name(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn offer(&self, addresses: &[&str]) -> Result<(), HostError> {
+        *self.offered.borrow_mut() = Some(addresses.iter().map(|address| (*address).to_owned()).collect());
+        Ok(())
+    }
+
+    fn respond(&self, response: &Response) {
+        *self.answer.borrow_mut() = Some(response.clone());
+    }
+
+    fn failed_attempts(&self) -> usize {
+        self.failed.get()
+    }
+
+    fn last_attempt(&self) -> Option<Failure> {
+        self.last.get()
+    }
+
+    fn response_status(&self) -> Option<u16> {
+        self.status.get()
+    }
+}

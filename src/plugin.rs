@@ -1,0 +1,128 @@
+//! The proxy-wasm callbacks: they find the filter and call it, nothing more.
+//!
+//! A VM holds one [`Root`] per configuration of the filter and one [`Stream`] per request.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, ContextType, LogLevel};
+
+use crate::filter::{Exchange, Filter, Outcome};
+use crate::host::envoy::Envoy;
+use crate::host::{raw, Host, Level};
+use crate::time::millis;
+
+/// Registers the filter with the host. Called once per VM, by the module's entry point.
+pub(crate) fn start() {
+    proxy_wasm::set_log_level(LogLevel::Trace);
+    proxy_wasm::set_root_context(|_| -> Box<dyn RootContext> {
+        Box::new(Root { filter: Rc::new(RefCell::new(Filter::refused())), period: Duration::ZERO })
+    });
+}
+
+thread_local! {
+    /// The host around this VM; what it found out is found out once.
+    static HOST: Rc<Envoy> = Rc::new(Envoy::new());
+}
+
+fn host() -> Rc<Envoy> {
+    HOST.with(Rc::clone)
+}
+
+struct Root {
+    filter: Rc<RefCell<Filter>>,
+    period: Duration,
+}
+
+impl Root {
+    fn tick_after(&mut self, period: Duration) {
+        if self.period != period {
+            let millis = u32::try_from(millis(period)).unwrap_or(u32::MAX);
+            if raw::set_tick_period(millis).is_ok() {
+                self.period = period;
+            }
+        }
+    }
+}
+
+impl Context for Root {}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        let host = host();
+        let Ok(text) = raw::plugin_configuration() else {
+            host.log(Level::Error, "the host does not hand out the configuration");
+            return !host.survives_refusal();
+        };
+        let name = |step: &str| String::from_utf8_lossy(&host.property(&[step]).unwrap_or_default()).into_owned();
+        let (plugin, root) = (name("plugin_name"), name("plugin_root_id"));
+        let instance = if plugin.is_empty() || plugin == root { root } else { format!("{plugin}/{root}") };
+        match Filter::configure(&*host, &instance, &text) {
+            Ok(filter) => {
+                self.filter = Rc::new(RefCell::new(filter));
+                // Hosts also configure VMs that never tick, to try a configuration. Only a tick writes.
+                self.tick_after(Duration::from_millis(10));
+                true
+            }
+            Err(_) => !host.survives_refusal(),
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let period = self.filter.try_borrow_mut().map(|mut filter| filter.tick(&*host()));
+        if let Ok(period) = period {
+            self.tick_after(period);
+        }
+    }
+
+    fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream {
+            host: host(),
+            filter: Rc::clone(&self.filter),
+            exchange: Exchange::default(),
+            responded: false,
+        }))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+struct Stream {
+    host: Rc<Envoy>,
+    filter: Rc<RefCell<Filter>>,
+    exchange: Exchange,
+    responded: bool,
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _headers: usize, _end: bool) -> Action {
+        // No host calls back while it is being called.
+        let Ok(mut filter) = self.filter.try_borrow_mut() else { return Action::Pause };
+        let (outcome, exchange) = filter.request(&*self.host);
+        self.exchange = exchange;
+        match outcome {
+            Outcome::Continue => Action::Continue,
+            Outcome::Answered => Action::Pause,
+        }
+    }
+
+    fn on_http_response_headers(&mut self, _headers: usize, _end: bool) -> Action {
+        if let Ok(mut filter) = self.filter.try_borrow_mut() {
+            filter.response(&*self.host, &mut self.exchange);
+            self.responded = true;
+        }
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        if let Ok(mut filter) = self.filter.try_borrow_mut() {
+            filter.done(&*self.host, &mut self.exchange, self.responded);
+        }
+    }
+}

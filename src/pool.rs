@@ -1,0 +1,174 @@
+//! A pool: the peers of an upstream that can be picked at one moment, behind a balancer.
+//!
+//! Peers are picked by rank. A backup is offered only behind all others, and becomes the first choice when no
+//! other is usable. When nobody is usable, those who are only temporarily down are tried rather
+//! than refusing: one of them may be back, and a client that gets an error now can lose nothing. A peer
+//! that an operator took out of use is never tried.
+
+use std::rc::Rc;
+
+use crate::balancer::{Balancer, Candidates, Entry};
+use crate::health::{Health, Verdict};
+use crate::peer::{self, PeerRecord, PeerState};
+use crate::time::Timestamp;
+
+/// What a pool is made of: each rank's entries, and where their peers stand in the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Members {
+    entries: Vec<Entry>,
+    /// For each entry, the peer's position in the record.
+    positions: Vec<u32>,
+}
+
+impl Members {
+    fn add(&mut self, position: usize, name: &Rc<str>, weight: u32) {
+        self.entries.push(Entry { name: Rc::clone(name), weight });
+        self.positions.push(u32::try_from(position).unwrap_or(u32::MAX));
+    }
+}
+
+/// Those who are tried before or after others.
+struct Rank {
+    balancer: Box<dyn Balancer>,
+    members: Members,
+}
+
+impl Rank {
+    fn set(&mut self, members: Members) {
+        if self.members.entries != members.entries {
+            self.balancer.set_entries(&members.entries);
+        }
+        self.members = members;
+    }
+}
+
+/// The pickable peers of an upstream.
+pub(crate) struct Pool {
+    /// In the order in which they are tried.
+    ranks: [Rank; 2],
+    /// When a peer's state will change by itself.
+    next_change: Option<Timestamp>,
+    /// Whether failures are kept that no longer count, or those of peers that are gone.
+    unsettled: bool,
+}
+
+impl Pool {
+    /// An empty pool, with two balancers of a kind.
+    pub(crate) fn new(balancer: impl Fn() -> Box<dyn Balancer>) -> Self {
+        let rank = || Rank { balancer: balancer(), members: Members::default() };
+        Self { ranks: [rank(), rank()], next_change: None, unsettled: false }
+    }
+
+    /// When the pool must be filled again although nothing was announced.
+    pub(crate) fn next_change(&self) -> Option<Timestamp> {
+        self.next_change
+    }
+
+    /// Whether there is something for [`Store::settle`](crate::store::Store::settle) to do.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// Fills the pool with those of `peers` that can be picked at this moment. `names` are theirs; a peer whose
+    /// address is not known cannot be picked.
+    pub(crate) fn fill(&mut self, peers: &[PeerRecord], names: &[Option<Rc<str>>], health: &Health, now: Timestamp) {
+        let mut usable = [Members::default(), Members::default()];
+        let mut resting = [Members::default(), Members::default()];
+        self.next_change = None;
+        let mut counting = 0;
+        for (at, (peer, name)) in peers.iter().zip(names).enumerate() {
+            let failures = health.of(peer.id);
+            counting += usize::from(failures.verdict(now, peer.fail_timeout()) != Verdict::Good);
+            let Some(name) = name else { continue };
+            let (state, until) = peer::state(peer, &failures, now);
+            self.next_change = [self.next_change, until].into_iter().flatten().min();
+            let ranks = match state {
+                PeerState::Up | PeerState::Failing => &mut usable,
+                PeerState::TemporaryDown => &mut resting,
+                PeerState::Down | PeerState::Draining => continue,
+            };
+            let [primary, backup] = ranks;
+            let members = if peer.server.backup { backup } else { primary };
+            members.add(at, name, u32::from(peer.weight()));
+        }
+        self.unsettled = counting < health.iter().count();
+        let nobody = usable.iter().all(|members| members.entries.is_empty());
+        for (rank, members) in self.ranks.iter_mut().zip(if nobody { resting } else { usable }) {
+            rank.set(members);
+        }
+    }
+
+    /// Up to `wanted` peers in the order in which they are to be tried, none twice, by their positions in
+    /// the record.
+    pub(crate) fn pick(&mut self, key: &[u8], wanted: usize) -> Candidates {
+        let mut picked = Candidates::with_room_for(wanted);
+        for rank in &mut self.ranks {
+            if picked.is_full() {
+                break;
+            }
+            let mut candidates = Candidates::with_room_for(picked.room());
+            rank.balancer.pick(key, &mut candidates);
+            for position in candidates.as_slice() {
+                if let Some(peer) = rank.members.positions.get(*position as usize) {
+                    picked.push(*peer);
+                }
+            }
+        }
+        picked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balancer;
+    use crate::health::{Failures, PeerId};
+    use crate::server::Server;
+    use crate::testing::test;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn down(seconds: u64) -> Failures {
+        Failures { count: 1, since: NOW, until: NOW.after(Duration::from_secs(seconds)) }
+    }
+
+    /// Who is picked, from servers in the grammar of the configuration and the failures of some of them.
+    fn picks(servers: &[Server], failures: &[(usize, Failures)], now: Timestamp, wanted: usize) -> Vec<u32> {
+        let record = |(id, server): (u32, &Server)| PeerRecord {
+            id: PeerId(id),
+            server: server.clone(),
+            configured: true,
+            changes: Default::default(),
+        };
+        let peers: Vec<PeerRecord> = (0..).zip(servers).map(record).collect();
+        let names: Vec<Option<Rc<str>>> = servers.iter().map(|s| Some(Rc::from(s.name.as_str()))).collect();
+        let mut health = Health::default();
+        failures.iter().for_each(|(at, failures)| health.set(PeerId(*at as u32), *failures));
+        let mut pool = Pool::new(|| balancer::named("round-robin").unwrap());
+        pool.fill(&peers, &names, &health, now);
+        pool.pick(b"", wanted).as_slice().to_vec()
+    }
+
+    fn server(name: &str) -> Server {
+        Server { name: name.to_owned(), ..Server::default() }
+    }
+
+    #[test]
+    fn backups_come_last() {
+        let servers = [Server { backup: true, ..server("b") }, server("p"), server("q")];
+        assert_eq!(picks(&servers, &[], NOW, 3), [1, 2, 0]);
+        assert_eq!(picks(&servers, &[], NOW, 2), [1, 2]);
+        assert_eq!(picks(&servers, &[(1, down(5)), (2, down(5))], NOW, 3), [0]);
+    }
+
+    #[test]
+    fn who_is_temporarily_down_is_the_last_resort() {
+        let servers = [server("a"), Server { backup: true, ..server("b") }, Server { down: true, ..server("c") }];
+        assert_eq!(picks(&servers, &[(0, down(5)), (1, down(5))], NOW, 3), [0, 1], "but never who was taken down");
+        assert_eq!(picks(&servers, &[(0, down(5))], NOW, 3), [1], "and not while anybody is usable");
+        assert_eq!(picks(&servers, &[(0, down(5))], NOW.after(Duration::from_secs(5)), 3), [0, 1]);
+        let drained = [Server { drain: true, ..server("a") }, Server { down: true, ..server("b") }];
+        assert!(picks(&drained, &[], NOW, 3).is_empty());
+    }
+}

@@ -1,0 +1,299 @@
+//! The state that all workers share.
+//!
+//! Shared data knows values under keys, compare-and-swap, and nothing else: no deletion, no listing, no
+//! expiry. So an upstream is two values of bounded size. Its [`Record`] is what was declared and ordered, in
+//! [postcard](https://postcard.jamesmunns.com)'s format, and changes seldom; its [`Health`] is the failures counted, in a few bytes, and changes at
+//! any time.
+//!
+//! Every change reads, decides and writes under compare-and-swap, and does so again if somebody else was
+//! faster: no update is lost with any number of workers. After the write the change is announced, and a worker
+//! that sees [`Host::version`] differ reads what it uses again. Nothing depends on the announcement: a
+//! worker also reads again after each tick.
+//!
+//! The keys hold the layout's number, [`FORMAT`]. A filter with another layout finds nothing and starts from its
+//! configuration, beside the old one.
+
+use std::fmt;
+
+use crate::health::{Failures, Health, Verdict};
+use crate::host::{Expect, Host, HostError, Level};
+use crate::peer::{self, PeerRecord, PeerState};
+use crate::server::Server;
+use crate::time::Timestamp;
+use crate::upstream::{Declaration, Record};
+
+/// The layout of what is stored. Another number means other keys.
+pub const FORMAT: u32 = 1;
+
+/// How often a change is tried against others' changes. Each lost try is another's success, so reaching
+/// this takes a thousand changes to one upstream within microseconds.
+const TRIES: usize = 1_000;
+
+/// Why shared state could not be read or changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// The host refused.
+    Host(HostError),
+    /// There is no upstream of that name.
+    NoSuchUpstream(String),
+    /// The upstream has no peer of that name.
+    NoSuchPeer(String),
+    /// The upstream has a peer of that name already.
+    PeerExists(String),
+    /// The upstream has as many peers as it can have.
+    TooManyPeers(usize),
+    /// A value that cannot be; the sentence says why.
+    Invalid(String),
+    /// The peer's name has no address yet.
+    Unresolved(String),
+    /// What stands under the key is not ours.
+    Corrupt(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(error) => error.fmt(f),
+            Self::NoSuchUpstream(name) => write!(f, "there is no upstream {name:?}"),
+            Self::NoSuchPeer(name) => write!(f, "the upstream has no peer {name:?}"),
+            Self::PeerExists(name) => write!(f, "the upstream already has a peer {name:?}"),
+            Self::TooManyPeers(most) => write!(f, "an upstream can have at most {most} peers"),
+            Self::Invalid(message) => f.write_str(message),
+            Self::Unresolved(name) => write!(f, "{name:?} has no address yet"),
+            Self::Corrupt(key) => write!(f, "the value of {key:?} in shared data is not one of this filter's"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<HostError> for StoreError {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
+}
+
+/// The shared state, through one host.
+#[derive(Clone, Copy)]
+pub struct Store<'h> {
+    host: &'h dyn Host,
+}
+
+impl<'h> Store<'h> {
+    /// The state that `host` shares among its workers.
+    #[must_use]
+    pub fn new(host: &'h dyn Host) -> Self {
+        Self { host }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.host.now()
+    }
+
+    /// An upstream's record, with its compare-and-swap number.
+    pub(crate) fn record(&self, upstream: &str) -> Result<Option<(Record, u32)>, StoreError> {
+        let key = record_key(upstream);
+        let Some(stored) = self.host.read(&key)? else { return Ok(None) };
+        let record = Record::decode(&stored.value).filter(|record| record.name == upstream);
+        record.map(|record| Some((record, stored.cas))).ok_or(StoreError::Corrupt(key))
+    }
+
+    /// An upstream's record, if its number is not `known` any more.
+    pub(crate) fn record_since(&self, upstream: &str, known: Option<u32>) -> Result<Fresh<Record>, StoreError> {
+        let key = record_key(upstream);
+        match self.host.read(&key)? {
+            None => Ok(Fresh::Absent),
+            Some(stored) if Some(stored.cas) == known => Ok(Fresh::Same),
+            Some(stored) => match Record::decode(&stored.value).filter(|record| record.name == upstream) {
+                Some(record) => Ok(Fresh::New(record, stored.cas)),
+                None => Err(StoreError::Corrupt(key)),
+            },
+        }
+    }
+
+    /// The failures counted in an upstream, if their number is not `known` any more.
+    pub(crate) fn health_since(&self, upstream: &str, known: Option<u32>) -> Result<Fresh<Health>, StoreError> {
+        match self.host.read(&health_key(upstream))? {
+            None => Ok(Fresh::Absent),
+            Some(stored) if Some(stored.cas) == known => Ok(Fresh::Same),
+            // Counters that cannot be read are no reason to fail a request. The next failure writes new ones.
+            Some(stored) => Ok(Fresh::New(Health::decode(&stored.value).unwrap_or_default(), stored.cas)),
+        }
+    }
+
+    /// The failures counted in an upstream.
+    pub(crate) fn health(&self, upstream: &str) -> Result<Health, StoreError> {
+        match self.health_since(upstream, None)? {
+            Fresh::New(health, _) => Ok(health),
+            Fresh::Absent | Fresh::Same => Ok(Health::default()),
+        }
+    }
+
+    /// Changes an upstream's record. What `change` leaves as it was is not written.
+    pub(crate) fn update_record<R>(
+        &self,
+        upstream: &str,
+        mut change: impl FnMut(&mut Record) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        self.retry(|| {
+            let stored = self.record(upstream)?;
+            let (before, cas) = stored.ok_or_else(|| StoreError::NoSuchUpstream(upstream.to_owned()))?;
+            let mut record = before.clone();
+            let result = change(&mut record)?;
+            if record != before {
+                record.revision = before.revision.wrapping_add(1);
+                self.host.write(&record_key(upstream), &record.encode(), Expect::Cas(cas))?;
+                self.host.announce();
+            }
+            Ok(result)
+        })
+    }
+
+    /// Makes a declaration count, unless it did already: an upstream that is not there is made, one that is
+    /// there is changed where the declaration changed.
+    pub(crate) fn declare(&self, upstream: &str, declaration: &Declaration<'_>) -> Result<(), StoreError> {
+        let key = record_key(upstream);
+        let rival = self.retry(|| {
+            let (before, expect) = match self.host.read(&key)? {
+                None => (None, Expect::Nothing),
+                Some(stored) => (Record::decode(&stored.value), Expect::Cas(stored.cas)),
+            };
+            let before = match before.filter(|record| record.name == upstream) {
+                None if expect != Expect::Nothing => {
+                    let error = StoreError::Corrupt(key.clone());
+                    self.host.log(Level::Error, &format!("{error}; upstream {upstream:?} starts from its configuration"));
+                    None
+                }
+                before => before,
+            };
+            let mut record = before.unwrap_or_else(|| Record::new(upstream));
+            if record.is_declared(declaration) {
+                return Ok(None);
+            }
+            let rival = record.declare(declaration);
+            record.revision = record.revision.wrapping_add(1);
+            self.host.write(&key, &record.encode(), expect)?;
+            self.host.announce();
+            Ok(rival)
+        })?;
+        if let Some(rival) = rival {
+            self.host.log(
+                Level::Warn,
+                &format!(
+                    "upstream {upstream:?} is defined differently by {rival:?} and by {:?}: the definition of the latter \
+                     counts from now on",
+                    declaration.instance
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Changes the failures counted in an upstream.
+    pub(crate) fn update_health<R>(
+        &self,
+        upstream: &str,
+        mut change: impl FnMut(&mut Health) -> R,
+    ) -> Result<R, StoreError> {
+        let key = health_key(upstream);
+        self.retry(|| {
+            let (before, expect) = match self.host.read(&key)? {
+                None => (Health::default(), Expect::Nothing),
+                Some(stored) => (Health::decode(&stored.value).unwrap_or_default(), Expect::Cas(stored.cas)),
+            };
+            let mut health = before.clone();
+            let result = change(&mut health);
+            if health != before {
+                self.host.write(&key, &health.encode(), expect)?;
+                self.host.announce();
+            }
+            Ok(result)
+        })
+    }
+
+    /// Counts one failure against a peer: what was counted before and after it.
+    pub(crate) fn add_fail(&self, upstream: &str, peer: &PeerRecord) -> Result<(Failures, Failures), StoreError> {
+        self.update_health(upstream, |health| {
+            let before = health.of(peer.id);
+            let after = before.and_one(self.now(), peer.max_fails(), peer.fail_timeout());
+            health.set(peer.id, after);
+            (before, after)
+        })
+    }
+
+    /// Forgets failures that no longer count, and those of peers that are gone. Returns the peers that are back
+    /// through this call, and through no other worker's.
+    pub(crate) fn settle(&self, record: &Record) -> Result<Vec<String>, StoreError> {
+        self.update_health(&record.name, |health| {
+            let now = self.now();
+            let mut back = Vec::new();
+            health.retain(|id, failures| {
+                let Some(peer) = record.peers.iter().find(|peer| peer.id == id) else {
+                    // A younger peer than any in this record was added after it was read.
+                    return id.0 >= record.next_id;
+                };
+                let counts = failures.verdict(now, peer.fail_timeout()) != Verdict::Good;
+                if !counts && failures.until != Timestamp::default() {
+                    back.push(peer.server.name.clone());
+                }
+                counts
+            });
+            back
+        })
+    }
+
+    fn retry<R>(&self, mut attempt: impl FnMut() -> Result<R, StoreError>) -> Result<R, StoreError> {
+        for _ in 1..TRIES {
+            match attempt() {
+                Err(StoreError::Host(HostError::Conflict)) => {}
+                result => return result,
+            }
+        }
+        attempt()
+    }
+
+    /// Writes the line that tells of a peer's new state, if it is one.
+    pub(crate) fn report(&self, upstream: &str, peer: &str, from: PeerState, to: PeerState, by: &str, why: &str) {
+        if from == to {
+            return;
+        }
+        let level = if to.is_usable() { Level::Info } else { Level::Warn };
+        self.host.log(level, &format!("peer state: upstream={upstream} peer={peer} from={from} to={to} by={by} why={why:?}"));
+    }
+
+    /// Counts a failure of a request's attempt, and tells if it took the peer out of use.
+    pub(crate) fn fail(&self, upstream: &str, peer: &PeerRecord, why: &dyn fmt::Display) -> Result<(), StoreError> {
+        let (before, after) = self.add_fail(upstream, peer)?;
+        let now = self.now();
+        let (from, to) = (peer::state(peer, &before, now).0, peer::state(peer, &after, now).0);
+        let server: &Server = &peer.server;
+        let within = crate::time::format_duration(peer.fail_timeout());
+        let count = after.count;
+        if to.is_usable() || from == to {
+            let line = format!("upstream={upstream} peer={} failed: {why}; failure {count} within {within}", server.name);
+            self.host.log(Level::Debug, &line);
+        } else {
+            let why = format!("{why}; failure {count} within {within}");
+            self.report(upstream, &server.name, from, to, "passive", &why);
+        }
+        Ok(())
+    }
+}
+
+/// What a read found, compared with what was known.
+pub(crate) enum Fresh<T> {
+    /// Nothing.
+    Absent,
+    /// What was known.
+    Same,
+    /// Something else, and its compare-and-swap number.
+    New(T, u32),
+}
+
+fn record_key(upstream: &str) -> String {
+    format!("durpina/{FORMAT}/upstream/{upstream}")
+}
+
+fn health_key(upstream: &str) -> String {
+    format!("durpina/{FORMAT}/health/{upstream}")
+}

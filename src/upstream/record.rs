@@ -1,0 +1,144 @@
+//! An upstream as shared data holds it.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::UpstreamConfig;
+use crate::health::PeerId;
+use crate::peer::{Changes, PeerRecord};
+use crate::server::Server;
+use crate::store::StoreError;
+
+/// The most peers that an upstream can have.
+pub const MOST_PEERS: usize = 10_000;
+
+/// How many instances of the filter are remembered as having declared an upstream.
+const MOST_INSTANCES: usize = 16;
+
+/// A configuration's word on an upstream.
+#[derive(Clone, Copy)]
+pub(crate) struct Declaration<'c> {
+    /// The instance of the filter that has this configuration.
+    pub(crate) instance: &'c str,
+    pub(crate) config: &'c UpstreamConfig,
+    /// Tells this configuration of the upstream from another one.
+    pub(crate) fingerprint: u64,
+}
+
+/// An upstream: what was declared, and what was changed at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The upstream's name.
+    pub name: String,
+    /// Counts the changes to this record.
+    pub revision: u64,
+    /// The id that the next peer gets.
+    pub next_id: u32,
+    /// The upstream apart from its servers.
+    pub config: UpstreamConfig,
+    /// Those who declared it, the latest last.
+    declared_by: Vec<(String, u64)>,
+    /// The peers: those of the configuration in its order, then the others in the order of their addition.
+    pub peers: Vec<PeerRecord>,
+    /// Names of servers of the configuration that were removed at run time.
+    removed: Vec<String>,
+}
+
+impl Record {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            revision: 0,
+            next_id: 1,
+            config: UpstreamConfig::default(),
+            declared_by: Vec::new(),
+            peers: Vec::new(),
+            removed: Vec::new(),
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // Strings, numbers and lists can always be written; an empty value would be refused by `decode`.
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+
+    /// Whether this instance's declaration has counted before.
+    pub(crate) fn is_declared(&self, declaration: &Declaration<'_>) -> bool {
+        self.declared_by.iter().any(|(by, print)| by == declaration.instance && *print == declaration.fingerprint)
+    }
+
+    /// Makes a declaration count. It wins over run-time changes to what it changed; other run-time changes
+    /// stay: weights and orders, peers that were added, servers that were removed.
+    ///
+    /// Returns the instance whose different declaration counted until now.
+    pub(crate) fn declare(&mut self, declaration: &Declaration<'_>) -> Option<String> {
+        let other = |(by, print): &&(String, u64)| by != declaration.instance && *print != declaration.fingerprint;
+        let rival = self.declared_by.iter().rev().find(other).map(|(by, _)| by.clone());
+        self.declared_by.retain(|(by, _)| by != declaration.instance);
+        self.declared_by.push((declaration.instance.to_owned(), declaration.fingerprint));
+        let excess = self.declared_by.len().saturating_sub(MOST_INSTANCES);
+        self.declared_by.drain(..excess);
+
+        let config = declaration.config;
+        let declared: HashSet<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();
+        let mut before = HashMap::new();
+        let mut added = Vec::new();
+        for peer in self.peers.drain(..) {
+            match (declared.contains(peer.server.name.as_str()), peer.configured) {
+                (true, _) => drop(before.insert(peer.server.name.clone(), peer)),
+                (false, false) => added.push(peer),
+                (false, true) => {}
+            }
+        }
+        self.removed.retain(|name| declared.contains(name.as_str()));
+        for server in &config.servers {
+            if let Some(mut peer) = before.remove(&server.name) {
+                peer.declare(server);
+                self.peers.push(peer);
+            } else if !self.removed.contains(&server.name) {
+                let peer = self.newcomer(server.clone(), true);
+                self.peers.push(peer);
+            }
+        }
+        let room = MOST_PEERS.saturating_sub(self.peers.len());
+        self.peers.extend(added.into_iter().take(room));
+        self.config = UpstreamConfig { servers: Vec::new(), ..config.clone() };
+        rival
+    }
+
+    /// Adds a peer. It starts fresh, whatever an earlier one of its name was like.
+    pub(crate) fn add(&mut self, server: Server) -> Result<PeerRecord, StoreError> {
+        if self.peers.iter().any(|peer| peer.server.name == server.name) {
+            return Err(StoreError::PeerExists(server.name));
+        }
+        if self.peers.len() >= MOST_PEERS {
+            return Err(StoreError::TooManyPeers(MOST_PEERS));
+        }
+        self.removed.retain(|name| *name != server.name);
+        let peer = self.newcomer(server, false);
+        self.peers.push(peer.clone());
+        Ok(peer)
+    }
+
+    /// Removes the peer of that name, and only if it has that id where one is given.
+    pub(crate) fn remove(&mut self, name: &str, id: Option<PeerId>) -> Result<PeerRecord, StoreError> {
+        let found = self.peers.iter().position(|peer| peer.server.name == name && id.is_none_or(|id| id == peer.id));
+        let at = found.ok_or_else(|| StoreError::NoSuchPeer(name.to_owned()))?;
+        let peer = self.peers.remove(at);
+        if peer.configured {
+            self.removed.push(name.to_owned());
+        }
+        Ok(peer)
+    }
+
+    fn newcomer(&mut self, server: Server, configured: bool) -> PeerRecord {
+        let id = PeerId(self.next_id);
+        self.next_id = self.next_id.wrapping_add(1);
+        PeerRecord { id, server, configured, changes: Changes::default() }
+    }
+}
