@@ -351,3 +351,6 @@ pub fn parse_server(text: &str, defaults: &Server, default_port: u16) -> Result<
         Err(problems)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -316,3 +316,6 @@ fn problem(status: u32, title: &str, detail: &str) -> Response {
         body: document.to_string().into_bytes(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! What a configuration's author is told.
+
+use std::time::Duration;
+
+use super::*;
+use crate::testing::test;
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    Config::parse(text.as_bytes(), Capabilities::default())
+}
+
+fn errors(text: &str) -> Vec<String> {
+    parse(text).unwrap_err().errors().iter().map(ToString::to_string).collect()
+}
+
+/// The errors of one upstream with these members.
+fn upstream_errors(members: &str) -> Vec<String> {
+    errors(&format!("{{\"upstreams\": {{\"foo\": {{{members}}}}}}}"))
+}
+
+fn servers(list: &str) -> Vec<Server> {
+    parse(&format!("{{\"upstreams\": {{\"foo\": {{\"servers\": {list}}}}}}}")).unwrap().upstreams.remove(0).1.servers
+}
+
+#[test]
+fn a_server_means_just_what_it_says() {
+    let read = servers(r#"["localhost:8080 weight=7 fail_timeout=15", {"host": "10.0.0.2", "port": 8090, "weight": 7,
+        "fail_timeout": "1m 30s"}, {"name": "[::1]:81", "max_fails": 0, "backup": true}, "10.0.0.3", "0.0.0.0",
+        "10.0.0.4:1 down", "10.0.0.5:1 drain max_fails=3", {"host": "::2"}]"#);
+    let names: Vec<&str> = read.iter().map(|server| server.name.as_str()).collect();
+    let expected =
+        ["localhost:8080", "10.0.0.2:8090", "[::1]:81", "10.0.0.3:80", "10.0.0.4:1", "10.0.0.5:1", "[::2]:80"];
+    assert_eq!(names, expected, "and the placeholder is ignored");
+    assert_eq!((read[0].weight, read[0].fail_timeout), (7, Duration::from_secs(15)));
+    assert_eq!((read[1].weight, read[1].fail_timeout), (7, Duration::from_secs(90)));
+    assert_eq!((read[2].max_fails, read[2].backup, read[2].weight), (0, true, 1));
+    assert!(read[4].down && read[5].drain && read[5].max_fails == 3);
+}
+
+#[test]
+fn server_defaults_apply_where_a_server_says_nothing() {
+    let text = r#"{"default_port": 8080, "upstreams": {"foo": {"server_defaults": {"weight": 3, "fail_timeout": 2.5},
+        "servers": ["10.0.0.1", "10.0.0.2:81 weight=5", {"host": "10.0.0.3"}]}}}"#;
+    let read = parse(text).unwrap().upstreams.remove(0).1.servers;
+    let all: Vec<(&str, u16)> = read.iter().map(|server| (server.name.as_str(), server.weight)).collect();
+    assert_eq!(all, [("10.0.0.1:8080", 3), ("10.0.0.2:81", 5), ("10.0.0.3:8080", 3)]);
+    assert!(read.iter().all(|server| server.fail_timeout == Duration::from_millis(2_500)));
+}
+
+#[test]
+fn every_error_has_its_place() {
+    for (members, expected) in [
+        (r#""servers": ["a:1", "b:1", "10.0.0.1 weight=0"]"#, "upstreams.foo.servers[2].weight: expected an integer from 1 to 65535, found 0"),
+        (r#""servers": [{"host": "10.0.0.1", "weight": 2.5}]"#, "upstreams.foo.servers[0].weight: expected an integer from 1 to 65535, found 2.5"),
+        (r#""servers": [{"host": "10.0.0.1", "weight": "9"}]"#, "upstreams.foo.servers[0].weight: expected an integer from 1 to 65535, found \"9\""),
+        (r#""servers": ["10.0.0.1 weight=-1"]"#, "upstreams.foo.servers[0].weight: expected an integer from 1 to 65535, found \"-1\""),
+        (r#""servers": ["10.0.0.1 weight=65536"]"#, "upstreams.foo.servers[0].weight: expected an integer from 1 to 65535, found 65536"),
+        (r#""servers": ["10.0.0.1 weight"]"#, "upstreams.foo.servers[0].weight: expected weight=…, found weight alone"),
+        (r#""servers": ["10.0.0.1 down=1"]"#, "upstreams.foo.servers[0].down: expected down alone, found \"down=1\""),
+        (r#""servers": ["10.0.0.1 weight=1 weight=2"]"#, "upstreams.foo.servers[0].weight: this parameter appears more than once"),
+        (r#""servers": ["10.0.0.1 wait=1"]"#, "upstreams.foo.servers[0]: unknown parameter \"wait=1\", expected one of weight, max_fails, fail_timeout, max_conns, slow_start, down, backup, drain"),
+        (r#""servers": ["10.0.0.1 fail_timeout=10x"]"#, "upstreams.foo.servers[0].fail_timeout: expected a time such as 10, \"250ms\", \"10s\", \"5m\" or \"1h 30m\", found \"10x\""),
+        (r#""servers": ["10.0.0.1 service=http"]"#, "upstreams.foo.servers[0]: the parameter \"service=http\" is not supported yet"),
+        (r#""servers": [""]"#, "upstreams.foo.servers[0]: expected a server such as \"host:port weight=5\", found \"\""),
+        (r#""servers": ["10.0.0.1:99999"]"#, "upstreams.foo.servers[0]: expected a port from 1 to 65535, found \"10.0.0.1:99999\""),
+        (r#""servers": [7]"#, "upstreams.foo.servers[0]: expected a server as a string or an object, found 7"),
+        (r#""servers": [{"port": 80}]"#, "upstreams.foo.servers[0]: expected a server with a \"name\" or a \"host\", found neither"),
+        (r#""servers": [{"name": "10.0.0.1:80", "port": 81}]"#, "upstreams.foo.servers[0].port: expected the port of \"name\", or no port at all"),
+        (r#""servers": [{"name": "10.0.0.1:80", "host": "10.0.0.2"}]"#, "upstreams.foo.servers[0].host: expected the host of \"name\", or no host at all"),
+        (r#""servers": ["10.0.0.1", "10.0.0.1:80"]"#, "upstreams.foo.servers[1]: two servers of the name \"10.0.0.1:80\""),
+        (r#""servers": {}"#, "upstreams.foo.servers: expected an array of servers, found an object"),
+        (r#""retries": 3"#, "upstreams.foo.retries: expected an integer from 0 to 2, found 3"),
+        (r#""retires": 2"#, "upstreams.foo.retires: unknown key, expected one of servers, balancer, retries, monitors, fail_codes, server_defaults"),
+        (r#""balancer": "roundrobin""#, "upstreams.foo.balancer: expected one of \"round-robin\", \"unweighted-round-robin\", \"ip-hash\", \"consistent-hash\", \"random\", \"least-conn\", \"least-time\", \"ketama\", found \"roundrobin\""),
+        (r#""balancer": "ketama""#, "upstreams.foo.balancer: the balancer \"ketama\" is not supported yet"),
+        (r#""balancer": {"name": "round-robin", "key": "$host"}"#, "upstreams.foo.balancer.key: round-robin hashes no key"),
+        (r#""monitors": [{"name": "http"}]"#, "upstreams.foo.monitors: monitoring is not supported yet"),
+        (r#""fail_codes": "5xx 99""#, "upstreams.foo.fail_codes: expected status codes such as \"101 102 2xx 3xx\", found \"99\""),
+        (r#""server_defaults": {"backup": true}"#, "upstreams.foo.server_defaults.backup: unknown key, expected one of weight, max_fails, fail_timeout, max_conns, slow_start"),
+        (r#""retries": 1, "retries": 2"#, "upstreams.foo.retries: this key appears more than once"),
+    ] {
+        let found = upstream_errors(members);
+        assert!(found.iter().any(|error| error == expected), "{members}\n  expected {expected}\n  found    {found:#?}");
+    }
+}
+
+#[test]
+fn errors_of_the_whole_have_their_place_too() {
+    for (text, expected) in [
+        ("", "configuration: expected a JSON object, found nothing"),
+        ("[]", "configuration: expected a JSON object, found an array"),
+        ("{", "configuration: not valid JSON: EOF while parsing an object at line 1 column 1"),
+        (r#"{"upstream": "foo", "routes": []}"#, "upstream: expected either \"upstream\" or \"routes\", found both"),
+        (r#"{"default_port": 0}"#, "default_port: expected an integer from 1 to 65535, found 0"),
+        (r#"{"upstreams": {"a.b": 1}}"#, "upstreams[\"a.b\"]: expected an upstream, found 1"),
+        (r#"{"upstreams": {"": {}}}"#, "upstreams[\"\"]: expected a name of 1 to 255 bytes without control characters, found \"\""),
+        (r#"{"routes": [{"prefix": "foo", "upstream": "u"}]}"#, "routes[0].prefix: expected a path that starts with / and has no query, found \"foo\""),
+        (r#"{"routes": [{"prefix": "/"}]}"#, "routes[0]: expected a route with an \"upstream\", found none"),
+        (r#"{"routes": [{"regex": "^/(", "upstream": "u"}]}"#, "routes[0].regex: not a regular expression: found open group without closing ')'"),
+        (r#"{"routes": [{"regex": "^/x", "upstream": "$1"}]}"#, "routes[0].upstream: expected variables up to $0, the groups of the route's regex, found $1"),
+        (r#"{"routes": [{"host": "a:80", "upstream": "u"}]}"#, "routes[0].host: expected an IP address or a host name without a port, found \"a:80\""),
+        (r#"{"routes": [{"method": "get", "upstream": "u"}]}"#, "routes[0].method: expected a request method in upper case, found \"get\""),
+        (r#"{"resolver": "dns"}"#, "resolver: expected a name server as \"IP\" or \"IP:port\", found \"dns\""),
+        (r#"{"resolver": "8.8.8.8"}"#, "resolver: a resolver is not supported yet"),
+        (r#"{"admin": {"prefix": "durpina"}}"#, "admin.prefix: expected a path such as \"/durpina\", without a slash at its end, found \"durpina\""),
+        (r#"{"admin": {"prefix": "/d", "allow": ["10.0.0.0/33"]}}"#, "admin.allow[0]: expected a network such as \"10.0.0.0/8\" or \"::1\", found \"10.0.0.0/33\""),
+        (r#"{"admin": {"prefix": "/d"}}"#, "admin: the management API is not supported yet"),
+    ] {
+        let found = errors(text);
+        assert!(found.iter().any(|error| error == expected), "{text}\n  expected {expected}\n  found    {found:#?}");
+    }
+}
+
+#[test]
+fn all_errors_are_reported_at_once() {
+    let found = errors(
+        r#"{"upstreams": {"foo": {"servers": ["10.0.0.1 weight=0", "10.0.0.2 weight=x down=1"], "retries": -1}}, "x": 1}"#,
+    );
+    assert_eq!(found.len(), 5, "{found:#?}");
+    let many: String = (0..500).map(|_| "\"10.0.0.1 weight=0\",").collect();
+    let problems = parse(&format!("{{\"upstreams\": {{\"foo\": {{\"servers\": [{many} \"a\"]}}}}}}")).unwrap_err();
+    assert!(problems.count() > 500 && problems.errors().len() <= 100);
+    assert!(problems.to_string().ends_with("more errors"));
+}
+
+#[test]
+fn no_secret_is_in_an_error() {
+    for token in ["[\"hunter2\"]", "{\"hunter2\": 1}", "271828182", ""] {
+        let text = format!("{{\"admin\": {{\"prefix\": \"/d\", \"token\": {}}}}}", if token.is_empty() { "\"\"" } else { token });
+        let found = errors(&text).join("\n");
+        assert!(found.contains("admin.token: expected a string"), "{found}");
+        assert!(!found.contains("hunter2") && !found.contains("271828182"), "{found}");
+    }
+}
+
+#[test]
+fn names_without_a_resolver_are_an_error_where_the_host_resolves_none() {
+    assert!(upstream_errors(r#""servers": ["host1:8080"]"#)[0].starts_with("upstreams.foo.servers[0]: expected an IP address"));
+    let text = r#"{"upstreams": {"foo": {"servers": ["host1:8080"]}}}"#;
+    assert!(Config::parse(text.as_bytes(), Capabilities { resolves_names: true }).is_ok());
+}
+
+#[test]
+fn an_upstream_of_somebody_else_is_a_warning() {
+    let config = parse(r#"{"routes": [{"prefix": "/", "upstream": "elsewhere"}]}"#).unwrap();
+    assert_eq!(config.warnings.len(), 1);
+    assert_eq!(config.warnings[0].place, "routes[0].upstream");
+}
+
+#[test]
+fn monitors_are_read_although_they_do_not_work_yet() {
+    for (monitor, expected) in [
+        (r#"{"name": "http", "interval": 0}"#, "upstreams.foo.monitors[0].interval: expected a time"),
+        (r#"{"name": "htp"}"#, "upstreams.foo.monitors[0].name: expected one of \"http\""),
+        (r#"{"name": "tcp", "url": "/"}"#, "upstreams.foo.monitors[0].url: unknown key"),
+        (r#"{"name": "http", "header_": "x"}"#, "upstreams.foo.monitors[0].header_: expected header_ and the name"),
+        (r#"{"name": "http", "ok_codes": "2x"}"#, "upstreams.foo.monitors[0].ok_codes: expected status codes"),
+        (r#"{"name": "http", "schedule": "random"}"#, "upstreams.foo.monitors[0].schedule: expected one of \"rotate\", \"all\""),
+        (r#"{"name": "http"}, {"name": "http"}"#, "upstreams.foo.monitors[1]: two monitors of the id \"http\""),
+    ] {
+        let found = upstream_errors(&format!("\"monitors\": [{monitor}]"));
+        assert!(found.iter().any(|error| error.starts_with(expected)), "{monitor}: {found:#?}");
+    }
+}
+
+#[test]
+fn no_input_makes_it_panic() {
+    let good = r#"{"upstreams": {"f": {"servers": ["10.0.0.1:80 weight=5", {"host": "::1", "port": 1}], "retries": 1,
+        "balancer": {"name": "consistent-hash", "key": "${property:a.b}$1"}, "monitors": [{"name": "http", "timeout": 5}]}},
+        "routes": [{"regex": "^/(a|b)+", "upstream": "$1", "host": "a"}], "admin": {"prefix": "/d", "allow": ["::/0"]}}"#;
+    let mut random = fastrand::Rng::with_seed(3);
+    for _ in 0..20_000 {
+        let mut bytes = good.as_bytes().to_vec();
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(..bytes.len());
+            match random.u8(..3) {
+                0 => bytes[at] = random.u8(..),
+                1 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, *random.choice(b"{}[]\",:0-9e.$\\\xff").unwrap()),
+            }
+        }
+        let _ = Config::parse(&bytes, Capabilities::default());
+    }
+    let deep = "[".repeat(100_000);
+    assert!(parse(&deep).is_err());
+}

@@ -1,0 +1,477 @@
+//! What happens to requests, on the simulated host.
+
+use std::cell::RefCell;
+
+use super::*;
+use crate::host::sim::{Answer, Behaviour, Sent, Sim, Worker};
+use crate::peer::{Order, Peer, Selector};
+use crate::testing::test;
+use crate::upstream;
+
+const A: &str = "10.0.0.1:80";
+const B: &str = "10.0.0.2:80";
+const C: &str = "10.0.0.3:80";
+
+/// A configuration with these servers in one upstream.
+fn config(servers: &str) -> String {
+    format!(r#"{{"upstreams": {{"u": {{"servers": [{servers}]}}}}, "upstream": "u"}}"#)
+}
+
+fn three() -> String {
+    config(&format!("\"{A}\", \"{B}\", \"{C}\""))
+}
+
+fn worker(sim: &Sim, config: &str) -> Worker {
+    Worker::start(sim, config).unwrap()
+}
+
+fn get(worker: &mut Worker) -> Answer {
+    worker.send(Sent::get("/"))
+}
+
+fn served(worker: &mut Worker, requests: usize) -> Vec<String> {
+    (0..requests).map(|_| get(worker).by().to_owned()).collect()
+}
+
+fn peer<'h>(worker: &'h Worker, name: &str) -> Peer<'h> {
+    upstream::Upstream::get(Store::new(&worker.host), "u").unwrap().unwrap().get_peer(name).unwrap()
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn weights_spread_requests_smoothly() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &config(&format!("\"{A} weight=5\", \"{B}\", \"{C}\"")));
+    assert_eq!(served(&mut worker, 14), [A, A, B, A, C, A, A, A, A, B, A, C, A, A]);
+}
+
+#[test]
+fn a_failed_attempt_is_retried_counted_and_takes_the_peer_out_for_all_workers() {
+    let sim = Sim::new();
+    sim.server(A, Behaviour::Fails(Failure::Connect));
+    let (mut one, mut two) = (worker(&sim, &three()), worker(&sim, &three()));
+    assert!(matches!(get(&mut two), Answer::Served { attempts: 2, .. }), "the second worker starts with the dead peer too");
+    for answer in (0..30).map(|_| get(&mut one)).chain((0..30).map(|_| get(&mut two))) {
+        assert!(matches!(&answer, Answer::Served { attempts: 1, by, .. } if by != A), "{answer:?}");
+    }
+    let lines = sim.logged("peer state:");
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].starts_with("peer state: upstream=u peer=10.0.0.1:80 from=up to=temporary_down by=passive why="), "{lines:?}");
+}
+
+#[test]
+fn a_peer_comes_back_by_itself_and_one_worker_says_so() {
+    let sim = Sim::new();
+    sim.server(A, Behaviour::Fails(Failure::Timeout));
+    let mut workers = [worker(&sim, &three()), worker(&sim, &three())];
+    get(&mut workers[0]);
+    sim.server(A, Behaviour::Answers(200));
+    sim.advance(Duration::from_millis(9_999));
+    assert!(workers.iter_mut().all(|worker| !served(worker, 9).contains(&A.to_owned())));
+    sim.advance(Duration::from_millis(1));
+    assert!(workers.iter_mut().all(|worker| served(worker, 9).contains(&A.to_owned())));
+    assert_eq!(sim.logged("from=temporary_down to=up by=passive").len(), 1);
+}
+
+#[test]
+fn the_last_failed_attempt_counts_too() {
+    let sim = Sim::new();
+    for server in [A, B, C] {
+        sim.server(server, Behaviour::Fails(Failure::Reset));
+    }
+    let mut worker = worker(&sim, &three());
+    assert_eq!(get(&mut worker), Answer::Failed { attempts: 3 });
+    let upstream = upstream::Upstream::get(Store::new(&worker.host), "u").unwrap().unwrap();
+    assert_eq!(upstream.get_peers(Selector::TemporaryDown).len(), 3);
+    drop(upstream);
+    assert_eq!(get(&mut worker), Answer::Failed { attempts: 3 }, "all of them are tried rather than refusing");
+    sim.server(B, Behaviour::Answers(200));
+    assert_eq!(get(&mut worker).by(), B);
+}
+
+#[test]
+fn real_answers_are_no_failures_unless_the_upstream_says_so() {
+    let sim = Sim::new();
+    sim.server(A, Behaviour::Answers(503));
+    let mut one = worker(&sim, &config(&format!("\"{A}\"")));
+    served(&mut one, 5);
+    assert!(!peer(&one, A).is_failing());
+
+    let sim = Sim::new();
+    sim.server(A, Behaviour::Answers(503));
+    let text = format!(r#"{{"upstreams": {{"u": {{"servers": ["{A}", "{B}"], "fail_codes": "5xx"}}}}, "upstream": "u"}}"#);
+    let mut two = worker(&sim, &text);
+    assert_eq!(get(&mut two), Answer::served(A, 503));
+    assert_eq!(served(&mut two, 3), [B, B, B]);
+}
+
+#[test]
+fn no_usable_peer_is_answered_at_once() {
+    for servers in ["", "\"0.0.0.0\"", "\"10.0.0.1 down\", \"10.0.0.2 drain\""] {
+        let sim = Sim::new();
+        let Answer::Refused(503, body) = get(&mut worker(&sim, &config(servers))) else { panic!("{servers}") };
+        let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(document["status"], 503);
+        assert!(document["detail"].as_str().unwrap().contains("usable"));
+    }
+}
+
+#[test]
+fn what_a_client_sends_is_gone_on_every_path() {
+    let sim = Sim::new();
+    let text = format!(r#"{{"upstreams": {{"u": {{"servers": ["{A}"]}}}}, "routes": [{{"prefix": "/u", "upstream": "u"}},
+        {{"prefix": "/none", "upstream": "none"}}]}}"#);
+    let mut worker = worker(&sim, &text);
+    for path in ["/u", "/none", "/elsewhere", ""] {
+        // `Worker::send` fails if the filter offers nothing, not even an empty list.
+        let answer = worker.send(Sent::get(path));
+        assert_eq!(worker.host.offered(), if path == "/u" { vec![A.to_owned()] } else { Vec::new() }, "{path}: {answer:?}");
+    }
+}
+
+#[test]
+fn upstreams_by_variable_do_not_grow_anything() {
+    let sim = Sim::new();
+    let text = format!(r#"{{"upstreams": {{"red": {{"servers": ["{A}"]}}, "blue": {{"servers": ["{B}"]}}}},
+        "routes": [{{"regex": "^/p/([a-z]+)", "upstream": "$1"}}, {{"prefix": "/", "upstream": "$http_pool"}}]}}"#);
+    let mut worker = worker(&sim, &text);
+    assert_eq!(worker.send(Sent::get("/p/blue/x")).by(), B);
+    assert_eq!(worker.send(Sent::get("/").header("pool", "red")).by(), A);
+    let keys = sim.keys();
+    for n in 0..100 {
+        assert!(matches!(worker.send(Sent::get("/").header("pool", &format!("none{n}"))), Answer::Refused(503, _)));
+    }
+    assert_eq!(sim.keys(), keys);
+    assert_eq!(worker.filter.upstreams.len(), 2);
+}
+
+#[test]
+fn a_configuration_writes_nothing_before_it_is_used() {
+    let sim = Sim::new();
+    let mut one = worker(&sim, &three());
+    assert_eq!(sim.writes(), 0, "a host that tries a configuration leaves no trace");
+    one.tick();
+    assert_eq!(sim.writes(), 1);
+    let mut two = worker(&sim, &three());
+    two.tick();
+    get(&mut two);
+    assert_eq!(sim.writes(), 1, "the second worker finds it declared");
+}
+
+#[test]
+fn a_refused_configuration_changes_nothing_and_names_its_errors() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &three());
+    get(&mut worker);
+    let before = sim.writes();
+    assert!(Worker::start(&sim, &config("\"10.0.0.1 weight=0\", \"10.0.0.2 weight=0\"")).is_err());
+    assert_eq!(sim.writes(), before);
+    assert_eq!(sim.logged("weight: expected an integer from 1 to 65535, found 0").len(), 2);
+    assert!(matches!(get(&mut worker), Answer::Served { .. }));
+    let host = sim.worker();
+    assert_eq!(Filter::refused().request(&host).0, Outcome::Answered, "a host that goes on gets 503");
+}
+
+#[test]
+fn a_thousand_upstreams_are_declared_without_holding_up_requests() {
+    let sim = Sim::new();
+    let upstreams: Vec<String> = (0..1_000).map(|n| format!(r#""u{n}": {{"servers": ["{A}"]}}"#)).collect();
+    let text = format!(r#"{{"upstreams": {{{}}}, "routes": [{{"regex": "^/(.*)$", "upstream": "$1"}}]}}"#, upstreams.join(","));
+    let mut worker = worker(&sim, &text);
+    assert_eq!(worker.send(Sent::get("/u999")).by(), A, "a request does not wait for the ticks");
+    let mut ticks = 1;
+    while worker.tick() < Duration::from_secs(1) {
+        ticks += 1;
+        assert!(ticks < 100);
+    }
+    assert_eq!(sim.keys().len(), 1_000);
+}
+
+#[test]
+fn another_instance_s_upstream_can_be_used() {
+    let sim = Sim::new();
+    let mut user = Worker::named(&sim, "user", r#"{"upstream": "u"}"#).unwrap();
+    assert!(matches!(get(&mut user), Answer::Refused(503, _)));
+    Worker::named(&sim, "owner", &three()).unwrap().tick();
+    assert_eq!(get(&mut user).by(), A);
+}
+
+#[test]
+fn two_instances_that_differ_are_both_named() {
+    let sim = Sim::new();
+    let mut red = Worker::named(&sim, "red", &config(&format!("\"{A}\""))).unwrap();
+    let mut blue = Worker::named(&sim, "blue", &config(&format!("\"{B}\""))).unwrap();
+    red.tick();
+    blue.tick();
+    let lines = sim.logged("defined differently");
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].contains("\"red\"") && lines[0].contains("\"blue\""), "{lines:?}");
+    assert_eq!((get(&mut red).by(), get(&mut blue).by()), (B, B), "the later one counts");
+    let mut again = Worker::named(&sim, "red", &config(&format!("\"{A}\""))).unwrap();
+    again.tick();
+    assert_eq!(get(&mut again).by(), B, "another worker of the first is not a later configuration");
+}
+
+#[test]
+fn a_configuration_wins_where_it_changed_and_only_there() {
+    let sim = Sim::new();
+    let first = worker(&sim, &config(&format!("\"{A} weight=2\", \"{B} weight=2\", \"{C} weight=2\"")));
+    let mut first = first;
+    get(&mut first);
+    peer(&first, A).set_weight(7).unwrap();
+    peer(&first, B).set_weight(7).unwrap();
+    let mut upstream = upstream::Upstream::get(Store::new(&first.host), "u").unwrap().unwrap();
+    upstream.add_peer("10.0.0.9:80 weight=4").unwrap();
+    let c = upstream.get_peer(C).unwrap();
+    upstream.remove_peer(&c).unwrap();
+    drop((upstream, c));
+
+    let mut second = worker(&sim, &config(&format!("\"{A} weight=3\", \"{B} weight=2\", \"{C} weight=2\", \"10.0.0.4:80\"")));
+    second.tick();
+    let upstream = upstream::Upstream::get(Store::new(&second.host), "u").unwrap().unwrap();
+    let all: Vec<(String, u16, u16)> =
+        upstream.get_peers(Selector::All).iter().map(|p| (p.name().to_owned(), p.get_weight(), p.initial_weight())).collect();
+    let expected = [(A, 3, 3), (B, 7, 2), ("10.0.0.4:80", 1, 1), ("10.0.0.9:80", 4, 4)];
+    assert_eq!(all, expected.map(|(name, weight, initial)| (name.to_owned(), weight, initial)));
+}
+
+#[test]
+fn a_rolled_back_configuration_counts_again() {
+    let sim = Sim::new();
+    for (weight, expected) in [(1, 1), (2, 2), (1, 1)] {
+        let mut worker = worker(&sim, &config(&format!("\"{A} weight={weight}\"")));
+        worker.tick();
+        assert_eq!(peer(&worker, A).get_weight(), expected);
+    }
+}
+
+#[test]
+fn a_peer_that_is_added_again_starts_fresh() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &three());
+    get(&mut worker);
+    let mut old = peer(&worker, A);
+    old.set_weight(9).unwrap();
+    old.add_fail().unwrap();
+    assert!(old.is_down(crate::peer::DownKind::Temporary));
+    let mut upstream = old.get_upstream().unwrap().unwrap();
+    upstream.remove_peer(&old).unwrap();
+    let new = upstream.add_peer(A).unwrap();
+    assert_eq!((new.get_weight(), new.is_failing()), (1, false));
+    assert!(old.set_weight(3).is_err(), "the old handle means the old peer");
+    assert!(upstream.remove_peer(&old).is_err());
+    assert_eq!(peer(&worker, A).get_weight(), 1);
+}
+
+#[test]
+fn the_operator_s_order_stands_until_the_operator_lifts_it() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &three());
+    get(&mut worker);
+    peer(&worker, A).set_state(Order::Down).unwrap();
+    peer(&worker, B).set_state(Order::Drain).unwrap();
+    assert_eq!(served(&mut worker, 3), [C, C, C], "at the very next request");
+    sim.advance(seconds(3_600));
+    worker.tick();
+    assert_eq!(served(&mut worker, 3), [C, C, C]);
+    peer(&worker, C).set_state(Order::TemporaryDown).unwrap();
+    assert_eq!(served(&mut worker, 2), [C, C], "the last resort is who is only temporarily down");
+    peer(&worker, A).set_state(Order::Up).unwrap();
+    assert_eq!(served(&mut worker, 2), [A, A]);
+    sim.advance(seconds(10));
+    let all = served(&mut worker, 4);
+    assert!(all.contains(&A.to_owned()) && all.contains(&C.to_owned()), "a temporary order ends by itself: {all:?}");
+}
+
+#[test]
+fn up_clears_what_others_have_against_a_peer() {
+    let sim = Sim::new();
+    sim.server(A, Behaviour::Fails(Failure::Connect));
+    let mut worker = worker(&sim, &config(&format!("\"{A} fail_timeout=1h\", \"{B}\"")));
+    get(&mut worker);
+    sim.server(A, Behaviour::Answers(200));
+    assert_eq!(served(&mut worker, 4), [B; 4]);
+    peer(&worker, A).set_state(Order::Up).unwrap();
+    assert!(served(&mut worker, 4).contains(&A.to_owned()));
+}
+
+#[test]
+fn a_weight_of_zero_is_refused_and_changes_nothing() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &three());
+    get(&mut worker);
+    let writes = sim.writes();
+    assert!(peer(&worker, A).set_weight(0).is_err());
+    let mut upstream = peer(&worker, A).get_upstream().unwrap().unwrap();
+    for server in ["", "10.0.0.9:80 weight=0", "0.0.0.0", "host1:80", A] {
+        assert!(upstream.add_peer(server).is_err(), "{server}");
+    }
+    assert_eq!(sim.writes(), writes);
+}
+
+#[test]
+fn changes_at_the_same_time_both_happen() {
+    let sim = Sim::new();
+    let mut one = worker(&sim, &three());
+    get(&mut one);
+    let other = sim.clone();
+    sim.interfere(move || {
+        let host = other.worker();
+        let mut upstream = upstream::Upstream::get(Store::new(&host), "u").unwrap().unwrap();
+        upstream.get_peer(B).unwrap().set_weight(8).unwrap();
+        upstream.add_peer("10.0.0.9:80").unwrap();
+    });
+    peer(&one, A).set_weight(7).unwrap();
+    let weights: Vec<u16> = [A, B, C, "10.0.0.9:80"].map(|name| peer(&one, name).get_weight()).to_vec();
+    assert_eq!(weights, [7, 8, 1, 1]);
+}
+
+#[test]
+fn full_shared_data_fails_no_request_that_can_be_served() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &three());
+    get(&mut worker);
+    sim.fill_up(true);
+    sim.server(A, Behaviour::Fails(Failure::Connect));
+    assert!((0..9).all(|_| matches!(get(&mut worker), Answer::Served { .. })));
+    assert!(!sim.logged("cannot be counted: the host's shared data is full").is_empty());
+    let mut late = self::worker(&sim, &config(&format!("\"{B}\"")).replace('u', "v").replace("vpstream", "upstream"));
+    late.tick();
+    assert!(matches!(get(&mut late), Answer::Refused(503, _)));
+}
+
+#[test]
+fn lost_or_foreign_shared_data_is_made_again() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &three());
+    get(&mut worker);
+    sim.lose_data();
+    assert!(matches!(get(&mut worker), Answer::Served { .. }));
+    for key in sim.keys() {
+        sim.corrupt(&key);
+    }
+    assert!(matches!(get(&mut worker), Answer::Served { .. }));
+    assert!(matches!(get(&mut worker), Answer::Served { .. }));
+    assert!(!sim.logged("is not one of this filter's").is_empty());
+}
+
+#[test]
+fn a_worker_that_heard_of_no_change_is_right_after_its_next_tick() {
+    let sim = Sim::new();
+    let (mut one, mut two) = (worker(&sim, &three()), worker(&sim, &three()));
+    get(&mut one);
+    get(&mut two);
+    sim.lose_announcements(true);
+    peer(&one, A).set_state(Order::Down).unwrap();
+    two.tick();
+    assert!(!served(&mut two, 6).contains(&A.to_owned()));
+}
+
+#[test]
+fn a_failure_of_a_removed_peer_is_nobody_s() {
+    let sim = Sim::new();
+    sim.server(A, Behaviour::Fails(Failure::Connect));
+    let mut worker = worker(&sim, &three());
+    let (_, mut ended) = worker.begin(Sent::get("/"));
+    let old = peer(&worker, A);
+    let mut upstream = old.get_upstream().unwrap().unwrap();
+    upstream.remove_peer(&old).unwrap();
+    upstream.add_peer(A).unwrap();
+    drop((old, upstream));
+    get(&mut worker);
+    worker.end(&mut ended);
+    assert!(!peer(&worker, A).is_failing());
+}
+
+/// Several workers, random changes and failures in a random order, lost announcements, late ends of requests, a
+/// clock that steps: whatever happened, all workers agree, no change is lost, and shares are as the weights.
+#[test]
+fn whatever_happens_all_workers_agree() {
+    for seed in 0..40 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let sim = Sim::new();
+        let mut workers: Vec<Worker> = (0..4).map(|_| worker(&sim, &three())).collect();
+        let expected: RefCell<HashMap<String, (u16, bool)>> =
+            RefCell::new([A, B, C].map(|name| (name.to_owned(), (1, true))).into_iter().collect());
+        let mut late = Vec::new();
+        workers.iter_mut().for_each(|worker| drop(get(worker)));
+        for step in 0..200 {
+            let at = random.usize(..workers.len());
+            workers[at].host.skew(random.i64(-400..400));
+            let names: Vec<String> = expected.borrow().keys().cloned().collect();
+            let name = random.choice(&names).cloned().unwrap_or_default();
+            let upstream = || upstream::Upstream::get(Store::new(&workers[at].host), "u").unwrap().unwrap();
+            match random.u8(..10) {
+                0 => {
+                    let weight = random.u16(1..10);
+                    upstream().get_peer(&name).unwrap().set_weight(weight).unwrap();
+                    expected.borrow_mut().get_mut(&name).unwrap().0 = weight;
+                }
+                1 => {
+                    let up = random.bool();
+                    upstream().get_peer(&name).unwrap().set_state(if up { Order::Up } else { Order::Down }).unwrap();
+                    expected.borrow_mut().get_mut(&name).unwrap().1 = up;
+                }
+                2 => {
+                    let name = format!("10.0.1.{step}:80");
+                    upstream().add_peer(name.as_str()).unwrap();
+                    expected.borrow_mut().insert(name, (1, true));
+                }
+                3 if names.len() > 2 => {
+                    let mut upstream = upstream();
+                    let peer = upstream.get_peer(&name).unwrap();
+                    upstream.remove_peer(&peer).unwrap();
+                    expected.borrow_mut().remove(&name);
+                }
+                4 => {
+                    let fails = random.bool();
+                    let behaviour = if fails { Behaviour::Fails(Failure::Reset) } else { Behaviour::Answers(200) };
+                    sim.server(&name, behaviour);
+                }
+                5 => late.push((at, workers[at].begin(Sent::get("/")).1)),
+                6 if !late.is_empty() => {
+                    let (at, mut ended) = late.swap_remove(random.usize(..late.len()));
+                    workers[at].end(&mut ended);
+                }
+                7 => sim.lose_announcements(random.bool()),
+                8 if random.bool() => sim.turn_back(Duration::from_millis(random.u64(..5_000))),
+                8 => sim.advance(Duration::from_millis(random.u64(..5_000))),
+                _ => drop(get(&mut workers[at])),
+            }
+        }
+        sim.lose_announcements(false);
+        late.into_iter().for_each(|(at, mut ended)| workers[at].end(&mut ended));
+        workers.iter_mut().for_each(|worker| {
+            worker.host.skew(0);
+            worker.tick();
+        });
+        // Failures no longer count after this, and every server answers.
+        sim.advance(seconds(20));
+        let expected = expected.into_inner();
+        expected.keys().for_each(|name| sim.server(name, Behaviour::Answers(200)));
+        let usable: u32 = expected.values().filter(|(_, up)| *up).map(|(weight, _)| u32::from(*weight)).sum();
+        let cycles = 20;
+        for worker in &mut workers {
+            get(worker);
+            let mut counts: HashMap<String, u32> = HashMap::new();
+            served(worker, (cycles * usable.max(1)) as usize).into_iter().for_each(|by| *counts.entry(by).or_default() += 1);
+            for (name, (weight, up)) in &expected {
+                let share = counts.remove(name).unwrap_or_default();
+                let due = if *up { u32::from(*weight) * cycles } else { 0 };
+                assert!(share.abs_diff(due) <= u32::from(*up), "seed {seed}: {name} of weight {weight}: {share} requests, not {due}");
+            }
+            counts.remove("");
+            assert_eq!(counts, HashMap::new(), "seed {seed}: a peer that was removed is served");
+        }
+        let upstream = upstream::Upstream::get(Store::new(&workers[0].host), "u").unwrap().unwrap();
+        let mut found: Vec<(String, u16)> =
+            upstream.get_peers(Selector::All).iter().map(|peer| (peer.name().to_owned(), peer.get_weight())).collect();
+        let mut all: Vec<(String, u16)> = expected.iter().map(|(name, (weight, _))| (name.clone(), *weight)).collect();
+        found.sort();
+        all.sort();
+        assert_eq!(found, all, "seed {seed}: a change was lost");
+    }
+}
