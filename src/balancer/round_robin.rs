@@ -40,7 +40,7 @@ pub struct RoundRobin {
 const GOLDEN: u32 = 0x9e37_79b9;
 
 /// The position that a part of 2³² falls on, each position being as wide as its weight.
-fn drawn(weights: &[u32], part: u32) -> u32 {
+fn drawn(weights: &[u32], part: u32) -> Option<u32> {
     let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
     let mut left = u128::from(total) * u128::from(part) >> 32;
     let over = |weight: &u32| match left.checked_sub(u128::from(*weight)) {
@@ -50,7 +50,7 @@ fn drawn(weights: &[u32], part: u32) -> u32 {
         }
         None => true,
     };
-    weights.iter().position(over).and_then(|at| u32::try_from(at).ok()).unwrap_or(0)
+    weights.iter().position(over).and_then(|at| u32::try_from(at).ok())
 }
 
 impl RoundRobin {
@@ -72,11 +72,12 @@ impl Balancer for RoundRobin {
         let weights: Vec<u32> = entries.iter().map(|entry| if self.weighted { entry.weight } else { 1 }).collect();
         self.count = u32::try_from(weights.len()).unwrap_or(u32::MAX);
         self.turns = Smooth::new(&weights);
-        if let Some(draw) = self.draw {
-            self.turns = std::mem::take(&mut self.turns).beginning_with(drawn(&weights, draw));
+        self.ahead.clear();
+        if let Some(first) = self.draw.and_then(|draw| drawn(&weights, draw)) {
+            self.turns = std::mem::take(&mut self.turns).having_taken(first);
+            self.ahead.push_back(first);
         }
         self.draw = Some(self.draw.unwrap_or(0).wrapping_add(GOLDEN));
-        self.ahead.clear();
     }
 
     fn pick(&mut self, _key: &[u8], candidates: &mut Candidates) {
