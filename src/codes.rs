@@ -40,7 +40,9 @@ impl FromStr for StatusCodes {
                 None => (word, &mut set.codes, 100..=599),
             };
             match digits.parse() {
-                Ok(number) if range.contains(&number) && digits.bytes().all(|b| b.is_ascii_digit()) => list.push(number),
+                Ok(number) if range.contains(&number) && digits.bytes().all(|b| b.is_ascii_digit()) => {
+                    list.push(number)
+                }
                 _ => return Err(word.to_owned()),
             }
         }

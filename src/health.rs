@@ -28,9 +28,7 @@ const MAGIC: [u8; 4] = *b"DPH\x01";
 const ENTRY: usize = 24;
 
 /// Tells a peer from all others of its upstream, earlier ones of the same name included.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct PeerId(pub u32);
 

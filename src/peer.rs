@@ -175,7 +175,9 @@ pub fn state(peer: &PeerRecord, failures: &Failures, now: Timestamp) -> (PeerSta
     match (order, failures.verdict(now, peer.fail_timeout())) {
         (Order::Down, _) => (PeerState::Down, None),
         (Order::Drain, _) => (PeerState::Draining, None),
-        (_, Verdict::Down { until }) => (PeerState::TemporaryDown, Some(ordered_until.map_or(until, |at| at.max(until)))),
+        (_, Verdict::Down { until }) => {
+            (PeerState::TemporaryDown, Some(ordered_until.map_or(until, |at| at.max(until))))
+        }
         (Order::TemporaryDown, _) => (PeerState::TemporaryDown, ordered_until),
         (Order::Up, Verdict::Failing) => (PeerState::Failing, Some(failures.since.after(peer.fail_timeout()))),
         (Order::Up, Verdict::Good) => (PeerState::Up, None),

@@ -23,13 +23,7 @@ impl<'h> Request<'h> {
     /// The request that `host` is handling.
     #[must_use]
     pub fn new(host: &'h dyn Host) -> Self {
-        Self {
-            host,
-            target: OnceCell::new(),
-            method: OnceCell::new(),
-            authority: OnceCell::new(),
-            groups: Vec::new(),
-        }
+        Self { host, target: OnceCell::new(), method: OnceCell::new(), authority: OnceCell::new(), groups: Vec::new() }
     }
 
     /// The path with the query.
@@ -88,7 +82,9 @@ impl<'h> Request<'h> {
                 cookie(&cookies, name.as_bytes()).to_vec().into()
             }
             Variable::Method => self.method().into(),
-            Variable::Group(group) => self.groups.get(group.wrapping_sub(1)).map(Vec::as_slice).unwrap_or_default().into(),
+            Variable::Group(group) => {
+                self.groups.get(group.wrapping_sub(1)).map(Vec::as_slice).unwrap_or_default().into()
+            }
             Variable::ClusterName => self.host.cluster_name().unwrap_or_default().into(),
             Variable::RouteName => self.host.route_name().unwrap_or_default().into(),
             Variable::Property(path) => {
@@ -122,7 +118,7 @@ fn cookie<'c>(header: &'c [u8], name: &[u8]) -> &'c [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::sim::{Sim, Sent};
+    use crate::host::sim::{Sent, Sim};
     use crate::testing::test;
 
     fn rendered(sent: Sent, template: &str) -> String {

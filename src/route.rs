@@ -126,7 +126,9 @@ impl Routes {
             fitting.extend(self.by_host.get(request.host()).into_iter().flatten());
         }
         fitting.sort_unstable();
-        fitting.into_iter().find_map(|at| self.routes.get(at).filter(|route| route.matches(request)).map(|route| (at, route)))
+        fitting
+            .into_iter()
+            .find_map(|at| self.routes.get(at).filter(|route| route.matches(request)).map(|route| (at, route)))
     }
 }
 

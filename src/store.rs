@@ -161,7 +161,8 @@ impl<'h> Store<'h> {
             let before = match before.filter(|record| record.name == upstream) {
                 None if expect != Expect::Nothing => {
                     let error = StoreError::Corrupt(key.clone());
-                    self.host.log(Level::Error, &format!("{error}; upstream {upstream:?} starts from its configuration"));
+                    self.host
+                        .log(Level::Error, &format!("{error}; upstream {upstream:?} starts from its configuration"));
                     None
                 }
                 before => before,
@@ -258,7 +259,10 @@ impl<'h> Store<'h> {
             return;
         }
         let level = if to.is_usable() { Level::Info } else { Level::Warn };
-        self.host.log(level, &format!("peer state: upstream={upstream} peer={peer} from={from} to={to} by={by} why={why:?}"));
+        self.host.log(
+            level,
+            &format!("peer state: upstream={upstream} peer={peer} from={from} to={to} by={by} why={why:?}"),
+        );
     }
 
     /// Counts a failure of a request's attempt, and tells if it took the peer out of use.
@@ -270,7 +274,8 @@ impl<'h> Store<'h> {
         let within = crate::time::format_duration(peer.fail_timeout());
         let count = after.count;
         if to.is_usable() || from == to {
-            let line = format!("upstream={upstream} peer={} failed: {why}; failure {count} within {within}", server.name);
+            let line =
+                format!("upstream={upstream} peer={} failed: {why}; failure {count} within {within}", server.name);
             self.host.log(Level::Debug, &line);
         } else {
             let why = format!("{why}; failure {count} within {within}");

@@ -208,7 +208,19 @@ mod tests {
 
     #[test]
     fn what_is_no_variable_is_named() {
-        for text in ["$", "a$", "$0", "$nope", "${host", "${}", "$http_", "${http_x-y}", "${property:}", "${property:a..b}", "$é"] {
+        for text in [
+            "$",
+            "a$",
+            "$0",
+            "$nope",
+            "${host",
+            "${}",
+            "$http_",
+            "${http_x-y}",
+            "${property:}",
+            "${property:a..b}",
+            "$é",
+        ] {
             assert!(Template::parse(text).is_err(), "{text}");
         }
         assert!(Template::parse("x $remote_adr").unwrap_err().contains("\"$remote_adr\""));

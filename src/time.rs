@@ -214,9 +214,10 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        for text in
-            ["", " ", "s", "-1", "+1", "1x", "1 2", "10 s", "1s 1h", "1s 1s", "1..5s", ".5s", "5.s", "1.2.3", "ten", "1e3", "١s"]
-        {
+        for text in [
+            "", " ", "s", "-1", "+1", "1x", "1 2", "10 s", "1s 1h", "1s 1s", "1..5s", ".5s", "5.s", "1.2.3", "ten",
+            "1e3", "١s",
+        ] {
             assert_eq!(parse_duration(text), Err(TimeError::Malformed), "{text:?}");
         }
         assert_eq!(parse_duration("0.5ms"), Err(TimeError::TooFine));

@@ -2,7 +2,7 @@
 //!
 //! A [`Balancer`] is told who may be picked, and then gives candidates in order, without repeats. It knows
 //! nothing of health, routes or hosts: a peer that is out of use is simply not among its entries, and
-//! [`pool`](crate::pool) puts backups behind the others.
+//! `pool` puts backups behind the others.
 //!
 //! To add one: a file with the type and its documentation, and a line in [`BALANCERS`].
 
@@ -52,8 +52,7 @@ pub const BALANCERS: &[Kind] = &[
 ];
 
 /// The balancers that the configuration's grammar knows and that are still to come.
-pub(crate) const PLANNED: &[&str] =
-    &["ip-hash", "consistent-hash", "random", "least-conn", "least-time", "ketama"];
+pub(crate) const PLANNED: &[&str] = &["ip-hash", "consistent-hash", "random", "least-conn", "least-time", "ketama"];
 
 /// Makes the balancer of that name.
 #[must_use]

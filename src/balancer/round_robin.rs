@@ -42,7 +42,7 @@ const GOLDEN: u32 = 0x9e37_79b9;
 /// The position that a part of 2³² falls on, each position being as wide as its weight.
 fn drawn(weights: &[u32], part: u32) -> Option<u32> {
     let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-    let mut left = u128::from(total) * u128::from(part) >> 32;
+    let mut left = (u128::from(total) * u128::from(part)) >> 32;
     let over = |weight: &u32| match left.checked_sub(u128::from(*weight)) {
         Some(rest) => {
             left = rest;
@@ -109,8 +109,8 @@ impl Balancer for RoundRobin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::rc::Rc;
     use crate::testing::test;
+    use std::rc::Rc;
 
     fn entries(weights: &[(&str, u32)]) -> Vec<Entry> {
         weights.iter().map(|(name, weight)| Entry { name: Rc::from(*name), weight: *weight }).collect()

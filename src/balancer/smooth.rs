@@ -95,7 +95,11 @@ impl Smooth {
                 total: of.iter().map(|(_, sum)| sum).sum(),
             };
             let groups: Vec<Group> = members.chunks(WIDTH).map(group).collect();
-            members = groups.iter().zip(0..).map(|(g, at)| (Member { weight: g.total, current: 0, head: at }, g.total)).collect();
+            members = groups
+                .iter()
+                .zip(0..)
+                .map(|(g, at)| (Member { weight: g.total, current: 0, head: at }, g.total))
+                .collect();
             if groups.len() == 1 {
                 members.clear();
             }

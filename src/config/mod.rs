@@ -96,7 +96,8 @@ impl Config {
             read_resolver(&root.key("resolver"), value, problems);
         }
         let names = upstream::Names { has_resolver: resolver.is_some(), host_resolves: host.resolves_names };
-        let upstreams = upstreams.map(|value| read_upstreams(&root.key("upstreams"), value, default_port, names, problems));
+        let upstreams =
+            upstreams.map(|value| read_upstreams(&root.key("upstreams"), value, default_port, names, problems));
         let upstreams = upstreams.unwrap_or_default();
 
         let at = root.key("routes");
@@ -143,7 +144,12 @@ fn read_upstreams(
     upstreams
 }
 
-fn read_routes(at: &Place<'_>, value: &Json, upstreams: &[(String, UpstreamConfig)], problems: &mut Problems) -> Vec<Route> {
+fn read_routes(
+    at: &Place<'_>,
+    value: &Json,
+    upstreams: &[(String, UpstreamConfig)],
+    problems: &mut Problems,
+) -> Vec<Route> {
     let Json::Array(items) = value else {
         problems.expected(at, "an array of routes", value);
         return Vec::new();
@@ -233,7 +239,12 @@ fn read_known_target(
             problems.expected(at, "the name of an upstream", value);
         } else if !is_known(name) {
             let name = quoted(name);
-            problems.warn(at, format!("no upstream {name} here; requests get 503 unless another filter in the same process defines it"));
+            problems.warn(
+                at,
+                format!(
+                    "no upstream {name} here; requests get 503 unless another filter in the same process defines it"
+                ),
+            );
         }
     }
     if target.highest_group() > groups {

@@ -47,7 +47,12 @@ pub(crate) fn defaults(at: &Place<'_>, value: &Json, problems: &mut Problems) ->
     Some(server)
 }
 
-fn object(at: &Place<'_>, value: &Json, defaults: &Defaults<'_>, problems: &mut Problems) -> Option<(Endpoint, Server)> {
+fn object(
+    at: &Place<'_>,
+    value: &Json,
+    defaults: &Defaults<'_>,
+    problems: &mut Problems,
+) -> Option<(Endpoint, Server)> {
     let mut server = defaults.server.clone();
     let mut object = Object::open(at, value, "a server", problems)?;
     let name = object.get("name");

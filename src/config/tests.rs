@@ -24,9 +24,11 @@ fn servers(list: &str) -> Vec<Server> {
 
 #[test]
 fn a_server_means_just_what_it_says() {
-    let read = servers(r#"["localhost:8080 weight=7 fail_timeout=15", {"host": "10.0.0.2", "port": 8090, "weight": 7,
+    let read = servers(
+        r#"["localhost:8080 weight=7 fail_timeout=15", {"host": "10.0.0.2", "port": 8090, "weight": 7,
         "fail_timeout": "1m 30s"}, {"name": "[::1]:81", "max_fails": 0, "backup": true}, "10.0.0.3", "0.0.0.0",
-        "10.0.0.4:1 down", "10.0.0.5:1 drain max_fails=3", {"host": "::2"}]"#);
+        "10.0.0.4:1 down", "10.0.0.5:1 drain max_fails=3", {"host": "::2"}]"#,
+    );
     let names: Vec<&str> = read.iter().map(|server| server.name.as_str()).collect();
     let expected =
         ["localhost:8080", "10.0.0.2:8090", "[::1]:81", "10.0.0.3:80", "10.0.0.4:1", "10.0.0.5:1", "[::2]:80"];
@@ -93,17 +95,41 @@ fn errors_of_the_whole_have_their_place_too() {
         (r#"{"upstream": "foo", "routes": []}"#, "upstream: expected either \"upstream\" or \"routes\", found both"),
         (r#"{"default_port": 0}"#, "default_port: expected an integer from 1 to 65535, found 0"),
         (r#"{"upstreams": {"a.b": 1}}"#, "upstreams[\"a.b\"]: expected an upstream, found 1"),
-        (r#"{"upstreams": {"": {}}}"#, "upstreams[\"\"]: expected a name of 1 to 255 bytes without control characters, found \"\""),
-        (r#"{"routes": [{"prefix": "foo", "upstream": "u"}]}"#, "routes[0].prefix: expected a path that starts with / and has no query, found \"foo\""),
+        (
+            r#"{"upstreams": {"": {}}}"#,
+            "upstreams[\"\"]: expected a name of 1 to 255 bytes without control characters, found \"\"",
+        ),
+        (
+            r#"{"routes": [{"prefix": "foo", "upstream": "u"}]}"#,
+            "routes[0].prefix: expected a path that starts with / and has no query, found \"foo\"",
+        ),
         (r#"{"routes": [{"prefix": "/"}]}"#, "routes[0]: expected a route with an \"upstream\", found none"),
-        (r#"{"routes": [{"regex": "^/(", "upstream": "u"}]}"#, "routes[0].regex: not a regular expression: found open group without closing ')'"),
-        (r#"{"routes": [{"regex": "^/x", "upstream": "$1"}]}"#, "routes[0].upstream: expected variables up to $0, the groups of the route's regex, found $1"),
-        (r#"{"routes": [{"host": "a:80", "upstream": "u"}]}"#, "routes[0].host: expected an IP address or a host name without a port, found \"a:80\""),
-        (r#"{"routes": [{"method": "get", "upstream": "u"}]}"#, "routes[0].method: expected a request method in upper case, found \"get\""),
+        (
+            r#"{"routes": [{"regex": "^/(", "upstream": "u"}]}"#,
+            "routes[0].regex: not a regular expression: found open group without closing ')'",
+        ),
+        (
+            r#"{"routes": [{"regex": "^/x", "upstream": "$1"}]}"#,
+            "routes[0].upstream: expected variables up to $0, the groups of the route's regex, found $1",
+        ),
+        (
+            r#"{"routes": [{"host": "a:80", "upstream": "u"}]}"#,
+            "routes[0].host: expected an IP address or a host name without a port, found \"a:80\"",
+        ),
+        (
+            r#"{"routes": [{"method": "get", "upstream": "u"}]}"#,
+            "routes[0].method: expected a request method in upper case, found \"get\"",
+        ),
         (r#"{"resolver": "dns"}"#, "resolver: expected a name server as \"IP\" or \"IP:port\", found \"dns\""),
         (r#"{"resolver": "8.8.8.8"}"#, "resolver: a resolver is not supported yet"),
-        (r#"{"admin": {"prefix": "durpina"}}"#, "admin.prefix: expected a path such as \"/durpina\", without a slash at its end, found \"durpina\""),
-        (r#"{"admin": {"prefix": "/d", "allow": ["10.0.0.0/33"]}}"#, "admin.allow[0]: expected a network such as \"10.0.0.0/8\" or \"::1\", found \"10.0.0.0/33\""),
+        (
+            r#"{"admin": {"prefix": "durpina"}}"#,
+            "admin.prefix: expected a path such as \"/durpina\", without a slash at its end, found \"durpina\"",
+        ),
+        (
+            r#"{"admin": {"prefix": "/d", "allow": ["10.0.0.0/33"]}}"#,
+            "admin.allow[0]: expected a network such as \"10.0.0.0/8\" or \"::1\", found \"10.0.0.0/33\"",
+        ),
         (r#"{"admin": {"prefix": "/d"}}"#, "admin: the management API is not supported yet"),
     ] {
         let found = errors(text);
@@ -126,7 +152,10 @@ fn all_errors_are_reported_at_once() {
 #[test]
 fn no_secret_is_in_an_error() {
     for token in ["[\"hunter2\"]", "{\"hunter2\": 1}", "271828182", ""] {
-        let text = format!("{{\"admin\": {{\"prefix\": \"/d\", \"token\": {}}}}}", if token.is_empty() { "\"\"" } else { token });
+        let text = format!(
+            "{{\"admin\": {{\"prefix\": \"/d\", \"token\": {}}}}}",
+            if token.is_empty() { "\"\"" } else { token }
+        );
         let found = errors(&text).join("\n");
         assert!(found.contains("admin.token: expected a string"), "{found}");
         assert!(!found.contains("hunter2") && !found.contains("271828182"), "{found}");
@@ -135,7 +164,8 @@ fn no_secret_is_in_an_error() {
 
 #[test]
 fn names_without_a_resolver_are_an_error_where_the_host_resolves_none() {
-    assert!(upstream_errors(r#""servers": ["host1:8080"]"#)[0].starts_with("upstreams.foo.servers[0]: expected an IP address"));
+    assert!(upstream_errors(r#""servers": ["host1:8080"]"#)[0]
+        .starts_with("upstreams.foo.servers[0]: expected an IP address"));
     let text = r#"{"upstreams": {"foo": {"servers": ["host1:8080"]}}}"#;
     assert!(Config::parse(text.as_bytes(), Capabilities { resolves_names: true }).is_ok());
 }
@@ -155,7 +185,10 @@ fn monitors_are_read_although_they_do_not_work_yet() {
         (r#"{"name": "tcp", "url": "/"}"#, "upstreams.foo.monitors[0].url: unknown key"),
         (r#"{"name": "http", "header_": "x"}"#, "upstreams.foo.monitors[0].header_: expected header_ and the name"),
         (r#"{"name": "http", "ok_codes": "2x"}"#, "upstreams.foo.monitors[0].ok_codes: expected status codes"),
-        (r#"{"name": "http", "schedule": "random"}"#, "upstreams.foo.monitors[0].schedule: expected one of \"rotate\", \"all\""),
+        (
+            r#"{"name": "http", "schedule": "random"}"#,
+            "upstreams.foo.monitors[0].schedule: expected one of \"rotate\", \"all\"",
+        ),
         (r#"{"name": "http"}, {"name": "http"}"#, "upstreams.foo.monitors[1]: two monitors of the id \"http\""),
     ] {
         let found = upstream_errors(&format!("\"monitors\": [{monitor}]"));

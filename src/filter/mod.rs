@@ -96,7 +96,8 @@ impl Filter {
             Upstream { view: View::new(&name), declaration: Some((config, print)) }
         };
         let upstreams: Vec<Upstream> = config.upstreams.into_iter().map(upstream).collect();
-        let by_name = upstreams.iter().enumerate().map(|(at, upstream)| (Rc::clone(upstream.view.name()), at)).collect();
+        let by_name =
+            upstreams.iter().enumerate().map(|(at, upstream)| (Rc::clone(upstream.view.name()), at)).collect();
         let instance = instance.to_owned();
         Ok(Self { instance, routes: config.routes, upstreams, by_name, declared: 0, refused: false })
     }
@@ -160,7 +161,11 @@ impl Filter {
             return Ok(Exchange::default());
         };
         let position = match route.upstream.as_literal() {
-            Some(name) => self.by_name.get(name).copied().or_else(|| Self::find(&mut self.upstreams, &mut self.by_name, host, name)),
+            Some(name) => self
+                .by_name
+                .get(name)
+                .copied()
+                .or_else(|| Self::find(&mut self.upstreams, &mut self.by_name, host, name)),
             None => {
                 let mut name = Vec::new();
                 request.render(&route.upstream, &mut name);
@@ -202,7 +207,8 @@ impl Filter {
         if addresses.is_empty() {
             return Err(Refusal::because("no peer of the upstream is usable"));
         }
-        host.offer(addresses).map_err(|error| Refusal::fault("the picked peer cannot be handed to the proxy", &error))?;
+        host.offer(addresses)
+            .map_err(|error| Refusal::fault("the picked peer cannot be handed to the proxy", &error))?;
         Ok(exchange)
     }
 

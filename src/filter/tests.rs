@@ -53,13 +53,19 @@ fn a_failed_attempt_is_retried_counted_and_takes_the_peer_out_for_all_workers() 
     let sim = Sim::new();
     sim.server(A, Behaviour::Fails(Failure::Connect));
     let (mut one, mut two) = (worker(&sim, &three()), worker(&sim, &three()));
-    assert!(matches!(get(&mut two), Answer::Served { attempts: 2, .. }), "the second worker starts with the dead peer too");
+    assert!(
+        matches!(get(&mut two), Answer::Served { attempts: 2, .. }),
+        "the second worker starts with the dead peer too"
+    );
     for answer in (0..30).map(|_| get(&mut one)).chain((0..30).map(|_| get(&mut two))) {
         assert!(matches!(&answer, Answer::Served { attempts: 1, by, .. } if by != A), "{answer:?}");
     }
     let lines = sim.logged("peer state:");
     assert_eq!(lines.len(), 1);
-    assert!(lines[0].starts_with("peer state: upstream=u peer=10.0.0.1:80 from=up to=temporary_down by=passive why="), "{lines:?}");
+    assert!(
+        lines[0].starts_with("peer state: upstream=u peer=10.0.0.1:80 from=up to=temporary_down by=passive why="),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -102,7 +108,8 @@ fn real_answers_are_no_failures_unless_the_upstream_says_so() {
 
     let sim = Sim::new();
     sim.server(A, Behaviour::Answers(503));
-    let text = format!(r#"{{"upstreams": {{"u": {{"servers": ["{A}", "{B}"], "fail_codes": "5xx"}}}}, "upstream": "u"}}"#);
+    let text =
+        format!(r#"{{"upstreams": {{"u": {{"servers": ["{A}", "{B}"], "fail_codes": "5xx"}}}}, "upstream": "u"}}"#);
     let mut two = worker(&sim, &text);
     assert_eq!(get(&mut two), Answer::served(A, 503));
     assert_eq!(served(&mut two, 3), [B, B, B]);
@@ -122,21 +129,29 @@ fn no_usable_peer_is_answered_at_once() {
 #[test]
 fn what_a_client_sends_is_gone_on_every_path() {
     let sim = Sim::new();
-    let text = format!(r#"{{"upstreams": {{"u": {{"servers": ["{A}"]}}}}, "routes": [{{"prefix": "/u", "upstream": "u"}},
-        {{"prefix": "/none", "upstream": "none"}}]}}"#);
+    let text = format!(
+        r#"{{"upstreams": {{"u": {{"servers": ["{A}"]}}}}, "routes": [{{"prefix": "/u", "upstream": "u"}},
+        {{"prefix": "/none", "upstream": "none"}}]}}"#
+    );
     let mut worker = worker(&sim, &text);
     for path in ["/u", "/none", "/elsewhere", ""] {
         // `Worker::send` fails if the filter offers nothing, not even an empty list.
         let answer = worker.send(Sent::get(path));
-        assert_eq!(worker.host.offered(), if path == "/u" { vec![A.to_owned()] } else { Vec::new() }, "{path}: {answer:?}");
+        assert_eq!(
+            worker.host.offered(),
+            if path == "/u" { vec![A.to_owned()] } else { Vec::new() },
+            "{path}: {answer:?}"
+        );
     }
 }
 
 #[test]
 fn upstreams_by_variable_do_not_grow_anything() {
     let sim = Sim::new();
-    let text = format!(r#"{{"upstreams": {{"red": {{"servers": ["{A}"]}}, "blue": {{"servers": ["{B}"]}}}},
-        "routes": [{{"regex": "^/p/([a-z]+)", "upstream": "$1"}}, {{"prefix": "/", "upstream": "$http_pool"}}]}}"#);
+    let text = format!(
+        r#"{{"upstreams": {{"red": {{"servers": ["{A}"]}}, "blue": {{"servers": ["{B}"]}}}},
+        "routes": [{{"regex": "^/p/([a-z]+)", "upstream": "$1"}}, {{"prefix": "/", "upstream": "$http_pool"}}]}}"#
+    );
     let mut worker = worker(&sim, &text);
     assert_eq!(worker.send(Sent::get("/p/blue/x")).by(), B);
     assert_eq!(worker.send(Sent::get("/").header("pool", "red")).by(), A);
@@ -179,7 +194,10 @@ fn a_refused_configuration_changes_nothing_and_names_its_errors() {
 fn a_thousand_upstreams_are_declared_without_holding_up_requests() {
     let sim = Sim::new();
     let upstreams: Vec<String> = (0..1_000).map(|n| format!(r#""u{n}": {{"servers": ["{A}"]}}"#)).collect();
-    let text = format!(r#"{{"upstreams": {{{}}}, "routes": [{{"regex": "^/(.*)$", "upstream": "$1"}}]}}"#, upstreams.join(","));
+    let text = format!(
+        r#"{{"upstreams": {{{}}}, "routes": [{{"regex": "^/(.*)$", "upstream": "$1"}}]}}"#,
+        upstreams.join(",")
+    );
     let mut worker = worker(&sim, &text);
     assert_eq!(worker.send(Sent::get("/u999")).by(), A, "a request does not wait for the ticks");
     let mut ticks = 1;
@@ -229,11 +247,15 @@ fn a_configuration_wins_where_it_changed_and_only_there() {
     upstream.remove_peer(&c).unwrap();
     drop((upstream, c));
 
-    let mut second = worker(&sim, &config(&format!("\"{A} weight=3\", \"{B} weight=2\", \"{C} weight=2\", \"10.0.0.4:80\"")));
+    let mut second =
+        worker(&sim, &config(&format!("\"{A} weight=3\", \"{B} weight=2\", \"{C} weight=2\", \"10.0.0.4:80\"")));
     second.tick();
     let upstream = upstream::Upstream::get(Store::new(&second.host), "u").unwrap().unwrap();
-    let all: Vec<(String, u16, u16)> =
-        upstream.get_peers(Selector::All).iter().map(|p| (p.name().to_owned(), p.get_weight(), p.initial_weight())).collect();
+    let all: Vec<(String, u16, u16)> = upstream
+        .get_peers(Selector::All)
+        .iter()
+        .map(|p| (p.name().to_owned(), p.get_weight(), p.initial_weight()))
+        .collect();
     let expected = [(A, 3, 3), (B, 7, 2), ("10.0.0.4:80", 1, 1), ("10.0.0.9:80", 4, 4)];
     assert_eq!(all, expected.map(|(name, weight, initial)| (name.to_owned(), weight, initial)));
 }
@@ -457,11 +479,16 @@ fn whatever_happens_all_workers_agree() {
         for worker in &mut workers {
             get(worker);
             let mut counts: HashMap<String, u32> = HashMap::new();
-            served(worker, (cycles * usable.max(1)) as usize).into_iter().for_each(|by| *counts.entry(by).or_default() += 1);
+            served(worker, (cycles * usable.max(1)) as usize)
+                .into_iter()
+                .for_each(|by| *counts.entry(by).or_default() += 1);
             for (name, (weight, up)) in &expected {
                 let share = counts.remove(name).unwrap_or_default();
                 let due = if *up { u32::from(*weight) * cycles } else { 0 };
-                assert!(share.abs_diff(due) <= u32::from(*up), "seed {seed}: {name} of weight {weight}: {share} requests, not {due}");
+                assert!(
+                    share.abs_diff(due) <= u32::from(*up),
+                    "seed {seed}: {name} of weight {weight}: {share} requests, not {due}"
+                );
             }
             counts.remove("");
             assert_eq!(counts, HashMap::new(), "seed {seed}: a peer that was removed is served");

@@ -56,7 +56,8 @@ impl Envoy {
     /// harm.
     fn version_source(&self) -> Version {
         if let Version::Unknown = self.version.get() {
-            let counts = |id: &u32| raw::increment_metric(*id, 1).is_ok() && raw::metric(*id).is_ok_and(|value| value > 0);
+            let counts =
+                |id: &u32| raw::increment_metric(*id, 1).is_ok() && raw::metric(*id).is_ok_and(|value| value > 0);
             let gauge = raw::define_gauge(VERSION_GAUGE).ok().filter(counts);
             self.version.set(gauge.map_or(Version::SharedData, Version::Gauge));
         }
@@ -96,7 +97,10 @@ impl Host for Envoy {
             Version::SharedData | Version::Unknown => raw::set_shared_data(VERSION_KEY, b"1", 0),
         };
         if let Err(Status(status)) = announced {
-            self.log(Level::Error, &format!("a change could not be announced, status {status}; workers see it within a second"));
+            self.log(
+                Level::Error,
+                &format!("a change could not be announced, status {status}; workers see it within a second"),
+            );
         }
     }
 

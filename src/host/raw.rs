@@ -50,13 +50,7 @@ extern "C" {
         size: *mut usize,
         cas: *mut u32,
     ) -> u32;
-    fn proxy_set_shared_data(
-        key: *const u8,
-        key_size: usize,
-        value: *const u8,
-        value_size: usize,
-        cas: u32,
-    ) -> u32;
+    fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32;
     fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
@@ -133,9 +127,7 @@ pub(crate) fn response_header(name: &str) -> Result<Option<Vec<u8>>> {
 }
 
 fn header(map: u32, name: &str) -> Result<Option<Vec<u8>>> {
-    optional(bytes(|data, size| unsafe {
-        proxy_get_header_map_value(map, name.as_ptr(), name.len(), data, size)
-    }))
+    optional(bytes(|data, size| unsafe { proxy_get_header_map_value(map, name.as_ptr(), name.len(), data, size) }))
 }
 
 pub(crate) fn set_request_header(name: &str, value: &str) -> Result<()> {

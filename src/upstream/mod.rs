@@ -107,7 +107,8 @@ impl<'h> Upstream<'h> {
             }
             ServerSpec::Parameters(server) => {
                 // The name, the one thing that a type does not make right, is read as if it were written.
-                let named = config::parse_server(&server.name, &Server::default(), config.default_port).map_err(invalid)?;
+                let named =
+                    config::parse_server(&server.name, &Server::default(), config.default_port).map_err(invalid)?;
                 if server.weight == 0 {
                     return Err(StoreError::Invalid("weight: expected an integer from 1 to 65535, found 0".to_owned()));
                 }

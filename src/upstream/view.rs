@@ -129,9 +129,8 @@ impl View {
         let name = record.config.balancer.name.as_str();
         if self.balancer != name {
             self.balancer = name.to_owned();
-            self.pool = Pool::new(|| {
-                balancer::named(name).unwrap_or_else(|| Box::new(balancer::RoundRobin::weighted()))
-            });
+            self.pool =
+                Pool::new(|| balancer::named(name).unwrap_or_else(|| Box::new(balancer::RoundRobin::weighted())));
         }
         self.record = record;
     }
