@@ -1,0 +1,35 @@
+# Every target is one small script in scripts/. Each works alone and in any order on a fresh machine: it installs what it
+# needs, once, and says so. Settings, on the command line or in the environment:
+#   DURPINA_TOOLCHAIN=rustup|debian   forces where Rust comes from (scripts/toolchain.sh has the rule)
+#   ENVOY=/path/to/envoy              an Envoy of your own instead of the one in .venv
+#   NGINX=/path/to/nginx              an nginx with ngx_wasm_module, for the tests on nginx
+
+.PHONY: help build run test test-nginx bench lint check clean
+.NOTPARALLEL:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+build: ## the release filter at dist/durpina.wasm
+	@scripts/build.sh
+
+run: ## a real Envoy with the filter, demo servers and traffic, until Ctrl-C (ARGS="…" goes to the demo)
+	@scripts/run.sh
+
+test: ## every test: native, wasm32 in Node, end to end on a real Envoy (and nginx, if NGINX is set)
+	@scripts/test.sh
+
+test-nginx: ## the end-to-end tests on nginx: make test-nginx NGINX=/path/to/nginx
+	@echo "test-nginx: the nginx side of the filter is not written yet, so nothing was tested on '$(NGINX)'"; exit 1
+
+bench: ## the benchmarks, with a table at the end (BENCH=name runs one)
+	@scripts/bench.sh
+
+lint: ## formatting, lints, documentation and the filter's size; warnings are errors
+	@scripts/lint.sh
+
+check: ## validates a filter JSON without any proxy: make check CONFIG=filter.json
+	@scripts/check.sh
+
+clean: ## removes what was built; .venv and .tools stay, they are slow to make and still right
+	rm -rf target dist

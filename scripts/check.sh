@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# make check: the native command, which reads a filter JSON as the filter would.
+source "$(dirname "$0")/common.sh"
+
+[ -n "${CONFIG:-}" ] || die "no file to check; call it as: make check CONFIG=filter.json"
+source scripts/toolchain.sh
+exec "${native[@]}" run --quiet -- check "$CONFIG"

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# make lint: what a machine can judge. `lint.sh --tools` only makes sure of clippy and rustfmt, and fails if they cannot be had.
+source "$(dirname "$0")/common.sh"
+# Envoy compiles and holds the filter once in every worker.
+max_bytes=350000
+
+if [ "${1:-}" = --tools ]; then
+  source scripts/tools.sh
+  need_lint
+  exit
+fi
+
+stage "set-up"
+source scripts/tools.sh
+need_lint || die "clippy and rustfmt cannot be had here"
+
+stage "formatting"
+"${native[@]}" fmt --check
+
+stage "lints, native"
+"${native[@]}" clippy --all-targets -- -D warnings
+
+stage "lints, the filter on $target"
+wasm clippy --lib -- -D warnings
+
+stage "documentation"
+RUSTDOCFLAGS=-Dwarnings "${native[@]}" doc --no-deps --lib
+
+stage "size of the filter"
+scripts/build.sh
+bytes=$(($(wc -c <"$DURPINA_WASM")))
+[ $bytes -le $max_bytes ] || die "dist/durpina.wasm has $bytes bytes, $((bytes - max_bytes)) more than the $max_bytes it may have"

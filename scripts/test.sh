@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# make test: every test there is, the quick ones first. Stops at the first stage that fails.
+source "$(dirname "$0")/common.sh"
+
+stage "set-up"
+source scripts/tools.sh
+need_envoy
+need_wasm_runner
+
+stage "release filter"
+scripts/build.sh
+
+stage "native tests: units and properties"
+"${native[@]}" test --lib --bins
+
+stage "examples in the documentation"
+"${native[@]}" test --doc
+
+# Without the proxy-wasm SDK: Node has no proxy's functions for it to import. Without debug information: the runner would
+# spend most of its time on it, and a panic names its file and line all the same.
+stage "the core on wasm32, in Node"
+CARGO_PROFILE_DEV_DEBUG=0 wasm test --lib --no-default-features
+
+stage "end to end, on $("$ENVOY" --version | grep -o '/[0-9][0-9.]*/' | tr -d / | sed 's/^/Envoy /')"
+"${native[@]}" test --test '*'
+
+if [ -n "${NGINX:-}" ]; then
+  stage "end to end, on nginx"
+  "${MAKE:-make}" test-nginx "NGINX=$NGINX"
+else
+  say
+  say "The tests on nginx were skipped: NGINX=/path/to/nginx was not given."
+fi
