@@ -1,0 +1,224 @@
+//! What counts against a peer, and what does not.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::client::{connect, Request};
+use crate::support::config::{Config, MINIMAL};
+use crate::support::envoy::{Envoy, Setup};
+use crate::support::eventually;
+use crate::support::server::{Behaviour, Server};
+use crate::{one_upstream, served_in_turn, server, start, PATIENCE};
+
+/// The peers that the log says are temporarily down, in the order in which they went.
+fn taken_out(envoy: &Envoy) -> Vec<String> {
+    let changes = envoy.state_changes();
+    changes.into_iter().filter(|change| change.to == "temporary_down").map(|change| change.peer).collect()
+}
+
+/// `a` fails like this once; from then on all requests are for `b`, and `b` is blamed for nothing.
+#[track_caller]
+fn counts(behaviour: Behaviour) {
+    let [a, b] = ["a", "b"].map(Server::start);
+    let filter =
+        one_upstream(&[server(&a, "max_fails=1 fail_timeout=60s"), server(&b, "max_fails=1 fail_timeout=60s")]);
+    let envoy = Setup::new(Config::reference(&filter).route_timeout(0.3)).start();
+    a.behave(behaviour);
+    // Two requests, so that one is for `a`. Its client may get an error or half an answer.
+    for _ in 0..2 {
+        let _ = envoy.client().get("/");
+    }
+    eventually("a is temporarily down", PATIENCE, || !taken_out(&envoy).is_empty());
+    assert_eq!(served_in_turn(&envoy, 20), ["b"; 20]);
+    assert_eq!(taken_out(&envoy), [a.addr().to_string()]);
+}
+
+#[test]
+fn a_refused_connection_counts() {
+    let (mut a, b) = (Server::start("a"), Server::start("b"));
+    let filter = one_upstream(&[server(&a, "fail_timeout=60s"), server(&b, "fail_timeout=60s")]);
+    let envoy = start(&filter);
+    a.stop();
+    assert_eq!(served_in_turn(&envoy, 20), ["b"; 20], "the first request, too, is answered: by a retry");
+    assert_eq!(taken_out(&envoy), [a.addr().to_string()]);
+    assert_eq!(envoy.failed_connects(), 1);
+}
+
+#[test]
+fn a_reset_counts() {
+    counts(Behaviour::Reset);
+}
+
+#[test]
+fn a_connection_closed_without_an_answer_counts() {
+    counts(Behaviour::CloseEarly);
+}
+
+#[test]
+fn no_headers_in_time_count() {
+    counts(Behaviour::Hang);
+}
+
+#[test]
+fn bytes_that_are_not_http_count() {
+    counts(Behaviour::Garbage);
+}
+
+#[test]
+fn a_body_that_is_cut_off_counts() {
+    counts(Behaviour::CutOff);
+}
+
+#[test]
+fn a_body_that_stalls_counts() {
+    counts(Behaviour::Stall);
+}
+
+#[test]
+fn every_attempt_of_a_request_counts() {
+    let [a, b, c] = ["a", "b", "c"].map(Server::start);
+    let envoy = start(&one_upstream(&[&a, &b, &c].map(|peer| server(peer, "fail_timeout=60s"))));
+    a.behave(Behaviour::Reset);
+    b.behave(Behaviour::CloseEarly);
+    assert_eq!(served_in_turn(&envoy, 1), ["c"], "the third attempt succeeds");
+    eventually("both peers that failed are out", PATIENCE, || {
+        taken_out(&envoy) == [a.addr().to_string(), b.addr().to_string()]
+    });
+    assert_eq!((a.requests(), b.requests(), c.requests()), (1, 1, 1));
+}
+
+#[test]
+fn the_last_attempt_counts_too() {
+    let [a, b, c] = ["a", "b", "c"].map(Server::start);
+    let envoy = start(&one_upstream(&[&a, &b, &c].map(|peer| server(peer, "fail_timeout=60s"))));
+    for peer in [&a, &b, &c] {
+        peer.behave(Behaviour::Reset);
+    }
+    assert_eq!(envoy.client().get("/").expect("an answer").status, 503);
+    eventually("all three are out", PATIENCE, || taken_out(&envoy).len() == 3);
+}
+
+#[test]
+fn without_retries_the_only_attempt_counts() {
+    let (mut a, b) = (Server::start("a"), Server::start("b"));
+    let mut filter = one_upstream(&[server(&a, "fail_timeout=60s"), server(&b, "")]);
+    filter["upstreams"]["web"]["retries"] = json!(0);
+    let envoy = start(&filter);
+    a.stop();
+    assert_eq!(envoy.client().get("/").expect("an answer").status, 503, "there was nobody else to try");
+    assert_eq!(served_in_turn(&envoy, 10), ["b"; 10]);
+}
+
+#[test]
+fn the_minimal_configuration_sees_failures_too() {
+    let (mut a, b) = (Server::start("a"), Server::start("b"));
+    let filter = one_upstream(&[server(&a, "fail_timeout=60s"), server(&b, "")]);
+    let envoy = Setup::new(Config::of(MINIMAL).filter(&filter)).start();
+    assert_eq!(served_in_turn(&envoy, 4), ["a", "b", "a", "b"]);
+    a.stop();
+    assert_eq!(envoy.client().get("/").expect("an answer").status, 503);
+    assert_eq!(served_in_turn(&envoy, 10), ["b"; 10]);
+}
+
+#[test]
+fn a_peer_goes_down_at_max_fails_and_not_before() {
+    let [a, b] = ["a", "b"].map(Server::start);
+    let envoy = start(&one_upstream(&[server(&a, "max_fails=3 fail_timeout=60s"), server(&b, "")]));
+    a.behave(Behaviour::Reset);
+    assert_eq!(served_in_turn(&envoy, 20), ["b"; 20]);
+    assert_eq!(a.requests(), 3);
+    assert_eq!(taken_out(&envoy), [a.addr().to_string()]);
+}
+
+#[test]
+fn with_max_fails_zero_a_peer_never_goes_down() {
+    let [a, b] = ["a", "b"].map(Server::start);
+    let envoy = start(&one_upstream(&[server(&a, "max_fails=0"), server(&b, "")]));
+    a.behave(Behaviour::Reset);
+    assert_eq!(served_in_turn(&envoy, 20), ["b"; 20]);
+    assert_eq!(a.requests(), 10);
+    assert_eq!(taken_out(&envoy), [""; 0]);
+}
+
+#[test]
+fn real_answers_count_for_nothing() {
+    let [a, b] = ["a", "b"].map(Server::start);
+    let envoy = start(&one_upstream(&[server(&a, "max_fails=1"), server(&b, "max_fails=1")]));
+    for status in [404, 500, 502, 503, 504] {
+        a.behave(Behaviour::Status(status));
+        assert_eq!(served_in_turn(&envoy, 10).join(" "), ["a b"; 5].join(" "), "a answers {status}");
+    }
+    assert_eq!(envoy.state_changes(), []);
+}
+
+#[test]
+fn real_answers_count_where_fail_codes_name_them() {
+    let [a, b] = ["a", "b"].map(Server::start);
+    let mut filter = one_upstream(&[server(&a, "fail_timeout=60s"), server(&b, "fail_timeout=60s")]);
+    filter["upstreams"]["web"]["fail_codes"] = json!("500 503");
+    let envoy = start(&filter);
+    a.behave(Behaviour::Status(502));
+    assert_eq!(served_in_turn(&envoy, 4), ["a", "b", "a", "b"]);
+    a.behave(Behaviour::Status(503));
+    assert_eq!(served_in_turn(&envoy, 10).join(" "), "a b b b b b b b b b", "the answer itself reaches the client");
+    assert_eq!(taken_out(&envoy), [a.addr().to_string()]);
+}
+
+#[test]
+fn a_client_that_goes_away_counts_for_nothing() {
+    let a = Server::start("a");
+    let [whole, half] = [Request::get("/"), Request::new("POST", "/").body([b'x'; 100])].map(|request| request.bytes());
+    let envoy = start(&one_upstream(&[server(&a, "max_fails=1 fail_timeout=60s")]));
+    for behaviour in [Behaviour::Hang, Behaviour::Stall] {
+        a.behave(behaviour);
+        for bytes in [&whole[..], &half[..half.len() - 50]] {
+            let before = a.connections();
+            let mut client = connect(envoy.addr()).expect("a connection");
+            client.write_all(bytes).expect("bytes can be sent");
+            eventually("the request is on its way to the server", PATIENCE, || a.connections() > before);
+            drop(client);
+            let ended = || envoy.stat(r"^http\.http\.downstream_rq_active$") == 0;
+            eventually("Envoy has noticed that the client went away", PATIENCE, ended);
+        }
+    }
+    a.behave(Behaviour::Answer);
+    assert_eq!(served_in_turn(&envoy, 10), ["a"; 10]);
+    assert_eq!(envoy.state_changes(), []);
+}
+
+#[test]
+fn with_every_peer_down_the_answer_is_a_503_at_once() {
+    let [a, b] = ["a", "b"].map(Server::start);
+    let filters = [
+        one_upstream(&[server(&a, "down"), server(&b, "drain")]),
+        one_upstream(&["0.0.0.0"]),
+        one_upstream::<&str>(&[]),
+    ];
+    for filter in filters {
+        let envoy = start(&filter);
+        let answer = envoy.client().get("/").expect("an answer");
+        assert_eq!(answer.status, 503, "{filter}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{filter}");
+        let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("a JSON document");
+        assert_eq!(problem["status"], 503, "{problem}");
+        assert!(answer.latency < Duration::from_secs(1), "{:?}", answer.latency);
+    }
+    assert_eq!(a.connections() + b.connections(), 0);
+}
+
+#[test]
+fn peers_that_are_only_temporarily_down_are_tried_rather_than_refusing() {
+    let (mut a, mut b) = (Server::start("a"), Server::start("b"));
+    let envoy = start(&one_upstream(&[server(&a, "fail_timeout=60s"), server(&b, "fail_timeout=60s")]));
+    a.stop();
+    b.stop();
+    assert_eq!(envoy.client().get("/").expect("an answer").status, 503);
+    eventually("both are out", PATIENCE, || taken_out(&envoy).len() == 2);
+    b.resume();
+    for _ in 0..10 {
+        let answer = envoy.client().get("/").expect("an answer");
+        assert_eq!((answer.status, answer.served_by()), (200, "b"));
+    }
+}

@@ -1,0 +1,198 @@
+//! An Envoy configuration made from one of the files that users copy.
+//!
+//! The files in `envoy/` are what is tested: they are read as they are, and only what cannot stay is
+//! changed: addresses, paths, the filter's JSON, and what a test asks for. A change that finds nothing to
+//! change is an error, so that a test cannot go on against a file that it no longer fits.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde_json::{json, Value};
+
+/// The retries, the header hygiene, everything.
+pub const REFERENCE: &str = "envoy/durpina.yaml";
+/// One cluster, no retries.
+pub const MINIMAL: &str = "envoy/minimal.yaml";
+
+/// A configuration that is being adapted.
+#[derive(Clone, Debug)]
+pub struct Config {
+    bootstrap: Value,
+}
+
+impl Config {
+    /// The reference configuration with this filter JSON.
+    pub fn reference(filter: &Value) -> Config {
+        Config::of(REFERENCE).filter(filter)
+    }
+
+    /// One of the shipped files, by its path in the repository.
+    pub fn of(file: &str) -> Config {
+        let path = repository().join(file);
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let bootstrap = serde_norway::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        Config { bootstrap }
+    }
+
+    /// The filter JSON.
+    #[must_use]
+    pub fn filter(self, filter: &Value) -> Config {
+        self.filter_text(&filter.to_string())
+    }
+
+    /// The filter JSON as text, for what is not JSON at all.
+    #[must_use]
+    pub fn filter_text(mut self, text: &str) -> Config {
+        self.change("the wasm filter's configuration", |object| {
+            object.get("root_id")?;
+            *object.get_mut("configuration")?.get_mut("value")? = text.into();
+            Some(())
+        });
+        self
+    }
+
+    /// One more listener like the first one, whose filter has this JSON: another instance of the filter.
+    #[must_use]
+    pub fn and_listener(mut self, filter: &Value) -> Config {
+        let listener = Config { bootstrap: self.http_listeners()[0].clone() }.filter(filter);
+        let listeners = self.bootstrap["static_resources"]["listeners"].as_array_mut();
+        let listeners = listeners.expect("an array of listeners");
+        listeners.push(listener.bootstrap);
+        listeners.last_mut().expect("the new listener")["name"] = "http-2".into();
+        self
+    }
+
+    /// The listeners that clients connect to.
+    pub(super) fn http_listeners(&mut self) -> Vec<&mut Value> {
+        let listeners = self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("an array of listeners");
+        listeners.iter_mut().filter(|listener| !listener["address"]["socket_address"].is_null()).collect()
+    }
+
+    /// The time that a request has with all its retries, on every route.
+    #[must_use]
+    pub fn route_timeout(mut self, seconds: f64) -> Config {
+        self.change("a route with a timeout", |object| {
+            object.get("retry_policy")?;
+            *object.get_mut("timeout")? = format!("{seconds}s").into();
+            Some(())
+        });
+        self
+    }
+
+    /// No statistics at all, as somebody with a lot of traffic may choose.
+    #[must_use]
+    pub fn without_stats(mut self) -> Config {
+        self.bootstrap["stats_config"]["stats_matcher"]["reject_all"] = true.into();
+        self
+    }
+
+    /// Takes out what surrounds durpina and puts Envoy's own round robin over these servers in its place, for
+    /// another filter that does nothing ([`Setup::module`](super::envoy::Setup::module)). Everything else
+    /// stays, so that the difference is durpina's.
+    #[must_use]
+    pub fn without_durpina(mut self, servers: &[SocketAddr]) -> Config {
+        self.change("the list of HTTP filters", |object| {
+            let filters = object.get_mut("http_filters")?.as_array_mut()?;
+            filters.retain(|filter| filter["name"] != "envoy.filters.http.header_to_metadata");
+            Some(())
+        });
+        let endpoints: Vec<Value> =
+            servers.iter().map(|server| json!({ "endpoint": { "address": socket_address(*server) } })).collect();
+        self.change("the cluster of the routes", |object| {
+            if object.get("name")? != "durpina" || object.remove("cluster_type").is_none() {
+                return None;
+            }
+            object.insert("type".to_owned(), "STATIC".into());
+            object.insert("lb_policy".to_owned(), "ROUND_ROBIN".into());
+            let assignment = json!({ "cluster_name": "durpina", "endpoints": [{ "lb_endpoints": endpoints }] });
+            object.insert("load_assignment".to_owned(), assignment);
+            Some(())
+        });
+        // The peers' protocol options hold the upstream idle timeout: the same on both sides.
+        let peers = self.cluster("durpina_1")["typed_extension_protocol_options"].clone();
+        self.cluster("durpina")["typed_extension_protocol_options"] = peers;
+        self
+    }
+
+    /// The wasm module.
+    pub(super) fn module(&mut self, file: &Path) {
+        self.change("the wasm module's path", |object| {
+            *object.get_mut("filename")? = file.to_string_lossy().into();
+            Some(())
+        });
+    }
+
+    /// Listens there, keeps its sockets in `directory`, and lets the kernel choose the admin port.
+    pub(super) fn place(&mut self, addrs: &[SocketAddr], directory: &Path) {
+        self.bootstrap["admin"]["address"] = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
+        for (listener, addr) in self.http_listeners().into_iter().zip(addrs) {
+            listener["address"] = socket_address(*addr);
+        }
+        // The minimal configuration has no Unix socket.
+        visit(&mut self.bootstrap, &mut |object| {
+            let pipe = object.get_mut("pipe")?.get_mut("path")?;
+            let name = Path::new(pipe.as_str()?).file_name()?.to_owned();
+            *pipe = directory.join(name).to_string_lossy().into();
+            Some(())
+        });
+    }
+
+    /// Moves the first listener out into a file of its own, which Envoy watches; gives that file's content.
+    pub(super) fn split(&mut self, listener_file: &Path) -> Value {
+        let mut listener = self.bootstrap["static_resources"]["listeners"][0].take();
+        self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("an array of listeners").remove(0);
+        self.bootstrap["node"] = json!({ "id": "test", "cluster": "test" });
+        self.bootstrap["dynamic_resources"]["lds_config"]["path_config_source"] = json!({ "path": listener_file });
+        listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+        json!({ "resources": [listener] })
+    }
+
+    /// As Envoy reads it (JSON is YAML).
+    pub(super) fn text(&self) -> String {
+        self.bootstrap.to_string()
+    }
+
+    /// The names of the clusters that carry requests to the peers.
+    pub fn peer_clusters(&self) -> BTreeSet<String> {
+        let clusters = self.bootstrap["static_resources"]["clusters"].as_array().expect("an array of clusters");
+        let names = clusters.iter().filter_map(|cluster| cluster["name"].as_str());
+        // `durpina_1` to `durpina_3` in the reference configuration, `durpina` in the minimal one.
+        names.filter(|name| !name.contains("probe") && !name.contains("tcp")).map(str::to_owned).collect()
+    }
+
+    fn cluster(&mut self, name: &str) -> &mut Value {
+        let clusters = self.bootstrap["static_resources"]["clusters"].as_array_mut().expect("an array of clusters");
+        let found = clusters.iter_mut().find(|cluster| cluster["name"] == name);
+        found.unwrap_or_else(|| panic!("no cluster {name}"))
+    }
+
+    /// Applies `change` to every object of the configuration; it answers `None` where there is nothing to do.
+    fn change(&mut self, what: &str, mut change: impl FnMut(&mut Object) -> Option<()>) {
+        assert!(visit(&mut self.bootstrap, &mut change) > 0, "the configuration has not got {what}");
+    }
+}
+
+type Object = serde_json::Map<String, Value>;
+
+/// Calls `change` for every object in the tree and counts those it changed.
+fn visit(value: &mut Value, change: &mut impl FnMut(&mut Object) -> Option<()>) -> usize {
+    match value {
+        Value::Object(object) => {
+            let changed = usize::from(change(object).is_some());
+            changed + object.values_mut().map(|value| visit(value, change)).sum::<usize>()
+        }
+        Value::Array(items) => items.iter_mut().map(|item| visit(item, change)).sum(),
+        _ => 0,
+    }
+}
+
+fn socket_address(addr: SocketAddr) -> Value {
+    json!({ "socket_address": { "address": addr.ip().to_string(), "port_value": addr.port() } })
+}
+
+/// The root of the checkout.
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
