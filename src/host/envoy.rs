@@ -11,6 +11,8 @@
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
+use xxhash_rust::xxh64::xxh64;
+
 use super::raw::{self, Status};
 use super::{Expect, Failure, Host, HostError, Level, Response, Stored, MOST_CANDIDATES};
 use crate::time::Timestamp;
@@ -35,6 +37,8 @@ mod flag {
 /// The Envoy around this VM.
 pub struct Envoy {
     version: Cell<Version>,
+    /// What the next random number is made from.
+    random: Cell<u64>,
 }
 
 /// What tells workers of changes.
@@ -49,7 +53,7 @@ impl Envoy {
     /// The Envoy around this VM.
     #[must_use]
     pub const fn new() -> Self {
-        Self { version: Cell::new(Version::Unknown) }
+        Self { version: Cell::new(Version::Unknown), random: Cell::new(0) }
     }
 
     /// Finds out whether the gauge counts. Trying that looks like an announcement to other workers, which does no
@@ -73,7 +77,15 @@ impl Default for Envoy {
 
 impl Host for Envoy {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(raw::now().unwrap_or_default() / 1_000_000)
+        Timestamp::from_nanos(raw::now().unwrap_or_default())
+    }
+
+    fn random(&self) -> u64 {
+        // There is no random source in this ABI without WASI. Workers do not start in the same nanosecond.
+        let now = raw::now().unwrap_or_default();
+        let next = xxh64(&now.to_le_bytes(), self.random.get());
+        self.random.set(next);
+        next
     }
 
     fn log(&self, level: Level, message: &str) {
