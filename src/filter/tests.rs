@@ -99,6 +99,26 @@ fn the_last_failed_attempt_counts_too() {
 }
 
 #[test]
+fn failures_that_the_host_reports_count_just_as_well() {
+    for configured in [true, false] {
+        let sim = Sim::new();
+        sim.report_failures();
+        sim.server(A, Behaviour::Fails(Failure::Connect));
+        let text = format!(
+            r#"{{"upstreams": {{"u": {{"servers": ["{A}", "{B}", "{C}"], "fail_codes": "500"}}}}, "upstream": "u",
+            "envoy": {{"access_log": {configured}}}}}"#
+        );
+        let mut worker = worker(&sim, &text);
+        get(&mut worker);
+        assert!(peer(&worker, A).is_down(crate::peer::DownKind::Temporary));
+        sim.server(B, Behaviour::Answers(500));
+        served(&mut worker, 2);
+        assert!(peer(&worker, B).is_down(crate::peer::DownKind::Temporary), "an answer is reported by nobody");
+        assert!(!peer(&worker, C).is_failing());
+    }
+}
+
+#[test]
 fn real_answers_are_no_failures_unless_the_upstream_says_so() {
     let sim = Sim::new();
     sim.server(A, Behaviour::Answers(503));
