@@ -132,8 +132,9 @@ fn main() {
         let (pick, build) = (median(&mut case.pick), median(&mut case.build));
         let bytes = case.bytes / case.peers as isize;
         let hashed = (case.weights == "all 1").then(|| keys(case.kind, case.peers)).flatten();
-        let (balance, moved) =
-            hashed.map_or_else(Default::default, |(moved, balance)| (format!("{balance:.3}"), format!("{:.2} %", moved * 100.0)));
+        let (balance, moved) = hashed.map_or_else(Default::default, |(moved, balance)| {
+            (format!("{balance:.3}"), format!("{:.2} %", moved * 100.0))
+        });
         let (name, peers, weights) = (case.kind.name, case.peers, case.weights);
         println!("| {name} | {peers} | {weights} | {pick:.0} | {build:.0} | {bytes} | {balance} | {moved} |");
     }

@@ -43,10 +43,12 @@ stage_summary() {
   fi
 }
 
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
 # want PACKAGE WHY: notes a package for apt_install unless it is there.
 wanted=()
 want() {
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] && return
+  installed "$1" && return
   say "+ $1 (Debian package): $2"
   wanted+=("$1")
 }

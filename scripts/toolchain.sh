@@ -19,15 +19,17 @@ new_enough() { printf '%s\n' "$msrv" "$("$1" -V 2>/dev/null | cut -d' ' -f2)" | 
 
 may_add=yes
 use_rustup() {
-  if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then why="there is no cargo in PATH" && return 1; fi
-  if ! new_enough rustc; then why="rustc in PATH is older than $msrv" && return 1; fi
+  if ! command -v cargo >/dev/null || ! new_enough rustc; then why="there is no Rust $msrv or newer in PATH" && return 1; fi
   # The directory exists if this compiler has a standard library for the target, from wherever: no network is asked.
   if [ ! -d "$(rustc --print target-libdir --target $target 2>/dev/null)" ]; then
     why="rustc in PATH cannot build for $target"
     if [ -z "$may_add" ] || ! command -v rustup >/dev/null; then return 1; fi
     say "+ $target (rustup target add): the target that the filter is built for"
     local log
-    if ! log=$(timeout 300 rustup target add $target 2>&1); then why="rustup could not add it (${log##*$'\n'})" && return 1; fi
+    if ! log=$(timeout 300 rustup target add $target 2>&1); then
+      why="rustup could not add $target ($(grep -m1 '^error' <<<"$log" || echo 'no answer'))"
+      return 1
+    fi
   fi
   if ! command -v cc >/dev/null; then
     want gcc "the linker that rustc calls for native programs"
@@ -50,14 +52,22 @@ use_debian() {
     return 1
   fi
   # Stable releases of Debian carry a recent Rust under names of its own, which their browsers are built with.
-  if ! recent rustc-web && ! recent rustc; then apt_update; fi
-  if recent rustc-web; then
+  local names=''
+  if installed rustc-web; then
+    names=web
+  elif ! new_enough /usr/bin/rustc; then
+    if ! recent rustc-web && ! recent rustc; then apt_update; fi
+    if recent rustc-web; then
+      names=web
+    elif ! recent rustc; then
+      why="this release has no package of Rust $msrv or newer"
+      return 1
+    fi
+  fi
+  if [ "$names" = web ]; then
     rustc=rustc-web cargo=cargo-web src=rust-web-src clippy=rust-web-clippy rustfmt=rustfmt-web
-  elif recent rustc; then
-    rustc=rustc cargo=cargo src=rust-src clippy=rust-clippy rustfmt=rustfmt
   else
-    why="this release has no package of Rust $msrv or newer"
-    return 1
+    rustc=rustc cargo=cargo src=rust-src clippy=rust-clippy rustfmt=rustfmt # the last two are for need_lint
   fi
   want $rustc "the Rust compiler"
   want $cargo "builds, and fetches the crates"
@@ -72,26 +82,31 @@ use_debian() {
   target_dir=$CARGO_TARGET_DIR/debian
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=/usr/bin/wasm-ld-$llvm
   # $CARGO_HOME/bin last: where it is not in PATH cargo puts it first, and would find rustup's clippy and rustfmt in it.
-  native=(env "CARGO_TARGET_DIR=$target_dir" "PATH=/usr/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
-    RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo)
+  PATH=/usr/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+  native=(env "CARGO_TARGET_DIR=$target_dir" RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc /usr/bin/cargo)
   std=std,panic_abort
 }
 
-# Debian's packages, once chosen, are chosen again without asking rustup's server, unless the target has come by another way.
+# Debian's packages, once chosen, are chosen again without asking rustup's server, unless the target came by another way.
 choose() {
   local chosen=.tools/debian
   case ${DURPINA_TOOLCHAIN:-} in
-  rustup) use_rustup || die "DURPINA_TOOLCHAIN=rustup: $why" ;;
-  debian) use_debian || die "DURPINA_TOOLCHAIN=debian: $why" ;;
+  rustup | debian) "use_$DURPINA_TOOLCHAIN" || die "DURPINA_TOOLCHAIN=$DURPINA_TOOLCHAIN: $why" ;;
   '')
     if [ -e $chosen ]; then may_add=''; fi
-    if use_rustup; then return; fi
-    [ -e $chosen ] || say "  $why; so Debian's packages of Rust are used"
-    use_debian || die "no Rust that builds for $target: $why"
-    mkdir -p .tools && touch $chosen
+    if use_rustup; then
+      DURPINA_TOOLCHAIN=rustup
+    else
+      [ -e $chosen ] || say "  $why: so Debian's packages of Rust are used"
+      use_debian || die "no Rust that builds for $target: $why"
+      mkdir -p .tools && touch $chosen
+      DURPINA_TOOLCHAIN=debian
+    fi
     ;;
   *) die "DURPINA_TOOLCHAIN is '$DURPINA_TOOLCHAIN', it can be rustup or debian" ;;
   esac
+  # A script that this one calls builds with the same.
+  export DURPINA_TOOLCHAIN
 }
 
 # wasm SUBCOMMAND ARGUMENTS: cargo for wasm32.

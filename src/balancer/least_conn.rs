@@ -105,7 +105,8 @@ impl Balancer for LeastConn {
     }
 
     fn pick(&mut self, _request: &Pick<'_>, candidates: &mut Candidates) {
-        let changed = self.changed.try_borrow_mut().map(|mut changed| std::mem::take(&mut *changed)).unwrap_or_default();
+        let changed =
+            self.changed.try_borrow_mut().map(|mut changed| std::mem::take(&mut *changed)).unwrap_or_default();
         for position in changed {
             self.replay(position);
         }

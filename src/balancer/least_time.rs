@@ -77,7 +77,9 @@ mod tests {
         let at = |ms: f64| Timestamp::from_nanos((ms * 1e6) as u64);
         for _ in 0..40_000 {
             now += -random.f64().max(1e-12).ln() / (0.7 * capacity);
-            while let Some(std::cmp::Reverse((end, request))) = ends.peek().copied().filter(|e| e.0 .0 <= (now * 1e6) as u64) {
+            while let Some(std::cmp::Reverse((end, request))) =
+                ends.peek().copied().filter(|e| e.0 .0 <= (now * 1e6) as u64)
+            {
                 ends.pop();
                 let request = under_way[request].take().unwrap();
                 let end = Timestamp::from_nanos(end);

@@ -163,6 +163,13 @@ pub fn named(name: &str, options: &Options) -> Option<Box<dyn Balancer>> {
     kind_named(name).map(|kind| (kind.new)(options))
 }
 
+/// Sorts what fits into one kind of number: every further type that is sorted would add some kilobytes to the filter.
+pub(crate) fn sorted(keys: impl Iterator<Item = u128>) -> Vec<u128> {
+    let mut keys: Vec<u128> = keys.collect();
+    keys.sort_unstable();
+    keys
+}
+
 /// The most that an entry may have in flight under a bound: `bound` times its fair share of what would be in flight
 /// with one request more, rounded up (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016).
 fn is_within_bound(entry: &Entry, bound: Option<f64>, weights: f64) -> bool {

@@ -33,7 +33,8 @@ impl Alias {
         // In units in which every column holds `total`.
         let mut rest: Vec<u128> = weights.iter().map(|weight| u128::from(*weight) * weights.len() as u128).collect();
         let mut columns: Vec<(u32, u32)> = (0..weights.len() as u32).map(|at| (u32::MAX, at)).collect();
-        let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..weights.len()).partition(|at| rest.get(*at).is_some_and(|r| *r < total));
+        let (mut small, mut large): (Vec<usize>, Vec<usize>) =
+            (0..weights.len()).partition(|at| rest.get(*at).is_some_and(|r| *r < total));
         while let (Some(low), Some(high)) = (small.pop(), large.pop()) {
             let have = rest.get(low).copied().unwrap_or(0);
             if let Some(column) = columns.get_mut(low) {
@@ -41,7 +42,11 @@ impl Alias {
             }
             let Some(left) = rest.get_mut(high) else { break };
             *left = (*left + have).saturating_sub(total);
-            if *left < total { small.push(high) } else { large.push(high) }
+            if *left < total {
+                small.push(high)
+            } else {
+                large.push(high)
+            }
         }
         Self { columns }
     }
@@ -122,7 +127,8 @@ impl Balancer for Random {
     }
 
     fn pick(&mut self, _request: &Pick<'_>, candidates: &mut Candidates) {
-        self.choices.pick(candidates, |_, entry| f64::from(entry.load.in_flight()) / f64::from(entry.effective().max(1)));
+        self.choices
+            .pick(candidates, |_, entry| f64::from(entry.load.in_flight()) / f64::from(entry.effective().max(1)));
     }
 }
 

@@ -26,7 +26,7 @@
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::{is_within_bound, Balancer, Candidates, Entry, Options, Pick, FULL};
+use super::{is_within_bound, sorted, Balancer, Candidates, Entry, Options, Pick, FULL};
 use crate::host::MOST_CANDIDATES;
 
 /// Up to so many peers, all are looked at.
@@ -69,15 +69,17 @@ impl Rendezvous {
                 }
                 let key = if attempt == 0 { key } else { mix(key, attempt) };
                 let weight = |field: &Field| field.weight;
-                let group = self.groups.iter().filter(|group| group.weight > 0.0).min_by(|a, b| {
-                    score(mix(key, a.seed), weight(a)).total_cmp(&score(mix(key, b.seed), weight(b)))
-                });
+                let group =
+                    self.groups.iter().filter(|group| group.weight > 0.0).min_by(|a, b| {
+                        score(mix(key, a.seed), weight(a)).total_cmp(&score(mix(key, b.seed), weight(b)))
+                    });
                 let mut best = Best::new(1);
                 group.into_iter().for_each(|group| group.best(key, |_| true, &mut best));
                 let Some((_, position)) = best.first() else { continue };
                 let part = self.entries.get(position as usize).map_or(0, |entry| entry.part);
                 // Who starts slowly turns away the same keys each time, fewer and fewer.
-                let takes = mix(key, u64::from(position).wrapping_add(GOLDEN)) >> 58 < u64::from(part) * 64 / u64::from(FULL);
+                let takes =
+                    mix(key, u64::from(position).wrapping_add(GOLDEN)) >> 58 < u64::from(part) * 64 / u64::from(FULL);
                 if takes && self.admits(position, bound) {
                     candidates.push(position);
                 }
@@ -132,12 +134,14 @@ struct Field {
 
 impl Field {
     fn new(members: &[(u64, u32)], weight: impl Fn(u32) -> u32) -> Self {
-        let mut weighted: Vec<(u32, u64, u32)> = members.iter().map(|(seed, at)| (weight(*at), *seed, *at)).collect();
-        weighted.retain(|(weight, ..)| *weight > 0);
-        weighted.sort_unstable();
+        let weighted = members.iter().map(|(seed, at)| (weight(*at), seed, at)).filter(|(weight, ..)| *weight > 0);
+        let weighted = sorted(
+            weighted.map(|(weight, seed, at)| u128::from(weight) << 96 | u128::from(*seed) << 32 | u128::from(*at)),
+        );
+        let weight_of = |packed: &u128| f64::from((packed >> 96) as u32);
         let mut classes: Vec<(f64, usize)> = Vec::new();
-        for (end, (weight, ..)) in (1..).zip(&weighted) {
-            let weight = f64::from(*weight);
+        for (end, packed) in (1..).zip(&weighted) {
+            let weight = weight_of(packed);
             match classes.last_mut() {
                 Some(class) if class.0 == weight => class.1 = end,
                 _ => classes.push((weight, end)),
@@ -145,8 +149,8 @@ impl Field {
         }
         Self {
             seed: 0,
-            weight: weighted.iter().map(|(weight, ..)| f64::from(*weight)).sum(),
-            members: weighted.into_iter().map(|(_, seed, at)| (seed, at)).collect(),
+            weight: weighted.iter().map(weight_of).sum(),
+            members: weighted.iter().map(|packed| ((packed >> 32) as u64, *packed as u32)).collect(),
             classes,
         }
     }
@@ -319,7 +323,8 @@ mod tests {
     #[test]
     fn shares_are_as_the_weights() {
         for weights in [vec![1; 10], vec![1, 5, 7], vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 100]] {
-            let entries: Vec<Entry> = weights.iter().zip(0..).map(|(w, n)| Entry::new(&format!("h{n}:1"), *w)).collect();
+            let entries: Vec<Entry> =
+                weights.iter().zip(0..).map(|(w, n)| Entry::new(&format!("h{n}:1"), *w)).collect();
             let mut balancer = balancer(&entries);
             let mut counts = vec![0_u32; weights.len()];
             (0..100_000).for_each(|key| counts[pick(&mut balancer, key) as usize] += 1);
@@ -407,7 +412,10 @@ mod tests {
         for count in [10, 200] {
             let entries = peers(count);
             let total = std::rc::Rc::new(std::cell::Cell::new(0));
-            let load = |entry: &Entry| Entry { load: std::rc::Rc::new(crate::load::Load::new(total.clone())), ..entry.clone() };
+            let load = |entry: &Entry| Entry {
+                load: std::rc::Rc::new(crate::load::Load::new(total.clone())),
+                ..entry.clone()
+            };
             let entries: Vec<Entry> = entries.iter().map(load).collect();
             let mut balancer = Rendezvous::new(&Options { bound: Some(1.25), ..Options::default() });
             balancer.set_entries(&entries);
@@ -449,6 +457,6 @@ mod tests {
         assert_eq!(first, GOLDEN_PICKS);
     }
 
-    const GOLDEN_DIGESTS: [u64; 3] = [0, 0, 0];
-    const GOLDEN_PICKS: [u32; 8] = [0; 8];
+    const GOLDEN_DIGESTS: [u64; 3] = [0x5e97_7a59_0dca_b92d, 0x3176_d374_dbf1_2ecb, 0xa263_1da5_d350_d0c3];
+    const GOLDEN_PICKS: [u32; 8] = [0, 6, 4, 2, 2, 5, 5, 5];
 }

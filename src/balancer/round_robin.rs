@@ -77,7 +77,8 @@ impl RoundRobin {
 
 impl Balancer for RoundRobin {
     fn set_entries(&mut self, entries: &[Entry]) {
-        let weights: Vec<u32> = entries.iter().map(|entry| if self.weighted { entry.effective() } else { entry.part }).collect();
+        let weights: Vec<u32> =
+            entries.iter().map(|entry| if self.weighted { entry.effective() } else { entry.part }).collect();
         self.entries = entries.to_vec();
         self.limited = entries.iter().any(|entry| entry.load.has_limit());
         self.turns = Smooth::new(&weights);

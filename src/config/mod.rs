@@ -45,6 +45,8 @@ pub struct Config {
     pub upstreams: Vec<(String, UpstreamConfig)>,
     /// Which requests go to which upstream.
     pub routes: Routes,
+    /// Whether Envoy has an access log that reports failed attempts.
+    pub reports: bool,
     /// What is allowed, but probably not meant.
     pub warnings: Vec<Problem>,
 }
@@ -112,10 +114,8 @@ impl Config {
         if let Some(value) = admin {
             read_admin(&root.key("admin"), value, problems);
         }
-        if let Some(value) = envoy {
-            read_envoy(&root.key("envoy"), value, problems);
-        }
-        Some(Self { upstreams, routes: Routes::new(table), warnings: Vec::new() })
+        let reports = envoy.is_some_and(|value| read_envoy(&root.key("envoy"), value, problems));
+        Some(Self { upstreams, routes: Routes::new(table), reports, warnings: Vec::new() })
     }
 }
 
@@ -332,8 +332,10 @@ fn parse_bits(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn read_envoy(at: &Place<'_>, value: &Json, problems: &mut Problems) {
-    let Some(mut object) = Object::open(at, value, "an object", problems) else { return };
+/// Reads what concerns Envoy: whether its access log reports failed attempts.
+fn read_envoy(at: &Place<'_>, value: &Json, problems: &mut Problems) -> bool {
+    let Some(mut object) = Object::open(at, value, "an object", problems) else { return false };
+    let access_log = object.get("access_log");
     for key in ["probe_cluster", "tcp_cluster"] {
         if let Some(value) = object.get(key) {
             let place = at.key(key);
@@ -345,6 +347,7 @@ fn read_envoy(at: &Place<'_>, value: &Json, problems: &mut Problems) {
         }
     }
     object.close(None, problems);
+    access_log.and_then(|value| read::boolean(&at.key("access_log"), value, problems)).unwrap_or(false)
 }
 
 /// Reads one server outside a configuration: a string, in the grammar of nginx's `server` directive.

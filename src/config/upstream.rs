@@ -181,7 +181,9 @@ fn read_balancer(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Optio
         (KeySource::Template, None) => {
             problems.say(at, format!("expected {} with a \"key\", found none", kind.name));
         }
-        (KeySource::Client, Some(_)) => problems.say(&at.key("key"), format!("{} hashes the client's address", kind.name)),
+        (KeySource::Client, Some(_)) => {
+            problems.say(&at.key("key"), format!("{} hashes the client's address", kind.name))
+        }
         (KeySource::Nothing, Some(_)) => problems.say(&at.key("key"), format!("{} hashes no key", kind.name)),
         (_, None) => {}
     }

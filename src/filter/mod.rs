@@ -44,6 +44,8 @@ pub struct Filter {
     by_name: HashMap<Rc<str>, usize>,
     /// How many of the upstreams are known to be declared in shared data, from the first on.
     declared: usize,
+    /// Whether the configuration counts on the host to report failed attempts.
+    reports: bool,
     /// The configuration was refused, and the host goes on with it nevertheless.
     refused: bool,
 }
@@ -68,6 +70,10 @@ pub struct Exchange {
     timed: bool,
     /// How many of the candidates' failures are counted already.
     judged: usize,
+    /// Whether the host reports failed attempts, so that nothing has to be asked for the others.
+    reported: bool,
+    /// Whether the attempts before the answered one are counted.
+    responded: bool,
     /// The status of the answer, where it might be one of the upstream's `fail_codes`.
     status: Option<u16>,
 }
@@ -114,7 +120,8 @@ impl Filter {
         let by_name =
             upstreams.iter().enumerate().map(|(at, upstream)| (Rc::clone(upstream.view.name()), at)).collect();
         let instance = instance.to_owned();
-        Ok(Self { instance, routes: config.routes, upstreams, by_name, declared: 0, refused: false })
+        let (routes, reports) = (config.routes, config.reports);
+        Ok(Self { instance, routes, upstreams, by_name, declared: 0, reports, refused: false })
     }
 
     /// The filter that answers every request with 503, for hosts that do not survive a refused configuration.
@@ -126,6 +133,7 @@ impl Filter {
             upstreams: Vec::new(),
             by_name: HashMap::new(),
             declared: 0,
+            reports: false,
             refused: true,
         }
     }
@@ -214,7 +222,9 @@ impl Filter {
         }
         let now = if timed { host.now() } else { Timestamp::default() };
         let picked = view.pick(&Pick { key: &key, now });
-        let mut exchange = Exchange { upstream: position, timed, ..Exchange::default() };
+        // A response time says nothing of a peer without the attempts before it.
+        let reported = self.reports && host.reports_failures() && !timed;
+        let mut exchange = Exchange { upstream: position, timed, reported, ..Exchange::default() };
         let mut addresses = [""; MOST_CANDIDATES];
         for position in picked.as_slice() {
             let Some((peer, seat)) = view.peer(*position) else { continue };
@@ -263,7 +273,10 @@ impl Filter {
         if exchange.offered == 0 {
             return;
         }
-        self.count_retried(host, exchange);
+        if !exchange.reported {
+            self.count_retried(host, exchange);
+            exchange.responded = true;
+        }
         if let Some(request) = exchange.in_flight.as_ref().filter(|_| exchange.timed && exchange.judged == 0) {
             let now = host.now();
             request.load().responded(now.since(request.since), now);
@@ -274,23 +287,41 @@ impl Filter {
         }
     }
 
-    /// Counts the attempts that failed, now that the request is over.
-    pub fn done(&mut self, host: &dyn Host, exchange: &mut Exchange, responded: bool) {
+    /// The request is over. Counts the attempts that failed, unless the host reports them.
+    ///
+    /// Returns whether the exchange is to be kept for [`failed`](Self::failed).
+    pub fn done(&mut self, host: &dyn Host, exchange: &mut Exchange) -> bool {
         if exchange.offered == 0 {
-            return;
+            return false;
         }
-        if !responded {
+        if exchange.reported && self.failing_status(exchange).is_none() {
+            exchange.in_flight = None;
+            return true;
+        }
+        self.judge(host, exchange);
+        false
+    }
+
+    /// The host reports that an attempt of a request failed. Asked for once the request is over.
+    pub fn failed(&mut self, host: &dyn Host, exchange: &mut Exchange) {
+        self.judge(host, exchange);
+    }
+
+    fn judge(&mut self, host: &dyn Host, exchange: &mut Exchange) {
+        if !exchange.responded {
             self.count_retried(host, exchange);
         }
-        let failure = host.last_attempt().or_else(|| {
-            let code = exchange.status?;
-            let config = &self.upstreams.get(exchange.upstream)?.view.record().config;
-            config.fail_codes.contains(code).then_some(Failure::Status(code))
-        });
-        if let Some(failure) = failure {
+        if let Some(failure) = host.last_attempt().or_else(|| self.failing_status(exchange)) {
             self.count(host, exchange, failure);
         }
         exchange.in_flight = None;
+    }
+
+    /// The answer's status, if the upstream counts it as a failure.
+    fn failing_status(&self, exchange: &Exchange) -> Option<Failure> {
+        let code = exchange.status?;
+        let config = &self.upstreams.get(exchange.upstream)?.view.record().config;
+        config.fail_codes.contains(code).then_some(Failure::Status(code))
     }
 
     fn count_retried(&mut self, host: &dyn Host, exchange: &mut Exchange) {

@@ -202,6 +202,10 @@ pub trait Host {
     /// Answers the request.
     fn respond(&self, response: &Response);
 
+    /// Whether the host calls [`Filter::failed`](crate::filter::Filter::failed) for each request with a failed attempt,
+    /// where the configuration says that it should. Asking after every request would cost more.
+    fn reports_failures(&self) -> bool;
+
     /// How many attempts of this request failed before the last one. Zero also when there was none.
     fn failed_attempts(&self) -> usize;
 

@@ -49,6 +49,7 @@ struct Shared {
     version: Cell<u64>,
     deaf: Cell<bool>,
     full: Cell<bool>,
+    reports: Cell<bool>,
     writes: Cell<usize>,
     servers: RefCell<HashMap<String, Behaviour>>,
     log: RefCell<Vec<(Level, String)>>,
@@ -74,6 +75,7 @@ impl Sim {
                 version: Cell::new(0),
                 deaf: Cell::new(false),
                 full: Cell::new(false),
+                reports: Cell::new(false),
                 writes: Cell::new(0),
                 servers: RefCell::default(),
                 log: RefCell::default(),
@@ -120,6 +122,11 @@ impl Sim {
     /// Shared data takes no writes until further notice.
     pub fn fill_up(&self, full: bool) {
         self.shared.full.set(full);
+    }
+
+    /// The host reports failed attempts from now on, if the configuration wants that.
+    pub fn report_failures(&self) {
+        self.shared.reports.set(true);
     }
 
     /// Loses all shared data, as nginx does when it is reloaded.
@@ -316,7 +323,10 @@ impl Worker {
         self.host.last.set(ended.last);
         self.host.status.set(ended.status);
         self.filter.response(&self.host, &mut ended.exchange);
-        self.filter.done(&self.host, &mut ended.exchange, true);
+        let kept = self.filter.done(&self.host, &mut ended.exchange);
+        if kept && (ended.failed > 0 || ended.last.is_some()) {
+            self.filter.failed(&self.host, &mut ended.exchange);
+        }
     }
 }
 
@@ -488,6 +498,10 @@ impl Host for SimHost {
 
     fn respond(&self, response: &Response) {
         *self.answer.borrow_mut() = Some(response.clone());
+    }
+
+    fn reports_failures(&self) -> bool {
+        self.shared.reports.get()
     }
 
     fn failed_attempts(&self) -> usize {

@@ -133,7 +133,14 @@ impl View {
     }
 
     fn adopt(&mut self, record: Record) {
-        let before: HashMap<PeerId, Seat> = self.record.peers.iter().map(|peer| peer.id).zip(self.seats.drain(..)).filter_map(|(id, seat)| Some((id, seat?))).collect();
+        let before: HashMap<PeerId, Seat> = self
+            .record
+            .peers
+            .iter()
+            .map(|peer| peer.id)
+            .zip(self.seats.drain(..))
+            .filter_map(|(id, seat)| Some((id, seat?)))
+            .collect();
         let seat = |peer: &PeerRecord| {
             let address = peer.server.endpoint()?.literal()?;
             let known = before.get(&peer.id).cloned();

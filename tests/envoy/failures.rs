@@ -18,21 +18,25 @@ fn taken_out(envoy: &Envoy) -> Vec<String> {
     changes.into_iter().filter(|change| change.to == "temporary_down").map(|change| change.peer).collect()
 }
 
-/// `a` fails like this once; from then on all requests are for `b`, and `b` is blamed for nothing.
+/// `a` fails like this once; from then on all requests are for `b`, and `b` is blamed for nothing: where Envoy's access
+/// log tells of failures, and where durpina asks after every request.
 #[track_caller]
 fn counts(behaviour: Behaviour) {
-    let [a, b] = ["a", "b"].map(Server::start);
-    let filter =
-        one_upstream(&[server(&a, "max_fails=1 fail_timeout=60s"), server(&b, "max_fails=1 fail_timeout=60s")]);
-    let envoy = Setup::new(Config::reference(&filter).route_timeout(0.3)).start();
-    a.behave(behaviour);
-    // Two requests, so that one is for `a`. Its client may get an error or half an answer.
-    for _ in 0..2 {
-        let _ = envoy.client().get("/");
+    for access_log in [true, false] {
+        let [a, b] = ["a", "b"].map(Server::start);
+        let mut filter =
+            one_upstream(&[server(&a, "max_fails=1 fail_timeout=60s"), server(&b, "max_fails=1 fail_timeout=60s")]);
+        filter["envoy"] = json!({ "access_log": access_log });
+        let envoy = Setup::new(Config::reference(&filter).route_timeout(0.3)).start();
+        a.behave(behaviour);
+        // Two requests, so that one is for `a`. Its client may get an error or half an answer.
+        for _ in 0..2 {
+            let _ = envoy.client().get("/");
+        }
+        eventually("a is temporarily down", PATIENCE, || !taken_out(&envoy).is_empty());
+        assert_eq!(served_in_turn(&envoy, 20), ["b"; 20], "access log: {access_log}");
+        assert_eq!(taken_out(&envoy), [a.addr().to_string()], "access log: {access_log}");
     }
-    eventually("a is temporarily down", PATIENCE, || !taken_out(&envoy).is_empty());
-    assert_eq!(served_in_turn(&envoy, 20), ["b"; 20]);
-    assert_eq!(taken_out(&envoy), [a.addr().to_string()]);
 }
 
 #[test]
@@ -113,13 +117,16 @@ fn without_retries_the_only_attempt_counts() {
 
 #[test]
 fn the_minimal_configuration_sees_failures_too() {
-    let (mut a, b) = (Server::start("a"), Server::start("b"));
-    let filter = one_upstream(&[server(&a, "fail_timeout=60s"), server(&b, "")]);
-    let envoy = Setup::new(Config::of(MINIMAL).filter(&filter)).start();
-    assert_eq!(served_in_turn(&envoy, 4), ["a", "b", "a", "b"]);
-    a.stop();
-    assert_eq!(envoy.client().get("/").expect("an answer").status, 503);
-    assert_eq!(served_in_turn(&envoy, 10), ["b"; 10]);
+    // Envoy repeats nothing there, so that it is the last attempt's own failure that is judged.
+    for (behaviour, status) in [(Behaviour::Reset, 503), (Behaviour::CloseEarly, 503), (Behaviour::Garbage, 502)] {
+        let [a, b] = ["a", "b"].map(Server::start);
+        let filter = one_upstream(&[server(&a, "fail_timeout=60s"), server(&b, "")]);
+        let envoy = Setup::new(Config::of(MINIMAL).filter(&filter)).start();
+        assert_eq!(served_in_turn(&envoy, 4), ["a", "b", "a", "b"]);
+        a.behave(behaviour);
+        assert_eq!(envoy.client().get("/").expect("an answer").status, status, "{behaviour:?}");
+        assert_eq!(served_in_turn(&envoy, 10), ["b"; 10], "{behaviour:?}");
+    }
 }
 
 #[test]
