@@ -185,7 +185,7 @@ fn progress(what: &str, round: usize, rounds: usize) {
 fn print(rows: &[Row]) {
     println!();
     println!("{ROUNDS} rounds of {REQUESTS} requests over {CONNECTIONS} connections, one worker, {STARTS} starts");
-    println!("dist/durpina.wasm: {} bytes", filter_module().metadata().expect("the filter's size").len());
+    println!("the filter: {} bytes", filter_module().metadata().expect("the filter's size").len());
     println!();
     println!("{:48} {:>8} {:>8} {:>8}", "", "25 %", "median", "75 %");
     for row in rows {
