@@ -1,9 +1,8 @@
 //! A pool: the peers of an upstream that can be picked at one moment, behind a balancer.
 //!
 //! Peers are picked by rank. A backup is offered only behind all others, and becomes the first choice when no
-//! other is usable. When nobody is usable, those who are only temporarily down are tried rather
-//! than refusing: one of them may be back, and a client that gets an error now can lose nothing. A peer
-//! that an operator took out of use is never tried.
+//! other is usable. Those who are only temporarily down come last of all: one of them may be back, and a client
+//! that would get an error otherwise can lose nothing. A peer that an operator took out of use is never tried.
 
 use std::rc::Rc;
 
@@ -56,7 +55,7 @@ impl Rank {
 /// The pickable peers of an upstream.
 pub(crate) struct Pool {
     /// In the order in which they are tried.
-    ranks: [Rank; 2],
+    ranks: [Rank; 3],
     /// When a peer's state will change by itself.
     next_change: Option<Timestamp>,
     /// Whether failures are kept that no longer count, or those of peers that are gone.
@@ -64,10 +63,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// An empty pool, with two balancers of a kind.
+    /// An empty pool, with balancers of a kind.
     pub(crate) fn new(balancer: impl Fn() -> Box<dyn Balancer>) -> Self {
         let rank = || Rank { balancer: balancer(), members: Members::default() };
-        Self { ranks: [rank(), rank()], next_change: None, unsettled: false }
+        Self { ranks: [rank(), rank(), rank()], next_change: None, unsettled: false }
     }
 
     /// When the pool must be filled again although nothing was announced.
@@ -83,9 +82,7 @@ impl Pool {
     /// Fills the pool with those of `peers` that can be picked at this moment. `seats` are theirs; a peer whose
     /// address is not known has none and cannot be picked.
     pub(crate) fn fill(&mut self, peers: &[PeerRecord], seats: &[Option<Seat>], health: &Health, now: Timestamp) {
-        let mut ranks = [Members::default(), Members::default()];
-        let mut resting = Vec::new();
-        let mut anybody = false;
+        let mut ranks = [Members::default(), Members::default(), Members::default()];
         self.next_change = None;
         let mut counting = 0;
         for (at, (peer, seat)) in peers.iter().zip(seats).enumerate() {
@@ -98,21 +95,16 @@ impl Pool {
             self.next_change = [self.next_change, until, growth].into_iter().flatten().min();
             // Who is out of use stays among the entries: those who hash keys hold its place for it.
             let part = if state.is_usable() { part } else { 0 };
-            anybody |= part > 0;
-            let [primary, backup] = &mut ranks;
+            let [primary, backup, resting] = &mut ranks;
             let members = if peer.server.backup { backup } else { primary };
+            let (name, weight, load) = (Rc::clone(&seat.name), u32::from(peer.weight()), Rc::clone(&seat.load));
+            let entry = Entry { name, weight, part, load };
             if state == PeerState::TemporaryDown {
-                resting.push((peer.server.backup, members.entries.len()));
+                resting.add(at, Entry { part: FULL, ..entry.clone() });
             }
-            let (name, load) = (Rc::clone(&seat.name), Rc::clone(&seat.load));
-            members.add(at, Entry { name, weight: u32::from(peer.weight()), part, load });
+            members.add(at, entry);
         }
         self.unsettled = counting < health.iter().count();
-        for (backup, at) in resting.into_iter().filter(|_| !anybody) {
-            if let Some(entry) = ranks.get_mut(usize::from(backup)).and_then(|members| members.entries.get_mut(at)) {
-                entry.part = FULL;
-            }
-        }
         for (rank, members) in self.ranks.iter_mut().zip(ranks) {
             rank.set(members);
         }
@@ -183,14 +175,14 @@ mod tests {
         let servers = [Server { backup: true, ..server("b") }, server("p"), server("q")];
         assert_eq!(picks(&servers, &[], NOW, 3), [1, 2, 0]);
         assert_eq!(picks(&servers, &[], NOW, 2), [1, 2]);
-        assert_eq!(picks(&servers, &[(1, down(5)), (2, down(5))], NOW, 3), [0]);
+        assert_eq!(picks(&servers, &[(1, down(5)), (2, down(5))], NOW, 3), [0, 1, 2]);
     }
 
     #[test]
     fn who_is_temporarily_down_is_the_last_resort() {
         let servers = [server("a"), Server { backup: true, ..server("b") }, Server { down: true, ..server("c") }];
         assert_eq!(picks(&servers, &[(0, down(5)), (1, down(5))], NOW, 3), [0, 1], "but never who was taken down");
-        assert_eq!(picks(&servers, &[(0, down(5))], NOW, 3), [1], "and not while anybody is usable");
+        assert_eq!(picks(&servers, &[(0, down(5))], NOW, 3), [1, 0], "and behind everybody who is usable");
         assert_eq!(picks(&servers, &[(0, down(5))], NOW.after(Duration::from_secs(5)), 3), [0, 1]);
         let drained = [Server { drain: true, ..server("a") }, Server { down: true, ..server("b") }];
         assert!(picks(&drained, &[], NOW, 3).is_empty());
