@@ -14,6 +14,9 @@
 //! | 4 | how many entries follow |
 //! | 24 each | peer's id (4), failures (4), since (8), until (8): times in milliseconds since the epoch |
 //!
+//! A peer that was down and starts slowly stays in it, with no failures, from its return until it has all of its
+//! weight.
+//!
 //! The clock may jump. Ahead, and peers come back early. Back, and times lie further ahead than they can:
 //! such an entry is void, so that no peer stays down for the length of the jump.
 
@@ -35,9 +38,9 @@ pub struct PeerId(pub u32);
 /// The failures counted against one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
-    /// Failures in the window.
+    /// Failures in the window; 0 for a peer that is back and starts slowly.
     pub count: u32,
-    /// When the window started.
+    /// When the window started, or the slow start.
     pub since: Timestamp,
     /// Until when the peer is temporarily down; the epoch if it is not.
     pub until: Timestamp,
@@ -71,6 +74,20 @@ impl Failures {
         }
     }
 
+    /// Since when the peer is back, as far as these failures tell: the time at which a slow start begins.
+    #[must_use]
+    pub fn back_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let back = if self.count == 0 { self.since } else { self.until };
+        (back != Timestamp::default() && back <= now).then_some(back)
+    }
+
+    /// Whether anything of this still matters.
+    #[must_use]
+    pub fn counts(&self, now: Timestamp, fail_timeout: Duration, slow_start: Duration) -> bool {
+        self.verdict(now, fail_timeout) != Verdict::Good
+            || (self.count == 0 && self.back_since(now).is_some_and(|back| now < back.after(slow_start)))
+    }
+
     /// These failures and one more.
     #[must_use]
     pub fn and_one(&self, now: Timestamp, max_fails: u32, fail_timeout: Duration) -> Self {
@@ -84,6 +101,19 @@ impl Failures {
         }
         failures
     }
+}
+
+/// How many of so many peers may be out of use because of failures at the same time: `percent` of them, rounded down, but
+/// one at least; and one at least always stays. Of a single peer none may go, as in nginx.
+///
+/// | peers | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 |
+/// | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+/// | at 10 % | 0 | 1 | 1 | 1 | 1 | 1 | 1 | 1 | 1 | 1 |
+/// | at 50 %, the default | 0 | 1 | 1 | 2 | 2 | 3 | 3 | 4 | 4 | 5 |
+/// | at 100 % | 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 |
+#[must_use]
+pub fn most_ejected(peers: usize, percent: u8) -> usize {
+    (peers * usize::from(percent) / 100).max(1).min(peers.saturating_sub(1))
 }
 
 /// The failures of an upstream's peers.
@@ -104,7 +134,7 @@ impl Health {
     /// Replaces what is counted against a peer; nothing is kept of a peer without failures.
     pub fn set(&mut self, peer: PeerId, failures: Failures) {
         match self.entries.binary_search_by_key(&peer, |(id, _)| *id) {
-            Ok(at) if failures.count == 0 => {
+            Ok(at) if failures == Failures::default() => {
                 self.entries.remove(at);
             }
             Ok(at) => {
@@ -112,14 +142,14 @@ impl Health {
                     entry.1 = failures;
                 }
             }
-            Err(_) if failures.count == 0 => {}
+            Err(_) if failures == Failures::default() => {}
             Err(at) => self.entries.insert(at, (peer, failures)),
         }
     }
 
-    /// Keeps the entries for which `keep` says so.
-    pub fn retain(&mut self, mut keep: impl FnMut(PeerId, &Failures) -> bool) {
-        self.entries.retain(|(id, failures)| keep(*id, failures));
+    /// Keeps the entries for which `keep` says so; it may change them.
+    pub fn retain(&mut self, mut keep: impl FnMut(PeerId, &mut Failures) -> bool) {
+        self.entries.retain_mut(|(id, failures)| keep(*id, failures));
     }
 
     /// The peers that have failed lately, with their failures.
@@ -221,6 +251,16 @@ mod tests {
     fn no_fail_timeout_means_never_down() {
         let failures = Failures::default().and_one(at(0), 1, Duration::ZERO);
         assert_eq!(failures.verdict(at(0), Duration::ZERO), Verdict::Good);
+    }
+
+    #[test]
+    fn one_may_always_go_and_one_always_stays() {
+        let table = |percent| (1..=10).map(|peers| most_ejected(peers, percent)).collect::<Vec<_>>();
+        assert_eq!(table(0), [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(table(10), [0, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(table(50), [0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
+        assert_eq!(table(100), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(most_ejected(0, 50), 0);
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod config;
 pub mod filter;
 pub mod health;
 pub mod host;
+pub mod load;
 pub mod peer;
 #[cfg(all(target_arch = "wasm32", feature = "filter"))]
 mod plugin;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::balancer::FULL;
 use crate::health::{Failures, PeerId, Verdict};
 use crate::server::Server;
 use crate::store::{Store, StoreError};
@@ -96,6 +97,10 @@ pub struct Changes {
     pub max_fails: Option<u32>,
     /// `fail_timeout`.
     pub fail_timeout: Option<Duration>,
+    /// `max_conns`.
+    pub max_conns: Option<u32>,
+    /// `slow_start`.
+    pub slow_start: Option<Duration>,
 }
 
 /// A peer as shared data holds it, without the failures counted.
@@ -130,6 +135,18 @@ impl PeerRecord {
         self.changes.fail_timeout.unwrap_or(self.server.fail_timeout)
     }
 
+    /// `max_conns` in force; 0 for no limit.
+    #[must_use]
+    pub fn max_conns(&self) -> u32 {
+        self.changes.max_conns.unwrap_or(self.server.max_conns)
+    }
+
+    /// `slow_start` in force.
+    #[must_use]
+    pub fn slow_start(&self) -> Duration {
+        self.changes.slow_start.unwrap_or(self.server.slow_start)
+    }
+
     /// The operator's order in force, and until when if it ends by itself.
     #[must_use]
     pub fn order(&self, now: Timestamp) -> (Order, Option<Timestamp>) {
@@ -159,6 +176,12 @@ impl PeerRecord {
         if before.fail_timeout != server.fail_timeout {
             self.changes.fail_timeout = None;
         }
+        if before.max_conns != server.max_conns {
+            self.changes.max_conns = None;
+        }
+        if before.slow_start != server.slow_start {
+            self.changes.slow_start = None;
+        }
         if (before.down, before.drain) != (server.down, server.drain) {
             self.changes.order = None;
         }
@@ -182,6 +205,31 @@ pub fn state(peer: &PeerRecord, failures: &Failures, now: Timestamp) -> (PeerSta
         (Order::Up, Verdict::Failing) => (PeerState::Failing, Some(failures.since.after(peer.fail_timeout()))),
         (Order::Up, Verdict::Good) => (PeerState::Up, None),
     }
+}
+
+/// How much of its weight a peer has, in parts of [`FULL`], and when it will have more.
+///
+/// A peer that comes back, by itself or because an operator said so, gets its weight in equal steps over its
+/// `slow_start`. One that is new has all of it from the start, as in nginx.
+#[must_use]
+pub fn part(peer: &PeerRecord, failures: &Failures, now: Timestamp) -> (u32, Option<Timestamp>) {
+    let slow_start = peer.slow_start();
+    if slow_start.is_zero() {
+        return (FULL, None);
+    }
+    let ordered = match peer.changes.order {
+        Some((Order::Up, given)) if given <= now => Some(given),
+        Some((Order::TemporaryDown, given)) => Some(given.after(peer.fail_timeout())).filter(|back| *back <= now),
+        _ => None,
+    };
+    let Some(back) = failures.back_since(now).max(ordered) else { return (FULL, None) };
+    let passed = now.since(back);
+    if passed >= slow_start {
+        return (FULL, None);
+    }
+    let step = slow_start / FULL;
+    let steps = (passed.as_nanos() / step.as_nanos().max(1)).min(u128::from(FULL) - 1) as u32;
+    (steps + 1, Some(back.after(step * (steps + 1)).max(now.after(Duration::from_millis(1)))))
 }
 
 /// Which peers of an upstream are meant.
@@ -347,7 +395,9 @@ impl<'h> Peer<'h> {
     ///
     /// What stands in the way of the change. Then nothing has changed.
     pub fn add_fail(&mut self) -> Result<(), StoreError> {
-        let (_, after) = self.store.add_fail(&self.upstream, &self.record)?;
+        let record = self.store.record(&self.upstream)?;
+        let (record, _) = record.ok_or_else(|| StoreError::NoSuchUpstream(self.upstream.clone()))?;
+        let (_, after) = self.store.add_fail(&record, &self.record)?;
         self.failures = after;
         Ok(())
     }

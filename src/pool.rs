@@ -1,19 +1,29 @@
 //! A pool: the peers of an upstream that can be picked at one moment, behind a balancer.
 //!
 //! Peers are picked by rank. A backup is offered only behind all others, and becomes the first choice when no
-//! other is usable. When nobody is usable, those who are only temporarily down are tried rather
-//! than refusing: one of them may be back, and a client that gets an error now can lose nothing. A peer
-//! that an operator took out of use is never tried.
+//! other is usable. Those who are only temporarily down come last of all: one of them may be back, and a client
+//! that would get an error otherwise can lose nothing. A peer that an operator took out of use is never tried.
 
 use std::rc::Rc;
 
-use crate::balancer::{Balancer, Candidates, Entry};
-use crate::health::{Health, Verdict};
+use crate::balancer::{Balancer, Candidates, Entry, Pick, FULL};
+use crate::health::Health;
+use crate::load::Load;
 use crate::peer::{self, PeerRecord, PeerState};
 use crate::time::Timestamp;
 
+/// What a worker keeps for a peer from one change to the next.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    /// The peer's name, by which balancers know it.
+    pub(crate) name: Rc<str>,
+    /// Its address, as the host wants it.
+    pub(crate) address: Rc<str>,
+    pub(crate) load: Rc<Load>,
+}
+
 /// What a pool is made of: each rank's entries, and where their peers stand in the record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Members {
     entries: Vec<Entry>,
     /// For each entry, the peer's position in the record.
@@ -21,8 +31,8 @@ struct Members {
 }
 
 impl Members {
-    fn add(&mut self, position: usize, name: &Rc<str>, weight: u32) {
-        self.entries.push(Entry { name: Rc::clone(name), weight });
+    fn add(&mut self, position: usize, entry: Entry) {
+        self.entries.push(entry);
         self.positions.push(u32::try_from(position).unwrap_or(u32::MAX));
     }
 }
@@ -45,7 +55,7 @@ impl Rank {
 /// The pickable peers of an upstream.
 pub(crate) struct Pool {
     /// In the order in which they are tried.
-    ranks: [Rank; 2],
+    ranks: [Rank; 3],
     /// When a peer's state will change by itself.
     next_change: Option<Timestamp>,
     /// Whether failures are kept that no longer count, or those of peers that are gone.
@@ -53,10 +63,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// An empty pool, with two balancers of a kind.
+    /// An empty pool, with balancers of a kind.
     pub(crate) fn new(balancer: impl Fn() -> Box<dyn Balancer>) -> Self {
         let rank = || Rank { balancer: balancer(), members: Members::default() };
-        Self { ranks: [rank(), rank()], next_change: None, unsettled: false }
+        Self { ranks: [rank(), rank(), rank()], next_change: None, unsettled: false }
     }
 
     /// When the pool must be filled again although nothing was announced.
@@ -69,45 +79,47 @@ impl Pool {
         self.unsettled
     }
 
-    /// Fills the pool with those of `peers` that can be picked at this moment. `names` are theirs; a peer whose
-    /// address is not known cannot be picked.
-    pub(crate) fn fill(&mut self, peers: &[PeerRecord], names: &[Option<Rc<str>>], health: &Health, now: Timestamp) {
-        let mut usable = [Members::default(), Members::default()];
-        let mut resting = [Members::default(), Members::default()];
+    /// Fills the pool with those of `peers` that can be picked at this moment. `seats` are theirs; a peer whose
+    /// address is not known has none and cannot be picked.
+    pub(crate) fn fill(&mut self, peers: &[PeerRecord], seats: &[Option<Seat>], health: &Health, now: Timestamp) {
+        let mut ranks = [Members::default(), Members::default(), Members::default()];
         self.next_change = None;
         let mut counting = 0;
-        for (at, (peer, name)) in peers.iter().zip(names).enumerate() {
+        for (at, (peer, seat)) in peers.iter().zip(seats).enumerate() {
             let failures = health.of(peer.id);
-            counting += usize::from(failures.verdict(now, peer.fail_timeout()) != Verdict::Good);
-            let Some(name) = name else { continue };
+            counting += usize::from(failures.counts(now, peer.fail_timeout(), peer.slow_start()));
+            let Some(seat) = seat else { continue };
+            seat.load.set_limit(peer.max_conns());
             let (state, until) = peer::state(peer, &failures, now);
-            self.next_change = [self.next_change, until].into_iter().flatten().min();
-            let ranks = match state {
-                PeerState::Up | PeerState::Failing => &mut usable,
-                PeerState::TemporaryDown => &mut resting,
-                PeerState::Down | PeerState::Draining => continue,
-            };
-            let [primary, backup] = ranks;
+            let (part, growth) = peer::part(peer, &failures, now);
+            self.next_change = [self.next_change, until, growth].into_iter().flatten().min();
+            // Who is out of use stays among the entries: those who hash keys hold its place for it.
+            let part = if state.is_usable() { part } else { 0 };
+            let [primary, backup, resting] = &mut ranks;
             let members = if peer.server.backup { backup } else { primary };
-            members.add(at, name, u32::from(peer.weight()));
+            let (name, weight, load) = (Rc::clone(&seat.name), u32::from(peer.weight()), Rc::clone(&seat.load));
+            let entry = Entry { name, weight, part, load };
+            if state == PeerState::TemporaryDown {
+                resting.add(at, Entry { part: FULL, ..entry.clone() });
+            }
+            members.add(at, entry);
         }
         self.unsettled = counting < health.iter().count();
-        let nobody = usable.iter().all(|members| members.entries.is_empty());
-        for (rank, members) in self.ranks.iter_mut().zip(if nobody { resting } else { usable }) {
+        for (rank, members) in self.ranks.iter_mut().zip(ranks) {
             rank.set(members);
         }
     }
 
     /// Up to `wanted` peers in the order in which they are to be tried, none twice, by their positions in
     /// the record.
-    pub(crate) fn pick(&mut self, key: &[u8], wanted: usize) -> Candidates {
+    pub(crate) fn pick(&mut self, request: &Pick<'_>, wanted: usize) -> Candidates {
         let mut picked = Candidates::with_room_for(wanted);
         for rank in &mut self.ranks {
             if picked.is_full() {
                 break;
             }
             let mut candidates = Candidates::with_room_for(picked.room());
-            rank.balancer.pick(key, &mut candidates);
+            rank.balancer.pick(request, &mut candidates);
             for position in candidates.as_slice() {
                 if let Some(peer) = rank.members.positions.get(*position as usize) {
                     picked.push(*peer);
@@ -142,12 +154,16 @@ mod tests {
             changes: Default::default(),
         };
         let peers: Vec<PeerRecord> = (0..).zip(servers).map(record).collect();
-        let names: Vec<Option<Rc<str>>> = servers.iter().map(|s| Some(Rc::from(s.name.as_str()))).collect();
+        let seat = |server: &Server| {
+            let name: Rc<str> = Rc::from(server.name.as_str());
+            Some(Seat { address: Rc::clone(&name), name, load: Rc::default() })
+        };
+        let seats: Vec<Option<Seat>> = servers.iter().map(seat).collect();
         let mut health = Health::default();
         failures.iter().for_each(|(at, failures)| health.set(PeerId(*at as u32), *failures));
-        let mut pool = Pool::new(|| balancer::named("round-robin").unwrap());
-        pool.fill(&peers, &names, &health, now);
-        pool.pick(b"", wanted).as_slice().to_vec()
+        let mut pool = Pool::new(|| balancer::named("round-robin", &Default::default()).unwrap());
+        pool.fill(&peers, &seats, &health, now);
+        pool.pick(&Pick::default(), wanted).as_slice().to_vec()
     }
 
     fn server(name: &str) -> Server {
@@ -159,14 +175,14 @@ mod tests {
         let servers = [Server { backup: true, ..server("b") }, server("p"), server("q")];
         assert_eq!(picks(&servers, &[], NOW, 3), [1, 2, 0]);
         assert_eq!(picks(&servers, &[], NOW, 2), [1, 2]);
-        assert_eq!(picks(&servers, &[(1, down(5)), (2, down(5))], NOW, 3), [0]);
+        assert_eq!(picks(&servers, &[(1, down(5)), (2, down(5))], NOW, 3), [0, 1, 2]);
     }
 
     #[test]
     fn who_is_temporarily_down_is_the_last_resort() {
         let servers = [server("a"), Server { backup: true, ..server("b") }, Server { down: true, ..server("c") }];
         assert_eq!(picks(&servers, &[(0, down(5)), (1, down(5))], NOW, 3), [0, 1], "but never who was taken down");
-        assert_eq!(picks(&servers, &[(0, down(5))], NOW, 3), [1], "and not while anybody is usable");
+        assert_eq!(picks(&servers, &[(0, down(5))], NOW, 3), [1, 0], "and behind everybody who is usable");
         assert_eq!(picks(&servers, &[(0, down(5))], NOW.after(Duration::from_secs(5)), 3), [0, 1]);
         let drained = [Server { drain: true, ..server("a") }, Server { down: true, ..server("b") }];
         assert!(picks(&drained, &[], NOW, 3).is_empty());

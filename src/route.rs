@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use regex_lite::Regex;
 
+use crate::balancer::sorted;
 use crate::request::Request;
 use crate::template::Template;
 
@@ -114,21 +115,20 @@ impl Routes {
         if self.others.first() == Some(&0) && first.matches(request) {
             return Some((0, first));
         }
-        let mut fitting = self.others.clone();
+        let mut fitting: Vec<&[usize]> = vec![&self.others];
         if !self.by_path.is_empty() {
-            fitting.extend(self.by_path.get(request.path()).into_iter().flatten());
+            fitting.extend(self.by_path.get(request.path()).map(Vec::as_slice));
         }
         for (length, prefixes) in &self.by_prefix {
             let Some(start) = request.path().get(..*length) else { break };
-            fitting.extend(prefixes.get(start).into_iter().flatten());
+            fitting.extend(prefixes.get(start).map(Vec::as_slice));
         }
         if !self.by_host.is_empty() {
-            fitting.extend(self.by_host.get(request.host()).into_iter().flatten());
+            fitting.extend(self.by_host.get(request.host()).map(Vec::as_slice));
         }
-        fitting.sort_unstable();
-        fitting
-            .into_iter()
-            .find_map(|at| self.routes.get(at).filter(|route| route.matches(request)).map(|route| (at, route)))
+        let fitting = sorted(fitting.into_iter().flatten().map(|at| *at as u128));
+        let route = |at: u128| self.routes.get(at as usize).map(|route| (at as usize, route));
+        fitting.into_iter().filter_map(route).find(|(_, route)| route.matches(request))
     }
 }
 

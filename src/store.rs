@@ -15,9 +15,9 @@
 
 use std::fmt;
 
-use crate::health::{Failures, Health, Verdict};
+use crate::health::{most_ejected, Failures, Health, Verdict};
 use crate::host::{Expect, Host, HostError, Level};
-use crate::peer::{self, PeerRecord, PeerState};
+use crate::peer::{self, Order, PeerRecord, PeerState};
 use crate::server::Server;
 use crate::time::Timestamp;
 use crate::upstream::{Declaration, Record};
@@ -212,11 +212,26 @@ impl<'h> Store<'h> {
         })
     }
 
-    /// Counts one failure against a peer: what was counted before and after it.
-    pub(crate) fn add_fail(&self, upstream: &str, peer: &PeerRecord) -> Result<(Failures, Failures), StoreError> {
-        self.update_health(upstream, |health| {
+    /// Counts one failure against a peer of an upstream: what was counted before and after it.
+    ///
+    /// No more peers go out of use by this than `max_ejected_percent` allows; one that would be too many is counted and
+    /// stays. Those that an operator took out of use do not matter here.
+    pub(crate) fn add_fail(&self, record: &Record, peer: &PeerRecord) -> Result<(Failures, Failures), StoreError> {
+        self.update_health(&record.name, |health| {
+            let now = self.now();
             let before = health.of(peer.id);
-            let after = before.and_one(self.now(), peer.max_fails(), peer.fail_timeout());
+            let mut after = before.and_one(now, peer.max_fails(), peer.fail_timeout());
+            let is_down = |failures: &Failures, peer: &PeerRecord| {
+                matches!(failures.verdict(now, peer.fail_timeout()), Verdict::Down { .. })
+            };
+            if is_down(&after, peer) && !is_down(&before, peer) {
+                let in_play = || record.peers.iter().filter(|peer| peer.order(now).0 == Order::Up);
+                let others =
+                    in_play().filter(|other| other.id != peer.id && is_down(&health.of(other.id), other)).count();
+                if others >= most_ejected(in_play().count(), record.config.max_ejected_percent) {
+                    after.until = Timestamp::default();
+                }
+            }
             health.set(peer.id, after);
             (before, after)
         })
@@ -233,11 +248,16 @@ impl<'h> Store<'h> {
                     // A younger peer than any in this record was added after it was read.
                     return id.0 >= record.next_id;
                 };
-                let counts = failures.verdict(now, peer.fail_timeout()) != Verdict::Good;
-                if !counts && failures.until != Timestamp::default() {
-                    back.push(peer.server.name.clone());
+                if failures.verdict(now, peer.fail_timeout()) == Verdict::Good {
+                    if failures.count > 0 && failures.until != Timestamp::default() {
+                        back.push(peer.server.name.clone());
+                        // Back, and slowly: since when is all that matters of it from now on.
+                        let since = failures.back_since(now).unwrap_or(now);
+                        *failures = Failures { count: 0, since, until: Timestamp::default() };
+                    }
+                    return failures.count == 0 && failures.counts(now, peer.fail_timeout(), peer.slow_start());
                 }
-                counts
+                true
             });
             back
         })
@@ -266,8 +286,9 @@ impl<'h> Store<'h> {
     }
 
     /// Counts a failure of a request's attempt, and tells if it took the peer out of use.
-    pub(crate) fn fail(&self, upstream: &str, peer: &PeerRecord, why: &dyn fmt::Display) -> Result<(), StoreError> {
-        let (before, after) = self.add_fail(upstream, peer)?;
+    pub(crate) fn fail(&self, record: &Record, peer: &PeerRecord, why: &dyn fmt::Display) -> Result<(), StoreError> {
+        let (before, after) = self.add_fail(record, peer)?;
+        let upstream = &record.name;
         let now = self.now();
         let (from, to) = (peer::state(peer, &before, now).0, peer::state(peer, &after, now).0);
         let server: &Server = &peer.server;
@@ -276,7 +297,14 @@ impl<'h> Store<'h> {
         if to.is_usable() || from == to {
             let line =
                 format!("upstream={upstream} peer={} failed: {why}; failure {count} within {within}", server.name);
-            self.host.log(Level::Debug, &line);
+            // The failure that would have taken it out of use, had not too many been out of use already.
+            let spared = count == peer.max_fails() && to.is_usable() && peer.max_fails() > 0;
+            if spared {
+                let why = "stays in use: max_ejected_percent of the upstream are out of use";
+                self.host.log(Level::Warn, &format!("{line}; {why}"));
+            } else {
+                self.host.log(Level::Debug, &line);
+            }
         } else {
             let why = format!("{why}; failure {count} within {within}");
             self.report(upstream, &server.name, from, to, "passive", &why);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// nginx has no such limit and overflows; every sum of a timestamp and a time below this one fits.
 pub const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// A point in time, in milliseconds since the Unix epoch.
+/// A point in time, in nanoseconds since the Unix epoch: until the year 2554.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
@@ -27,25 +27,31 @@ impl Timestamp {
     /// A point in time that many milliseconds after the Unix epoch.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis)
+        Self(millis.saturating_mul(1_000_000))
+    }
+
+    /// A point in time that many nanoseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
     }
 
     /// Milliseconds since the Unix epoch.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
-        self.0
+        self.0 / 1_000_000
     }
 
     /// The point in time `length` later; the end of time when that would overflow.
     #[must_use]
     pub fn after(self, length: Duration) -> Self {
-        Self(self.0.saturating_add(millis(length)))
+        Self(self.0.saturating_add(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// How long ago `earlier` was; zero when it lies ahead.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
@@ -237,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_timestamp_never_wraps() {
-        let end = Timestamp::from_millis(u64::MAX);
+        let end = Timestamp::from_nanos(u64::MAX);
         assert_eq!(end.after(LONGEST), end);
         assert_eq!(Timestamp::from_millis(5).since(end), Duration::ZERO);
     }

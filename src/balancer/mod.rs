@@ -1,63 +1,183 @@
 //! Balancers: which peer gets a request, and which come next if it fails.
 //!
-//! A [`Balancer`] is told who may be picked, and then gives candidates in order, without repeats. It knows
-//! nothing of health, routes or hosts: a peer that is out of use is simply not among its entries, and
-//! `pool` puts backups behind the others.
+//! A [`Balancer`] is told who there is, and then gives candidates in order, without repeats. It knows nothing of
+//! routes or hosts, and of health only who may not be picked; `pool` puts backups behind the others.
+//!
+//! | balancer | picks | choose it when |
+//! | --- | --- | --- |
+//! | [`RoundRobin`] | in turn, by weight | requests cost about the same |
+//! | [`Random`] | the less busy of two drawn by weight | there are many proxies in front of the same servers |
+//! | [`LeastConn`] | the least busy for its weight | requests differ much in length |
+//! | [`LeastTime`] | the faster and less busy of two | servers differ in speed, or may become slow |
+//! | [`Rendezvous`] | by a key, the same peer each time | servers keep something for a key: a cache, a session |
+//! | [`Ketama`] | by a key, as nginx's `hash … consistent` | you come from there and want to keep your caches |
 //!
 //! To add one: a file with the type and its documentation, and a line in [`BALANCERS`].
 
 use std::rc::Rc;
 
+mod ketama;
+mod least_conn;
+mod least_time;
+mod random;
+mod rendezvous;
 mod round_robin;
 mod smooth;
 
+pub use ketama::Ketama;
+pub use least_conn::LeastConn;
+pub use least_time::LeastTime;
+pub use random::Random;
+pub use rendezvous::Rendezvous;
 pub use round_robin::RoundRobin;
 
 use crate::host::MOST_CANDIDATES;
+use crate::load::Load;
+use crate::time::Timestamp;
 
 /// A peer as balancers see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Entry {
-    /// The peer's name, the same in every worker and after every restart.
+    /// The peer's name, the same in every worker and after every restart: the identity that hash balancers hash.
     pub name: Rc<str>,
     /// Its share of traffic in relation to the others', above 0.
     pub weight: u32,
+    /// How much of its weight it has, in parts of [`FULL`]: less while it starts slowly, 0 while it must not be
+    /// picked.
+    pub part: u32,
+    /// How busy it is.
+    pub load: Rc<Load>,
+}
+
+/// The `part` of a peer that has all of its weight.
+pub const FULL: u32 = 64;
+
+impl Entry {
+    /// An idle entry that has all of its weight.
+    #[must_use]
+    pub fn new(name: &str, weight: u32) -> Self {
+        Self { name: Rc::from(name), weight, part: FULL, load: Rc::default() }
+    }
+
+    /// The weight that it has now, in parts of [`FULL`]; 0 if it must not be picked.
+    #[must_use]
+    pub fn effective(&self) -> u32 {
+        self.weight.saturating_mul(self.part)
+    }
+
+    /// Whether a request may go there now.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.part > 0 && !self.load.is_full()
+    }
+}
+
+/// Loads do not make entries differ: they are the same object as long as the peer is the same.
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.weight == other.weight
+            && self.part == other.part
+            && Rc::ptr_eq(&self.load, &other.load)
+            && self.name == other.name
+    }
+}
+
+/// What a balancer may know of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pick<'r> {
+    /// What hash balancers hash.
+    pub key: &'r [u8],
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// Gives candidates for requests.
 ///
 /// A balancer belongs to one worker. Whatever it remembers is that worker's own.
 pub trait Balancer {
-    /// Says who may be picked from now on. Called again after every change, with all entries.
+    /// Says who there is from now on. Called again after every change, with all entries.
     fn set_entries(&mut self, entries: &[Entry]);
 
-    /// Adds entries to `candidates`, best first, until it is full or there are no more.
-    ///
-    /// `key` is what hash balancers hash; the others ignore it.
-    fn pick(&mut self, key: &[u8], candidates: &mut Candidates);
+    /// Adds entries that are [open](Entry::is_open) to `candidates`, best first, until it is full or there are
+    /// no more.
+    fn pick(&mut self, request: &Pick<'_>, candidates: &mut Candidates);
+}
+
+/// What a balancer is made with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// A number that differs from worker to worker.
+    pub seed: u64,
+    /// The most that a peer may have in flight, in relation to its fair share; none for no bound.
+    pub bound: Option<f64>,
+}
+
+/// What a balancer's key is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// It hashes nothing.
+    Nothing,
+    /// The client's address.
+    Client,
+    /// The option `key`.
+    Template,
 }
 
 /// What is known of a balancer before there is one.
 pub struct Kind {
     /// The name in the configuration.
     pub name: &'static str,
+    /// What its key is made of.
+    pub key: KeySource,
+    /// Whether it needs response times.
+    pub timed: bool,
     /// Makes one, without entries.
-    pub new: fn() -> Box<dyn Balancer>,
+    pub new: fn(&Options) -> Box<dyn Balancer>,
+}
+
+const fn kind(name: &'static str, key: KeySource, new: fn(&Options) -> Box<dyn Balancer>) -> Kind {
+    Kind { name, key, timed: false, new }
 }
 
 /// The balancers, by name.
 pub const BALANCERS: &[Kind] = &[
-    Kind { name: "round-robin", new: || Box::new(RoundRobin::weighted()) },
-    Kind { name: "unweighted-round-robin", new: || Box::new(RoundRobin::unweighted()) },
+    kind("round-robin", KeySource::Nothing, |_| Box::new(RoundRobin::weighted())),
+    kind("unweighted-round-robin", KeySource::Nothing, |_| Box::new(RoundRobin::unweighted())),
+    kind("ip-hash", KeySource::Client, |options| Box::new(Rendezvous::new(options))),
+    kind("consistent-hash", KeySource::Template, |options| Box::new(Rendezvous::new(options))),
+    kind("ketama", KeySource::Template, |options| Box::new(Ketama::new(options))),
+    kind("random", KeySource::Nothing, |options| Box::new(Random::new(options))),
+    kind("least-conn", KeySource::Nothing, |_| Box::new(LeastConn::default())),
+    Kind { timed: true, ..kind("least-time", KeySource::Nothing, |options| Box::new(LeastTime::new(options))) },
 ];
 
-/// The balancers that the configuration's grammar knows and that are still to come.
-pub(crate) const PLANNED: &[&str] = &["ip-hash", "consistent-hash", "random", "least-conn", "least-time", "ketama"];
+/// The kind of that name.
+#[must_use]
+pub fn kind_named(name: &str) -> Option<&'static Kind> {
+    BALANCERS.iter().find(|kind| kind.name == name)
+}
 
 /// Makes the balancer of that name.
 #[must_use]
-pub fn named(name: &str) -> Option<Box<dyn Balancer>> {
-    BALANCERS.iter().find(|kind| kind.name == name).map(|kind| (kind.new)())
+pub fn named(name: &str, options: &Options) -> Option<Box<dyn Balancer>> {
+    kind_named(name).map(|kind| (kind.new)(options))
+}
+
+/// Sorts what fits into one kind of number: every further type that is sorted would add some kilobytes to the filter.
+pub(crate) fn sorted(keys: impl Iterator<Item = u128>) -> Vec<u128> {
+    let mut keys: Vec<u128> = keys.collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// The most that an entry may have in flight under a bound: `bound` times its fair share of what would be in flight
+/// with one request more, rounded up (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016).
+fn is_within_bound(entry: &Entry, bound: Option<f64>, weights: f64) -> bool {
+    bound.is_none_or(|bound| {
+        let share = f64::from(entry.effective()) / weights.max(1.0);
+        let most = (bound * share * (f64::from(entry.load.total()) + 1.0)).ceil();
+        f64::from(entry.load.in_flight()) < most
+    })
 }
 
 /// Up to three positions in a balancer's entries, best first, none twice.

@@ -17,7 +17,7 @@
 use std::collections::VecDeque;
 
 use super::smooth::Smooth;
-use super::{Balancer, Candidates, Entry};
+use super::{Balancer, Candidates, Entry, Pick};
 
 /// How many turns are worked out at a time. More find the next peers behind a heavy one more often, at
 /// four bytes each.
@@ -27,7 +27,9 @@ const AHEAD: usize = 32;
 #[derive(Debug, Default)]
 pub struct RoundRobin {
     weighted: bool,
-    count: u32,
+    entries: Vec<Entry>,
+    /// Whether an entry can be full.
+    limited: bool,
     turns: Smooth,
     ahead: VecDeque<u32>,
     /// What the first peer of the next order is drawn by, as a part of 2³²; none for the very first one.
@@ -65,12 +67,20 @@ impl RoundRobin {
     pub fn unweighted() -> Self {
         Self::default()
     }
+
+    fn is_open(&self, position: u32) -> bool {
+        // Out of use means no turns: only limits need a look, and who is no turn's.
+        let entry = self.entries.get(position as usize);
+        entry.is_some_and(|entry| entry.part > 0 && !(self.limited && entry.load.is_full()))
+    }
 }
 
 impl Balancer for RoundRobin {
     fn set_entries(&mut self, entries: &[Entry]) {
-        let weights: Vec<u32> = entries.iter().map(|entry| if self.weighted { entry.weight } else { 1 }).collect();
-        self.count = u32::try_from(weights.len()).unwrap_or(u32::MAX);
+        let weights: Vec<u32> =
+            entries.iter().map(|entry| if self.weighted { entry.effective() } else { entry.part }).collect();
+        self.entries = entries.to_vec();
+        self.limited = entries.iter().any(|entry| entry.load.has_limit());
         self.turns = Smooth::new(&weights);
         self.ahead.clear();
         if let Some(first) = self.draw.and_then(|draw| drawn(&weights, draw)) {
@@ -80,28 +90,39 @@ impl Balancer for RoundRobin {
         self.draw = Some(self.draw.unwrap_or(0).wrapping_add(GOLDEN));
     }
 
-    fn pick(&mut self, _key: &[u8], candidates: &mut Candidates) {
+    fn pick(&mut self, _request: &Pick<'_>, candidates: &mut Candidates) {
         if candidates.is_full() {
             return;
         }
-        if self.ahead.len() < AHEAD / 2 {
-            self.ahead.extend(self.turns.by_ref().take(AHEAD / 2));
+        // Who has a turn and no room for a request loses that turn.
+        for _ in 0..AHEAD {
+            if self.ahead.len() < AHEAD / 2 {
+                self.ahead.extend(self.turns.by_ref().take(AHEAD / 2));
+            }
+            let Some(position) = self.ahead.pop_front() else { return };
+            if self.is_open(position) {
+                candidates.push(position);
+                break;
+            }
         }
-        let Some(position) = self.ahead.pop_front() else { return };
-        candidates.push(position);
         for next in &self.ahead {
             if candidates.is_full() {
                 return;
             }
-            candidates.push(*next);
+            if self.is_open(*next) {
+                candidates.push(*next);
+            }
         }
         // One peer is so heavy that nobody else's turn is near. The others share its retries.
-        for _ in 0..self.count.min(2 * super::MOST_CANDIDATES as u32) {
+        let count = self.entries.len() as u32;
+        for _ in 0..count {
             if candidates.is_full() {
                 return;
             }
-            self.spare = (self.spare + 1).checked_rem(self.count).unwrap_or(0);
-            candidates.push(self.spare);
+            self.spare = (self.spare + 1).checked_rem(count).unwrap_or(0);
+            if self.is_open(self.spare) {
+                candidates.push(self.spare);
+            }
         }
     }
 }
@@ -110,15 +131,14 @@ impl Balancer for RoundRobin {
 mod tests {
     use super::*;
     use crate::testing::test;
-    use std::rc::Rc;
 
     fn entries(weights: &[(&str, u32)]) -> Vec<Entry> {
-        weights.iter().map(|(name, weight)| Entry { name: Rc::from(*name), weight: *weight }).collect()
+        weights.iter().map(|(name, weight)| Entry::new(name, *weight)).collect()
     }
 
     fn pick(balancer: &mut RoundRobin, wanted: usize) -> Vec<u32> {
         let mut candidates = Candidates::with_room_for(wanted);
-        balancer.pick(b"", &mut candidates);
+        balancer.pick(&Pick::default(), &mut candidates);
         candidates.as_slice().to_vec()
     }
 
@@ -167,6 +187,22 @@ mod tests {
         }
         assert_eq!(seconds[0], 0);
         assert!(seconds[1..].iter().all(|count| (80..=120).contains(count)), "{seconds:?}");
+    }
+
+    #[test]
+    fn who_is_full_loses_its_turns_to_the_others() {
+        let all = entries(&[("a", 60_000), ("b", 1), ("c", 1)]);
+        all[0].load.set_limit(1);
+        let mut balancer = RoundRobin::weighted();
+        balancer.set_entries(&all);
+        let request = crate::load::InFlight::begin(std::rc::Rc::clone(&all[0].load), Pick::default().now);
+        for _ in 0..10 {
+            let mut picked = pick(&mut balancer, 3);
+            picked.sort_unstable();
+            assert_eq!(picked, [1, 2]);
+        }
+        drop(request);
+        assert_eq!(pick(&mut balancer, 1), [0]);
     }
 
     #[test]

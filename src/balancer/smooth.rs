@@ -17,6 +17,8 @@
 //! A step looks at [`WIDTH`] numbers on each of log₁₆ k levels, for k different weights: one level up to 16 different
 //! weights, whatever the number of peers, and three for a thousand.
 
+use super::sorted;
+
 /// How many compete with each other.
 const WIDTH: usize = 16;
 
@@ -71,12 +73,12 @@ impl Group {
 impl Smooth {
     /// A sequence for these weights, each up to 2³²−1; positions with weight 0 never come up.
     pub(crate) fn new(weights: &[u32]) -> Self {
-        let mut order: Vec<(u32, u32)> = weights.iter().copied().zip(0..).filter(|(weight, _)| *weight > 0).collect();
-        order.sort_unstable();
+        let weighted = weights.iter().zip(0_u32..).filter(|(weight, _)| **weight > 0);
+        let order = sorted(weighted.map(|(weight, position)| u128::from(*weight) << 32 | u128::from(position)));
         let mut classes: Vec<Class> = Vec::new();
         let mut members: Vec<(Member, i64)> = Vec::new();
-        for (weight, position) in order {
-            let weight = i64::from(weight);
+        for packed in order {
+            let (weight, position) = ((packed >> 32) as i64, packed as u32);
             match (classes.last_mut(), members.last_mut()) {
                 (Some(class), Some((member, sum))) if member.weight == weight => {
                     class.members.push(position);

@@ -185,10 +185,4 @@ fn parameter(at: &Place<'_>, key: &str, value: &Json, server: &mut Server, probl
         "backup" => put(&mut server.backup, read::boolean(at, value, problems)),
         _ => put(&mut server.drain, read::boolean(at, value, problems)),
     }
-    if key == "max_conns" && server.max_conns != 0 {
-        problems.unsupported(at, "max_conns");
-    }
-    if key == "slow_start" && !server.slow_start.is_zero() {
-        problems.unsupported(at, "slow_start");
-    }
 }

@@ -7,29 +7,31 @@ use serde::{Deserialize, Serialize};
 use super::json::{Json, Object};
 use super::problem::{quoted, Place, Problems};
 use super::{monitor, read, server};
-use crate::balancer::{BALANCERS, PLANNED};
+use crate::balancer::{kind_named, KeySource, Kind, BALANCERS};
 use crate::codes::StatusCodes;
 use crate::server::{Host, Server};
 use crate::template::Template;
 use crate::upstream::MOST_PEERS;
 
 /// How peers are picked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BalancerConfig {
     /// The balancer's name in the registry.
     pub name: String,
     /// What a hash balancer hashes.
     pub key: Option<Template>,
+    /// The most that a peer may have in flight, in relation to its fair share.
+    pub bound: Option<f64>,
 }
 
 impl Default for BalancerConfig {
     fn default() -> Self {
-        Self { name: "round-robin".to_owned(), key: None }
+        Self { name: "round-robin".to_owned(), key: None, bound: None }
     }
 }
 
 /// An upstream as it was declared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpstreamConfig {
     /// The servers, without placeholders.
     pub servers: Vec<Server>,
@@ -39,6 +41,8 @@ pub struct UpstreamConfig {
     pub retries: u8,
     /// Answers that count as failures.
     pub fail_codes: StatusCodes,
+    /// How many peers of a hundred may be out of use because of failures, 0 to 100.
+    pub max_ejected_percent: u8,
     /// The parameters of servers that say nothing else.
     pub server_defaults: Server,
     /// The port of servers that name none.
@@ -52,6 +56,7 @@ impl Default for UpstreamConfig {
             balancer: BalancerConfig::default(),
             retries: 2,
             fail_codes: StatusCodes::default(),
+            max_ejected_percent: 50,
             server_defaults: Server::default(),
             default_port: 80,
         }
@@ -78,6 +83,7 @@ pub(super) fn upstream(
     let retries = object.get("retries");
     let monitors = object.get("monitors");
     let fail_codes = object.get("fail_codes");
+    let max_ejected = object.get("max_ejected_percent");
     let server_defaults = object.get("server_defaults");
     object.close(None, problems);
 
@@ -98,6 +104,10 @@ pub(super) fn upstream(
     }
     if let Some(codes) = fail_codes.and_then(|value| read::codes(&at.key("fail_codes"), value, problems)) {
         config.fail_codes = codes;
+    }
+    let place = at.key("max_ejected_percent");
+    if let Some(percent) = max_ejected.and_then(|value| read::integer(&place, value, 0..=100, problems)) {
+        config.max_ejected_percent = percent;
     }
     if let Some(value) = monitors {
         monitor::monitors(&at.key("monitors"), value, problems);
@@ -146,47 +156,59 @@ fn read_servers(
 }
 
 fn read_balancer(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Option<BalancerConfig> {
-    let known = || BALANCERS.iter().map(|kind| kind.name);
-    let name = match value {
+    let mut config = BalancerConfig::default();
+    let (mut key, mut bound) = (None, None);
+    let kind = match value {
         Json::Object(_) => {
             let mut object = Object::open(at, value, "a balancer", problems)?;
             let name = object.get("name");
-            let key = object.get("key");
+            key = object.get("key");
+            bound = object.get("bound");
             object.close(None, problems);
-            if let Some(value) = key {
-                read::template(&at.key("key"), value, "a text with variables", problems);
-            }
             let Some(name) = name else {
                 problems.say(at, "expected a balancer with a \"name\", found none");
                 return None;
             };
-            let name_at = at.key("name");
-            let name = balancer_name(&name_at, name, known(), problems)?;
-            if key.is_some() && BALANCERS.iter().any(|kind| kind.name == name) {
-                problems.say(&at.key("key"), format!("{name} hashes no key"));
-            }
-            name
+            balancer_kind(&at.key("name"), name, problems)?
         }
-        other => balancer_name(at, other, known(), problems)?,
+        other => balancer_kind(at, other, problems)?,
     };
-    Some(BalancerConfig { name, key: None })
-}
-
-fn balancer_name<'a>(
-    at: &Place<'_>,
-    value: &Json,
-    known: impl Iterator<Item = &'a str> + Clone,
-    problems: &mut Problems,
-) -> Option<String> {
-    match value {
-        Json::String(name) if known.clone().any(|kind| kind == name) => Some(name.clone()),
-        Json::String(name) if PLANNED.contains(&name.as_str()) => {
-            problems.unsupported(at, &format!("the balancer {}", quoted(name)));
-            None
+    config.name = kind.name.to_owned();
+    match (kind.key, key) {
+        (KeySource::Template, Some(value)) => {
+            config.key = read::template(&at.key("key"), value, "a text with variables", problems);
         }
-        other => {
-            problems.expected(at, read::one_of(known.chain(PLANNED.iter().copied())), other);
-            None
+        (KeySource::Template, None) => {
+            problems.say(at, format!("expected {} with a \"key\", found none", kind.name));
+        }
+        (KeySource::Client, Some(_)) => {
+            problems.say(&at.key("key"), format!("{} hashes the client's address", kind.name))
+        }
+        (KeySource::Nothing, Some(_)) => problems.say(&at.key("key"), format!("{} hashes no key", kind.name)),
+        (_, None) => {}
+    }
+    if let Some(value) = bound {
+        let place = at.key("bound");
+        config.bound = match value {
+            Json::Number(number) => number.as_f64().filter(|bound| (1.0..=100.0).contains(bound) && *bound > 1.0),
+            _ => None,
+        };
+        if config.bound.is_none() {
+            problems.expected(&place, "a number above 1 and up to 100", value);
+        } else if kind.key == KeySource::Nothing {
+            problems.say(&place, format!("{} hashes no key, so there is nothing to bound", kind.name));
         }
     }
+    Some(config)
+}
+
+fn balancer_kind(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Option<&'static Kind> {
+    let kind = match value {
+        Json::String(name) => kind_named(name),
+        _ => None,
+    };
+    if kind.is_none() {
+        problems.expected(at, read::one_of(BALANCERS.iter().map(|kind| kind.name)), value);
+    }
+    kind
 }

@@ -10,20 +10,23 @@
 //! reasons, and they do that with the shared data of the running one.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::json;
 use xxhash_rust::xxh64::xxh64;
 
+use crate::balancer::{self, KeySource, Pick};
 use crate::config::{Capabilities, Config, Problems, UpstreamConfig};
 use crate::health::PeerId;
 use crate::host::{Failure, Host, Level, Response, MOST_CANDIDATES};
+use crate::load::{InFlight, Load};
 use crate::peer::PeerRecord;
 use crate::request::Request;
 use crate::route::Routes;
 use crate::store::{Store, StoreError};
-use crate::template::Template;
+use crate::time::Timestamp;
 use crate::upstream::{Declaration, View};
 
 /// The time to the next tick while there is something left to write to shared data.
@@ -59,8 +62,12 @@ struct Upstream {
 pub struct Exchange {
     /// The upstream's position, and those of its peers that were offered to the host.
     upstream: usize,
-    candidates: [PeerId; MOST_CANDIDATES],
+    candidates: [Option<(PeerId, Rc<Load>)>; MOST_CANDIDATES],
     offered: usize,
+    /// The attempt that is under way; dropped with the exchange, however that ends.
+    in_flight: Option<InFlight>,
+    /// Whether response times are measured.
+    timed: bool,
     /// How many of the candidates' failures are counted already.
     judged: usize,
     /// Whether the host reports failed attempts, so that nothing has to be asked for the others.
@@ -69,6 +76,14 @@ pub struct Exchange {
     responded: bool,
     /// The status of the answer, where it might be one of the upstream's `fail_codes`.
     status: Option<u16>,
+}
+
+impl Exchange {
+    /// The request is at its candidate of that number now, or at none.
+    fn go_to(&mut self, candidate: usize, now: Timestamp) {
+        let load = self.candidates.get(candidate).and_then(Option::as_ref).map(|(_, load)| Rc::clone(load));
+        self.in_flight = load.map(|load| InFlight::begin(load, now));
+    }
 }
 
 /// What is to become of a request.
@@ -99,7 +114,7 @@ impl Filter {
         }
         let upstream = |(name, config): (String, UpstreamConfig)| {
             let print = xxh64(&postcard::to_allocvec(&config).unwrap_or_default(), 0);
-            Upstream { view: View::new(&name), declaration: Some((config, print)) }
+            Upstream { view: View::new(&name, host.random()), declaration: Some((config, print)) }
         };
         let upstreams: Vec<Upstream> = config.upstreams.into_iter().map(upstream).collect();
         let by_name =
@@ -194,21 +209,29 @@ impl Filter {
         view.refresh(host, declaration.as_ref())
             .map_err(|error| Refusal::fault(&format!("upstream {:?} cannot be read", view.name()), &error))?;
 
-        let key = view.key().cloned().map(|key: Template| {
-            let mut bytes = Vec::new();
-            request.render(&key, &mut bytes);
-            bytes
-        });
-        let picked = view.pick(key.as_deref().unwrap_or_default());
-        let reported = self.reports && host.reports_failures();
-        let mut exchange = Exchange { upstream: position, reported, ..Exchange::default() };
+        let balancer = view.balancer();
+        let mut key = Vec::new();
+        let mut timed = false;
+        if let Some(kind) = balancer::kind_named(&balancer.name) {
+            timed = kind.timed;
+            match (kind.key, &balancer.key) {
+                (KeySource::Client, _) => key = client_key(host),
+                (KeySource::Template, Some(template)) => request.render(template, &mut key),
+                (KeySource::Template, None) | (KeySource::Nothing, _) => {}
+            }
+        }
+        let now = if timed { host.now() } else { Timestamp::default() };
+        let picked = view.pick(&Pick { key: &key, now });
+        // A response time says nothing of a peer without the attempts before it.
+        let reported = self.reports && host.reports_failures() && !timed;
+        let mut exchange = Exchange { upstream: position, timed, reported, ..Exchange::default() };
         let mut addresses = [""; MOST_CANDIDATES];
         for position in picked.as_slice() {
-            let (Some(peer), Some(address)) = (view.peer(*position), view.address(*position)) else { continue };
+            let Some((peer, seat)) = view.peer(*position) else { continue };
             let slots = (addresses.get_mut(exchange.offered), exchange.candidates.get_mut(exchange.offered));
             if let (Some(to), Some(candidate)) = slots {
-                *to = address;
-                *candidate = peer.id;
+                *to = &seat.address;
+                *candidate = Some((peer.id, Rc::clone(&seat.load)));
                 exchange.offered += 1;
             }
         }
@@ -218,6 +241,7 @@ impl Filter {
         }
         host.offer(addresses)
             .map_err(|error| Refusal::fault("the picked peer cannot be handed to the proxy", &error))?;
+        exchange.go_to(0, now);
         Ok(exchange)
     }
 
@@ -229,7 +253,7 @@ impl Filter {
         name: &str,
     ) -> Option<usize> {
         // Only names that exist are remembered: clients may have a say in them.
-        let mut view = View::new(name);
+        let mut view = View::new(name, host.random());
         match view.refresh(host, None) {
             Ok(()) => {}
             Err(StoreError::NoSuchUpstream(_)) => return None,
@@ -253,6 +277,10 @@ impl Filter {
             self.count_retried(host, exchange);
             exchange.responded = true;
         }
+        if let Some(request) = exchange.in_flight.as_ref().filter(|_| exchange.timed && exchange.judged == 0) {
+            let now = host.now();
+            request.load().responded(now.since(request.since), now);
+        }
         let watched = self.upstreams.get(exchange.upstream);
         if watched.is_some_and(|upstream| !upstream.view.record().config.fail_codes.is_empty()) {
             exchange.status = host.response_status();
@@ -267,6 +295,7 @@ impl Filter {
             return false;
         }
         if exchange.reported && self.failing_status(exchange).is_none() {
+            exchange.in_flight = None;
             return true;
         }
         self.judge(host, exchange);
@@ -285,6 +314,7 @@ impl Filter {
         if let Some(failure) = host.last_attempt().or_else(|| self.failing_status(exchange)) {
             self.count(host, exchange, failure);
         }
+        exchange.in_flight = None;
     }
 
     /// The answer's status, if the upstream counts it as a failure.
@@ -299,18 +329,27 @@ impl Filter {
         while exchange.judged < failed {
             self.count(host, exchange, Failure::Retried);
         }
+        if failed > 0 {
+            let now = if exchange.timed { host.now() } else { Timestamp::default() };
+            exchange.go_to(failed, now);
+        }
     }
 
     /// Counts a failure against the first candidate that was not judged yet. An attempt beyond the last candidate
     /// is nobody's failure.
     fn count(&mut self, host: &dyn Host, exchange: &mut Exchange, failure: Failure) {
-        let candidate = exchange.candidates.get(..exchange.offered).and_then(|all| all.get(exchange.judged)).copied();
+        let candidate = exchange.candidates.get(exchange.judged).cloned().flatten();
         exchange.judged = exchange.judged.saturating_add(1);
-        let (Some(id), Some(upstream)) = (candidate, self.upstreams.get_mut(exchange.upstream)) else { return };
+        let (Some((id, load)), Some(upstream)) = (candidate, self.upstreams.get_mut(exchange.upstream)) else { return };
+        if exchange.timed {
+            let now = host.now();
+            let began = exchange.in_flight.as_ref().map_or(now, |request| request.since);
+            load.failed(now.since(began), now);
+        }
         let view = &mut upstream.view;
         // A peer that was removed in the meantime has no counter any more.
         let Some(peer): Option<&PeerRecord> = view.record().peers.iter().find(|peer| peer.id == id) else { return };
-        if let Err(error) = Store::new(host).fail(view.name(), peer, &failure) {
+        if let Err(error) = Store::new(host).fail(view.record(), peer, &failure) {
             let (upstream, peer) = (view.name(), &peer.server.name);
             host.log(Level::Error, &format!("a failure of {peer} in upstream {upstream:?} cannot be counted: {error}"));
         }
@@ -339,6 +378,16 @@ impl Refusal {
 
     fn fault(what: &str, error: &dyn std::fmt::Display) -> Self {
         Self { detail: "the proxy cannot pick a peer, see its log".to_owned(), fault: Some(format!("{what}: {error}")) }
+    }
+}
+
+/// What `ip-hash` hashes: the octets of the client's address, four or sixteen. An IPv4 address within IPv6 is an IPv4
+/// address. An unknown client is the empty key.
+fn client_key(host: &dyn Host) -> Vec<u8> {
+    match host.client().map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => address.octets().to_vec(),
+        Some(IpAddr::V6(address)) => address.octets().to_vec(),
+        None => Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::*;
 use crate::host::sim::{Answer, Behaviour, Sent, Sim, Worker};
-use crate::peer::{Order, Peer, Selector};
+use crate::peer::{Order, Peer, PeerState, Selector};
 use crate::testing::test;
 use crate::upstream;
 
@@ -88,14 +88,17 @@ fn the_last_failed_attempt_counts_too() {
     for server in [A, B, C] {
         sim.server(server, Behaviour::Fails(Failure::Reset));
     }
-    let mut worker = worker(&sim, &three());
+    let text = config(&format!("\"{A}\", \"{B}\", \"{C}\""))
+        .replace("\"servers\"", "\"max_ejected_percent\": 100, \"servers\"");
+    let mut worker = worker(&sim, &text);
     assert_eq!(get(&mut worker), Answer::Failed { attempts: 3 });
     let upstream = upstream::Upstream::get(Store::new(&worker.host), "u").unwrap().unwrap();
-    assert_eq!(upstream.get_peers(Selector::TemporaryDown).len(), 3);
+    let state = |name| upstream.get_peer(name).unwrap().state();
+    assert_eq!([A, B, C].map(state), [PeerState::TemporaryDown, PeerState::TemporaryDown, PeerState::Failing]);
     drop(upstream);
-    assert_eq!(get(&mut worker), Answer::Failed { attempts: 3 }, "all of them are tried rather than refusing");
     sim.server(B, Behaviour::Answers(200));
-    assert_eq!(get(&mut worker).by(), B);
+    peer(&worker, C).set_state(Order::Down).unwrap();
+    assert!((0..3).any(|_| get(&mut worker).by() == B), "who is temporarily down is tried rather than refusing");
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn failures_that_the_host_reports_count_just_as_well() {
         sim.report_failures();
         sim.server(A, Behaviour::Fails(Failure::Connect));
         let text = format!(
-            r#"{{"upstreams": {{"u": {{"servers": ["{A}", "{B}", "{C}"], "fail_codes": "500"}}}}, "upstream": "u",
+            r#"{{"upstreams": {{"u": {{"servers": ["{A}", "{B}", "{C}"], "fail_codes": "500", "max_ejected_percent": 100}}}}, "upstream": "u",
             "envoy": {{"access_log": {configured}}}}}"#
         );
         let mut worker = worker(&sim, &text);
@@ -425,6 +428,106 @@ fn a_failure_of_a_removed_peer_is_nobody_s() {
     drop((old, upstream));
     get(&mut worker);
     worker.end(&mut ended);
+    assert!(!peer(&worker, A).is_failing());
+}
+
+#[test]
+fn not_too_many_go_at_once() {
+    let sim = Sim::new();
+    let servers: Vec<String> =
+        (0..10).map(|n| format!("10.0.0.{n}:80")).map(|name| name.replace("0.0:", "0.10:")).collect();
+    servers.iter().for_each(|server| sim.server(server, Behaviour::Fails(Failure::Connect)));
+    let quoted: Vec<String> = servers.iter().map(|server| format!("\"{server}\"")).collect();
+    let mut worker = worker(&sim, &config(&quoted.join(",")));
+    (0..50).for_each(|_| drop(get(&mut worker)));
+    let upstream = upstream::Upstream::get(Store::new(&worker.host), "u").unwrap().unwrap();
+    assert_eq!(upstream.get_peers(Selector::TemporaryDown).len(), 5);
+    assert!(!sim.logged("stays in use: max_ejected_percent").is_empty());
+    drop(upstream);
+    let sim = Sim::new();
+    sim.server(A, Behaviour::Fails(Failure::Connect));
+    let mut single = self::worker(&sim, &config(&format!("\"{A}\"")));
+    (0..5).for_each(|_| drop(get(&mut single)));
+    assert_eq!(peer(&single, A).state(), PeerState::Failing, "of a single peer none goes");
+}
+
+#[test]
+fn every_balancer_serves_retries_and_leaves_out_who_is_down() {
+    for name in balancer::BALANCERS.iter().map(|kind| kind.name) {
+        let sim = Sim::new();
+        sim.server(A, Behaviour::Fails(Failure::Connect));
+        let key = if matches!(name, "consistent-hash" | "ketama") { ", \"key\": \"$request_uri\"" } else { "" };
+        let text = format!(
+            r#"{{"upstreams": {{"u": {{"balancer": {{"name": "{name}"{key}}}, "servers": ["{A} fail_timeout=1h",
+            "{B}", "{C} drain", "10.0.0.4:80 backup"]}}}}, "upstream": "u"}}"#
+        );
+        let mut worker = worker(&sim, &text);
+        let mut ask = |n: usize| worker.send(Sent::get(&format!("/{n}")).client(&format!("192.0.2.{n}")));
+        for n in 0..100 {
+            let answer = ask(n);
+            assert!(matches!(&answer, Answer::Served { by, .. } if by == B), "{name}: {answer:?}");
+        }
+        sim.server(B, Behaviour::Fails(Failure::Reset));
+        let answer = ask(100);
+        assert!(
+            matches!(&answer, Answer::Served { by, .. } if by == "10.0.0.4:80"),
+            "{name}: the backup is last: {answer:?}"
+        );
+    }
+}
+
+#[test]
+fn the_client_s_address_is_one_key_however_it_is_written() {
+    let sim = Sim::new();
+    let servers: Vec<String> = (1..=20).map(|n| format!("\"10.0.0.{n}:80\"")).collect();
+    let text = config(&servers.join(",")).replace("\"servers\"", "\"balancer\": \"ip-hash\", \"servers\"");
+    let mut worker = worker(&sim, &text);
+    let mut by = |client: &str| worker.send(Sent::get("/").client(client)).by().to_owned();
+    assert_eq!(by("192.0.2.7"), by("::ffff:192.0.2.7"));
+    assert_eq!(by("2001:db8::1"), by("2001:0db8:0:0::1"));
+    let all: std::collections::HashSet<String> = (1..=200).map(|n| by(&format!("2001:db8::{n}"))).collect();
+    assert!(all.len() > 15, "IPv6 clients are spread over {} of 20", all.len());
+}
+
+#[test]
+fn max_conns_limits_what_is_in_flight_and_nothing_leaks() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &config(&format!("\"{A} max_conns=2\", \"{B} max_conns=1\"")));
+    let mut under_way: Vec<_> = (0..3).map(|_| worker.begin(Sent::get("/"))).collect();
+    let mut by: Vec<&str> = under_way.iter().map(|(answer, _)| answer.by()).collect();
+    by.sort_unstable();
+    assert_eq!(by, [A, A, B]);
+    assert!(matches!(get(&mut worker), Answer::Refused(503, _)));
+    // One ends, one is dropped without an end: its stream is gone.
+    worker.end(&mut under_way[0].1);
+    under_way.remove(1);
+    assert!(matches!(worker.begin(Sent::get("/")), (Answer::Served { .. }, _)));
+    drop(under_way);
+    assert_eq!((0..3).map(|_| worker.begin(Sent::get("/"))).filter(|(answer, _)| !answer.by().is_empty()).count(), 3);
+}
+
+#[test]
+fn who_comes_back_slowly_gets_its_share_bit_by_bit() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &config(&format!("\"{A} slow_start=64s\", \"{B}\"")));
+    let share = |worker: &mut Worker| served(worker, 640).iter().filter(|by| *by == A).count();
+    assert_eq!(share(&mut worker), 320, "all of it from the start");
+    sim.server(A, Behaviour::Fails(Failure::Connect));
+    served(&mut worker, 2);
+    sim.server(A, Behaviour::Answers(200));
+    assert_eq!(share(&mut worker), 0);
+    sim.advance(seconds(10));
+    let mut last = 0;
+    for _ in 0..4 {
+        let now = share(&mut worker);
+        assert!(now > last && now < 320, "{now} after {last}");
+        last = now;
+        sim.advance(seconds(15));
+        worker.tick();
+    }
+    sim.advance(seconds(5));
+    assert_eq!(share(&mut worker), 320);
+    assert_eq!(sim.logged("from=temporary_down to=up").len(), 1);
     assert!(!peer(&worker, A).is_failing());
 }
 

@@ -13,12 +13,17 @@
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
+use xxhash_rust::xxh64::xxh64;
+
 use super::raw::{self, Status};
 use super::{Expect, Failure, Host, HostError, Level, Response, Stored, MOST_CANDIDATES};
 use crate::time::Timestamp;
 
 /// The request headers of the candidates, in their order.
 const PEER_HEADERS: [&str; MOST_CANDIDATES] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
+
+/// How often Envoy retries at the most, whatever the route says. Envoy removes it from what servers see.
+const MAX_RETRIES: &str = "x-envoy-max-retries";
 
 /// The gauge that counts announcements, and the key in shared data that stands in for it.
 const VERSION_GAUGE: &str = "durpina_version";
@@ -37,6 +42,8 @@ mod flag {
 /// The Envoy around this VM.
 pub struct Envoy {
     version: Cell<Version>,
+    /// What the next random number is made from.
+    random: Cell<u64>,
     /// Whether there is an access log that tells of failed requests.
     reports: Cell<bool>,
 }
@@ -53,7 +60,7 @@ impl Envoy {
     /// The Envoy around this VM.
     #[must_use]
     pub const fn new() -> Self {
-        Self { version: Cell::new(Version::Unknown), reports: Cell::new(false) }
+        Self { version: Cell::new(Version::Unknown), random: Cell::new(0), reports: Cell::new(false) }
     }
 
     /// There is an access log in this VM that tells of failed requests.
@@ -82,7 +89,15 @@ impl Default for Envoy {
 
 impl Host for Envoy {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(raw::now().unwrap_or_default() / 1_000_000)
+        Timestamp::from_nanos(raw::now().unwrap_or_default())
+    }
+
+    fn random(&self) -> u64 {
+        // There is no random source in this ABI without WASI. Workers do not start in the same nanosecond.
+        let now = raw::now().unwrap_or_default();
+        let next = xxh64(&now.to_le_bytes(), self.random.get());
+        self.random.set(next);
+        next
     }
 
     fn log(&self, level: Level, message: &str) {
@@ -173,6 +188,11 @@ impl Host for Envoy {
     }
 
     fn offer(&self, addresses: &[&str]) -> Result<(), HostError> {
+        // Envoy would go on to a candidate that is not there, and answer with that instead of with what really failed.
+        if let Some(retries) = addresses.len().checked_sub(1).filter(|_| addresses.len() < MOST_CANDIDATES) {
+            let done = raw::set_request_header(MAX_RETRIES, if retries == 0 { "0" } else { "1" });
+            done.map_err(|Status(status)| HostError::Status("replace_header_map_value", status))?;
+        }
         let mut addresses = addresses.iter();
         for header in PEER_HEADERS {
             let (call, done) = match addresses.next() {

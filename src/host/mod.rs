@@ -133,6 +133,9 @@ pub trait Host {
     /// What time it is. May jump, in both directions.
     fn now(&self) -> Timestamp;
 
+    /// A number that differs from worker to worker and from call to call. Not for secrets.
+    fn random(&self) -> u64;
+
     /// Writes one line to the host's log.
     fn log(&self, level: Level, message: &str);
 

@@ -43,6 +43,7 @@ pub struct Sim {
 
 struct Shared {
     now: Cell<u64>,
+    random: Cell<u64>,
     data: RefCell<HashMap<String, Stored>>,
     next_cas: Cell<u32>,
     version: Cell<u64>,
@@ -68,6 +69,7 @@ impl Sim {
         Self {
             shared: Rc::new(Shared {
                 now: Cell::new(1_700_000_000_000),
+                random: Cell::new(0),
                 data: RefCell::default(),
                 next_cas: Cell::new(1),
                 version: Cell::new(0),
@@ -401,6 +403,11 @@ impl SimHost {
 impl Host for SimHost {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.shared.now.get().saturating_add_signed(self.skew.get()))
+    }
+
+    fn random(&self) -> u64 {
+        self.shared.random.set(self.shared.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
+        self.shared.random.get()
     }
 
     fn log(&self, level: Level, message: &str) {

@@ -27,7 +27,7 @@ pub(crate) struct Declaration<'c> {
 }
 
 /// An upstream: what was declared, and what was changed at run time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The upstream's name.
     pub name: String,

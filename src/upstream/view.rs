@@ -4,16 +4,19 @@
 //! the clock, that is a comparison of two numbers. Otherwise it reads what is stored and compares its
 //! numbers; only what changed is parsed again.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::record::{Declaration, Record};
-use crate::balancer::{self, Candidates};
-use crate::health::Health;
+use crate::balancer::{self, Candidates, Options, Pick, RoundRobin};
+use crate::config::BalancerConfig;
+use crate::health::{Health, PeerId};
 use crate::host::Host;
+use crate::load::Load;
 use crate::peer::{PeerRecord, PeerState};
-use crate::pool::Pool;
+use crate::pool::{Pool, Seat};
 use crate::store::{Fresh, Store, StoreError};
-use crate::template::Template;
 
 /// A worker's copy of an upstream.
 pub(crate) struct View {
@@ -24,14 +27,18 @@ pub(crate) struct View {
     health_cas: Option<u32>,
     /// The host's version when this copy was known to be up to date.
     version: Option<u64>,
-    /// The addresses of the record's peers, as the host wants them.
-    addresses: Vec<Option<Rc<str>>>,
-    balancer: String,
+    /// What is kept for the record's peers from one change to the next; none for those without an address.
+    seats: Vec<Option<Seat>>,
+    /// The requests in flight at all peers, through this worker.
+    in_flight: Rc<Cell<u32>>,
+    balancer: BalancerConfig,
+    seed: u64,
     pool: Pool,
 }
 
 impl View {
-    pub(crate) fn new(name: &str) -> Self {
+    /// A copy of nothing yet. `seed` differs from worker to worker.
+    pub(crate) fn new(name: &str, seed: u64) -> Self {
         Self {
             name: Rc::from(name),
             record: Record::new(name),
@@ -39,9 +46,11 @@ impl View {
             health: Health::default(),
             health_cas: None,
             version: None,
-            addresses: Vec::new(),
-            balancer: String::new(),
-            pool: Pool::new(|| Box::new(balancer::RoundRobin::weighted())),
+            seats: Vec::new(),
+            in_flight: Rc::default(),
+            balancer: BalancerConfig::default(),
+            seed,
+            pool: Pool::new(|| Box::new(RoundRobin::weighted())),
         }
     }
 
@@ -58,9 +67,9 @@ impl View {
         &self.record
     }
 
-    /// What the balancer hashes.
-    pub(crate) fn key(&self) -> Option<&Template> {
-        self.record.config.balancer.key.as_ref()
+    /// How peers are picked.
+    pub(crate) fn balancer(&self) -> &BalancerConfig {
+        &self.record.config.balancer
     }
 
     /// Reads again at the next use, whatever the host's version says then.
@@ -124,19 +133,36 @@ impl View {
     }
 
     fn adopt(&mut self, record: Record) {
-        let address = |peer: &PeerRecord| peer.server.endpoint()?.literal();
-        self.addresses = record.peers.iter().map(|peer| address(peer).map(|a| Rc::from(a.to_string()))).collect();
-        let name = record.config.balancer.name.as_str();
-        if self.balancer != name {
-            self.balancer = name.to_owned();
-            self.pool =
-                Pool::new(|| balancer::named(name).unwrap_or_else(|| Box::new(balancer::RoundRobin::weighted())));
+        let before: HashMap<PeerId, Seat> = self
+            .record
+            .peers
+            .iter()
+            .map(|peer| peer.id)
+            .zip(self.seats.drain(..))
+            .filter_map(|(id, seat)| Some((id, seat?)))
+            .collect();
+        let seat = |peer: &PeerRecord| {
+            let address = peer.server.endpoint()?.literal()?;
+            let known = before.get(&peer.id).cloned();
+            Some(known.unwrap_or_else(|| Seat {
+                name: Rc::from(peer.server.name.as_str()),
+                address: Rc::from(address.to_string()),
+                load: Rc::new(Load::new(Rc::clone(&self.in_flight))),
+            }))
+        };
+        self.seats = record.peers.iter().map(seat).collect();
+        if self.balancer != record.config.balancer {
+            self.balancer = record.config.balancer.clone();
+            let options = Options { seed: self.seed, bound: self.balancer.bound };
+            self.pool = Pool::new(|| {
+                balancer::named(&self.balancer.name, &options).unwrap_or_else(|| Box::new(RoundRobin::weighted()))
+            });
         }
         self.record = record;
     }
 
     fn refill(&mut self, host: &dyn Host) {
-        self.pool.fill(&self.record.peers, &self.addresses, &self.health, host.now());
+        self.pool.fill(&self.record.peers, &self.seats, &self.health, host.now());
     }
 
     /// Tells of the peers that are back, once for all workers.
@@ -149,16 +175,13 @@ impl View {
     }
 
     /// Picks candidates, by their positions in the record.
-    pub(crate) fn pick(&mut self, key: &[u8]) -> Candidates {
+    pub(crate) fn pick(&mut self, request: &Pick<'_>) -> Candidates {
         let wanted = self.wanted();
-        self.pool.pick(key, wanted)
+        self.pool.pick(request, wanted)
     }
 
-    pub(crate) fn peer(&self, position: u32) -> Option<&PeerRecord> {
-        self.record.peers.get(position as usize)
-    }
-
-    pub(crate) fn address(&self, position: u32) -> Option<&str> {
-        self.addresses.get(position as usize)?.as_deref()
+    pub(crate) fn peer(&self, position: u32) -> Option<(&PeerRecord, &Seat)> {
+        let position = position as usize;
+        Some((self.record.peers.get(position)?, self.seats.get(position)?.as_ref()?))
     }
 }

@@ -1,6 +1,7 @@
 //! The filter in a real Envoy, between real sockets: what a user would miss if it broke.
 //!
 //! - [`balancing`]: who gets how much;
+//! - [`balancers`]: the same for the balancers beyond round robin;
 //! - [`failover`]: servers die under load and come back, and no client notices;
 //! - [`failures`]: what counts against a peer and what does not;
 //! - [`hygiene`]: what clients send chooses no peer and crashes nothing, what servers get holds nothing of ours;
@@ -16,6 +17,7 @@
 // The core is not allowed to read a clock; tests measure with one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod balancers;
 mod balancing;
 mod configuration;
 mod failover;

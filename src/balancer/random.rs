@@ -1,0 +1,184 @@
+//! Random with two choices: the less busy of two peers that are drawn by weight.
+//!
+//! **Algorithm.** Draw two peers, each with the probability of its weight, and take the one with fewer requests in
+//! flight for its weight (Mitzenmacher, "The power of two choices in randomized load balancing", 2001). Drawing takes
+//! constant time with Walker's alias method (Vose, "A linear algorithm for generating random numbers with a given
+//! distribution", 1991).
+//!
+//! **Bound.** With n requests on n peers the busiest has about `ln ln n` more than the average, where one choice gives
+//! `ln n / ln ln n`. Idle peers are used in proportion to their weights.
+//!
+//! **Cost.** The same for any number of peers: two draws, two loads.
+//!
+//! **Choose it** when many workers or proxies share the same servers: those that always take the least busy peer all
+//! take the same one.
+
+use fastrand::Rng;
+
+use super::{Balancer, Candidates, Entry, Options, Pick};
+
+/// Draws positions by weight, in constant time.
+#[derive(Debug, Default)]
+pub(super) struct Alias {
+    /// For each column, the chance to stay in it, of 2³², and where to go otherwise.
+    columns: Vec<(u32, u32)>,
+}
+
+impl Alias {
+    pub(super) fn new(weights: &[u32]) -> Self {
+        let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
+        if total == 0 {
+            return Self::default();
+        }
+        // In units in which every column holds `total`.
+        let mut rest: Vec<u128> = weights.iter().map(|weight| u128::from(*weight) * weights.len() as u128).collect();
+        let mut columns: Vec<(u32, u32)> = (0..weights.len() as u32).map(|at| (u32::MAX, at)).collect();
+        let (mut small, mut large): (Vec<usize>, Vec<usize>) =
+            (0..weights.len()).partition(|at| rest.get(*at).is_some_and(|r| *r < total));
+        while let (Some(low), Some(high)) = (small.pop(), large.pop()) {
+            let have = rest.get(low).copied().unwrap_or(0);
+            if let Some(column) = columns.get_mut(low) {
+                *column = (u32::try_from((have << 32) / total).unwrap_or(u32::MAX), high as u32);
+            }
+            let Some(left) = rest.get_mut(high) else { break };
+            *left = (*left + have).saturating_sub(total);
+            if *left < total {
+                small.push(high)
+            } else {
+                large.push(high)
+            }
+        }
+        Self { columns }
+    }
+
+    pub(super) fn draw(&self, random: &mut Rng) -> Option<u32> {
+        let bits = random.u64(..);
+        let at = ((bits >> 32) * self.columns.len() as u64) >> 32;
+        let (chance, alias) = self.columns.get(at as usize)?;
+        Some(if (bits as u32) < *chance { at as u32 } else { *alias })
+    }
+}
+
+/// Draws by weight, two at a time, and takes the one with the lower cost.
+#[derive(Debug)]
+pub(super) struct TwoChoices {
+    random: Rng,
+    alias: Alias,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl TwoChoices {
+    pub(super) fn new(options: &Options) -> Self {
+        Self { random: Rng::with_seed(options.seed), alias: Alias::default(), entries: Vec::new() }
+    }
+
+    pub(super) fn set_entries(&mut self, entries: &[Entry]) {
+        let weights: Vec<u32> = entries.iter().map(Entry::effective).collect();
+        self.alias = Alias::new(&weights);
+        self.entries = entries.to_vec();
+    }
+
+    fn draw(&mut self, candidates: &Candidates) -> Option<u32> {
+        // A few draws find somebody else unless nearly all of the weight is one peer's.
+        for _ in 0..4 {
+            let position = self.alias.draw(&mut self.random)?;
+            if !candidates.contains(position) && self.is_open(position) {
+                return Some(position);
+            }
+        }
+        let count = self.entries.len() as u32;
+        let start = self.random.u32(..count.max(1));
+        (0..count).map(|step| (start + step) % count).find(|at| !candidates.contains(*at) && self.is_open(*at))
+    }
+
+    fn is_open(&self, position: u32) -> bool {
+        self.entries.get(position as usize).is_some_and(Entry::is_open)
+    }
+
+    pub(super) fn pick(&mut self, candidates: &mut Candidates, cost: impl Fn(&[Entry], &Entry) -> f64) {
+        while !candidates.is_full() {
+            let Some(one) = self.draw(candidates) else { return };
+            let two = self.alias.draw(&mut self.random);
+            let two = two.filter(|two| *two != one && !candidates.contains(*two) && self.is_open(*two));
+            let all = &self.entries;
+            let cost_of = |at: u32| all.get(at as usize).map_or(f64::INFINITY, |entry| cost(all, entry));
+            candidates.push(two.filter(|two| cost_of(*two) < cost_of(one)).unwrap_or(one));
+        }
+    }
+}
+
+/// Random with two choices.
+#[derive(Debug)]
+pub struct Random {
+    choices: TwoChoices,
+}
+
+impl Random {
+    /// A balancer without entries.
+    #[must_use]
+    pub fn new(options: &Options) -> Self {
+        Self { choices: TwoChoices::new(options) }
+    }
+}
+
+impl Balancer for Random {
+    fn set_entries(&mut self, entries: &[Entry]) {
+        self.choices.set_entries(entries);
+    }
+
+    fn pick(&mut self, _request: &Pick<'_>, candidates: &mut Candidates) {
+        self.choices
+            .pick(candidates, |_, entry| f64::from(entry.load.in_flight()) / f64::from(entry.effective().max(1)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::InFlight;
+    use crate::testing::test;
+    use crate::time::Timestamp;
+    use std::rc::Rc;
+
+    #[test]
+    fn draws_are_as_the_weights() {
+        let weights = [5, 0, 1, 1, 93];
+        let alias = Alias::new(&weights);
+        let mut random = Rng::with_seed(1);
+        let mut counts = [0_u32; 5];
+        (0..100_000).for_each(|_| counts[alias.draw(&mut random).unwrap() as usize] += 1);
+        for (count, weight) in counts.iter().zip(weights) {
+            assert!(count.abs_diff(weight * 1_000) <= 5 * f64::from(weight * 1_000).sqrt() as u32, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn the_less_busy_of_two_is_picked() {
+        let entries: Vec<Entry> = (0..10).map(|n| Entry::new(&format!("h{n}:1"), 1)).collect();
+        let mut balancer = Random::new(&Options { seed: 9, ..Options::default() });
+        balancer.set_entries(&entries);
+        let mut under_way = Vec::new();
+        for _ in 0..1_000 {
+            let mut candidates = Candidates::with_room_for(3);
+            balancer.pick(&Pick::default(), &mut candidates);
+            let picked = candidates.as_slice();
+            assert!(picked.len() == 3 && picked[0] != picked[1] && picked[1] != picked[2] && picked[0] != picked[2]);
+            under_way.push(InFlight::begin(Rc::clone(&entries[picked[0] as usize].load), Timestamp::default()));
+        }
+        let busiest = entries.iter().map(|entry| entry.load.in_flight()).max().unwrap();
+        assert!(busiest <= 104, "one choice would give about 120, two gave {busiest}");
+    }
+
+    #[test]
+    fn who_is_full_or_out_of_use_is_not_picked() {
+        let mut entries: Vec<Entry> = (0..3).map(|n| Entry::new(&format!("h{n}:1"), 1)).collect();
+        entries[0].part = 0;
+        entries[1].load.set_limit(1);
+        let mut balancer = Random::new(&Options::default());
+        balancer.set_entries(&entries);
+        let _request = InFlight::begin(Rc::clone(&entries[1].load), Timestamp::default());
+        let mut candidates = Candidates::with_room_for(3);
+        balancer.pick(&Pick::default(), &mut candidates);
+        assert_eq!(candidates.as_slice(), [2]);
+    }
+}
