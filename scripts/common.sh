@@ -65,8 +65,9 @@ apt_install() {
   wanted=()
 }
 
+# Package lists may be missing, or name versions that a security update has replaced.
 apt_update() {
-  say "  apt's package lists are old or missing: apt-get update"
+  say "  apt's package lists are fetched anew (apt-get update)"
   apt_get update -q || true
 }
 

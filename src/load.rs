@@ -98,6 +98,12 @@ impl Load {
         (latency.average > 0.0).then(|| latency.at(now))
     }
 
+    /// Whether there is an average response time, an assumed one included.
+    #[must_use]
+    pub fn has_latency(&self) -> bool {
+        self.latency.get().average > 0.0
+    }
+
     /// Takes over an average, for a peer that has none of its own yet.
     pub fn assume_latency(&self, average: f64, now: Timestamp) {
         self.latency.set(Latency { average, at: now });

@@ -24,6 +24,7 @@ pub struct LeastConn {
     entries: Vec<Entry>,
     /// What each entry was given so far, for its weight.
     given: Vec<f64>,
+    ranks: Vec<(f64, f64)>,
     /// Positions of winners: node `i` has the children `2i` and `2i + 1`, the root is 1, the leaves are the entries.
     tree: Vec<u32>,
     leaves: usize,
@@ -32,29 +33,40 @@ pub struct LeastConn {
 
 const NOBODY: u32 = u32::MAX;
 
+/// The rank of who must not be picked.
+const LAST: (f64, f64) = (f64::INFINITY, f64::INFINITY);
+
 impl LeastConn {
-    /// What is compared: lower comes first.
-    fn rank(&self, position: u32) -> (f64, f64) {
-        match self.entries.get(position as usize) {
+    /// What is compared: lower comes first. Kept, because it changes for one entry at a time.
+    fn rank(&mut self, position: u32) {
+        let rank = match self.entries.get(position as usize) {
             Some(entry) if entry.is_open() => {
-                let weight = f64::from(entry.effective());
                 let given = self.given.get(position as usize).copied().unwrap_or_default();
-                (f64::from(entry.load.in_flight()) / weight, given)
+                (f64::from(entry.load.in_flight()) / f64::from(entry.effective()), given)
             }
-            _ => (f64::INFINITY, f64::INFINITY),
+            _ => LAST,
+        };
+        if let Some(slot) = self.ranks.get_mut(position as usize) {
+            *slot = rank;
         }
+    }
+
+    fn rank_of(&self, position: u32) -> (f64, f64) {
+        self.ranks.get(position as usize).copied().unwrap_or(LAST)
     }
 
     fn play(&mut self, node: usize) {
         let child = |at: usize| self.tree.get(at).copied().unwrap_or(NOBODY);
         let (left, right) = (child(2 * node), child(2 * node + 1));
-        let winner = if self.rank(right) < self.rank(left) { right } else { left };
+        let ((a, b), (c, d)) = (self.rank_of(left), self.rank_of(right));
+        let winner = if (c < a) | ((c == a) & (d < b)) { right } else { left };
         if let Some(node) = self.tree.get_mut(node) {
             *node = winner;
         }
     }
 
     fn replay(&mut self, position: u32) {
+        self.rank(position);
         let mut node = (self.leaves + position as usize) / 2;
         while node > 0 {
             self.play(node);
@@ -63,25 +75,24 @@ impl LeastConn {
     }
 
     fn root(&self) -> Option<u32> {
-        let first = self.tree.get(1).copied().filter(|at| *at != NOBODY)?;
-        self.entries.get(first as usize).is_some_and(Entry::is_open).then_some(first)
+        self.tree.get(1).copied().filter(|at| self.rank_of(*at) < LAST)
     }
 
     /// The best of those that are no candidates yet: what is next to the candidates' paths to the root.
     fn runner_up(&self, candidates: &Candidates) -> Option<u32> {
-        let mut best: Option<u32> = None;
+        let mut best = (None, LAST);
         for position in candidates.as_slice() {
             let mut node = self.leaves + *position as usize;
             while node > 1 {
                 let rival = self.tree.get(node ^ 1).copied().unwrap_or(NOBODY);
-                let open = self.entries.get(rival as usize).is_some_and(Entry::is_open);
-                if open && !candidates.contains(rival) && best.is_none_or(|best| self.rank(rival) < self.rank(best)) {
-                    best = Some(rival);
+                let rank = self.rank_of(rival);
+                if rank < best.1 && !candidates.contains(rival) {
+                    best = (Some(rival), rank);
                 }
                 node /= 2;
             }
         }
-        best
+        best.0
     }
 }
 
@@ -91,6 +102,7 @@ impl Balancer for LeastConn {
         self.leaves = entries.len().next_power_of_two().max(2);
         // Everybody starts level, whoever came or was away.
         self.given = vec![0.0; entries.len()];
+        self.ranks = vec![LAST; entries.len()];
         self.tree = vec![NOBODY; self.leaves * 2];
         self.changed = Rc::new(RefCell::new(Vec::new()));
         for (entry, position) in entries.iter().zip(0_u32..) {
@@ -98,6 +110,7 @@ impl Balancer for LeastConn {
             if let Some(leaf) = self.tree.get_mut(self.leaves + position as usize) {
                 *leaf = position;
             }
+            self.rank(position);
         }
         for node in (1..self.leaves).rev() {
             self.play(node);

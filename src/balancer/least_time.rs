@@ -21,35 +21,49 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct LeastTime {
     choices: TwoChoices,
+    /// Whether somebody has no latency yet, not even an assumed one.
+    newcomers: bool,
+    picks: u32,
 }
 
 impl LeastTime {
     /// A balancer without entries.
     #[must_use]
     pub fn new(options: &Options) -> Self {
-        Self { choices: TwoChoices::new(options) }
+        Self { choices: TwoChoices::new(options), newcomers: false, picks: 0 }
     }
 }
 
 impl Balancer for LeastTime {
     fn set_entries(&mut self, entries: &[Entry]) {
         self.choices.set_entries(entries);
+        self.newcomers = entries.iter().any(|entry| !entry.load.has_latency());
+        self.picks = 0;
     }
 
     fn pick(&mut self, request: &Pick<'_>, candidates: &mut Candidates) {
         let now = request.now;
-        self.choices.pick(candidates, |all, entry| {
-            let latency = entry.load.latency(now).unwrap_or_else(|| mean(all, now));
-            latency.max(1.0) * (f64::from(entry.load.in_flight()) + 1.0) / f64::from(entry.effective().max(1))
+        // While nobody has answered yet there is no mean, and looking for one at every pick would cost.
+        self.picks = self.picks.wrapping_add(1);
+        if self.newcomers && self.picks % 32 == 1 {
+            self.newcomers = !assume_mean(&self.choices.entries, now);
+        }
+        self.choices.pick(candidates, |entry| {
+            let latency = entry.load.latency(now).unwrap_or_default().max(1.0);
+            latency * (f64::from(entry.load.in_flight()) + 1.0) / f64::from(entry.effective().max(1))
         });
     }
 }
 
-/// The mean latency of those that have one, of a sample: it is only needed while somebody has none.
-fn mean(entries: &[Entry], now: Timestamp) -> f64 {
-    let measured = entries.iter().take(64).filter_map(|entry| entry.load.latency(now));
-    let (sum, count) = measured.fold((0.0, 0.0_f64), |(sum, count), latency| (sum + latency, count + 1.0));
-    sum / count.max(1.0)
+/// Gives those who have no latency yet the mean of the others. Returns whether there were any others.
+fn assume_mean(entries: &[Entry], now: Timestamp) -> bool {
+    let measured = entries.iter().filter_map(|entry| entry.load.latency(now));
+    let (sum, count) = measured.fold((0.0, 0.0), |(sum, count), latency| (sum + latency, count + 1.0));
+    if count > 0.0 {
+        let newcomers = entries.iter().filter(|entry| !entry.load.has_latency());
+        newcomers.for_each(|entry| entry.load.assume_latency(sum / count, now));
+    }
+    count > 0.0
 }
 
 #[cfg(test)]

@@ -95,14 +95,16 @@ impl TwoChoices {
         self.entries.get(position as usize).is_some_and(Entry::is_open)
     }
 
-    pub(super) fn pick(&mut self, candidates: &mut Candidates, cost: impl Fn(&[Entry], &Entry) -> f64) {
+    /// The first candidate is the better of two; retries go to whoever is drawn.
+    pub(super) fn pick(&mut self, candidates: &mut Candidates, cost: impl Fn(&Entry) -> f64) {
+        let mut first = true;
         while !candidates.is_full() {
             let Some(one) = self.draw(candidates) else { return };
-            let two = self.alias.draw(&mut self.random);
-            let two = two.filter(|two| *two != one && !candidates.contains(*two) && self.is_open(*two));
-            let all = &self.entries;
-            let cost_of = |at: u32| all.get(at as usize).map_or(f64::INFINITY, |entry| cost(all, entry));
+            let two = if first { self.alias.draw(&mut self.random) } else { None }.filter(|two| *two != one);
+            let two = two.filter(|two| !candidates.contains(*two) && self.is_open(*two));
+            let cost_of = |at: u32| self.entries.get(at as usize).map_or(f64::INFINITY, &cost);
             candidates.push(two.filter(|two| cost_of(*two) < cost_of(one)).unwrap_or(one));
+            first = false;
         }
     }
 }
@@ -127,8 +129,7 @@ impl Balancer for Random {
     }
 
     fn pick(&mut self, _request: &Pick<'_>, candidates: &mut Candidates) {
-        self.choices
-            .pick(candidates, |_, entry| f64::from(entry.load.in_flight()) / f64::from(entry.effective().max(1)));
+        self.choices.pick(candidates, |entry| f64::from(entry.load.in_flight()) / f64::from(entry.effective().max(1)));
     }
 }
 

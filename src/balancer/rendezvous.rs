@@ -11,15 +11,14 @@
 //! the order of servers, and is the same in every worker and on every host, for ever: it uses names, 64-bit integers,
 //! and floating-point operations that IEEE 754 defines to the last bit. Golden vectors in the tests hold it.
 //!
-//! **Cost.** One multiplication chain for each peer, about a nanosecond; the logarithm is only taken of the best of
-//! those of equal weight, because among them the highest hash wins. That is fine up to [`FEW`] peers. More peers are
+//! **Cost.** A hash for each peer; the logarithm is only taken of the best of those of equal weight, because among them
+//! the highest hash wins. `docs/balancers.md` has the figures. More than [`FEW`] peers are
 //! divided by a hash of their names into [`GROUPS`]; a key chooses a group by the same rule, with the sum of its
 //! weights, and then a peer in it. Shares are exact as before. A peer that is out of use keeps its place in this
 //! structure and the key is hashed anew, so its keys still go to all others. But when a peer is added or removed, the
-//! group's weight changes: of the other keys, about one in n moves as well, twice of what must. The
-//! alternative, Maglev (Eisenbud et al., 2016), picks faster, but with 65,537 places for 1,000 peers its
-//! shares are off by up to 1.5 %, and its table takes milliseconds and 128 KiB. Growing past [`FEW`] peers moves most
-//! keys, once.
+//! group's weight changes: of the other keys, about one in n moves as well, so that twice as many move as must. The
+//! alternative, Maglev (Eisenbud et al., 2016), picks in constant time from a table that takes long to build,
+//! and moves some keys at every change of a table of practical size. Growing past [`FEW`] peers moves most keys, once.
 //!
 //! **Choose it** where servers keep something for a key. Coming from nginx's `hash … consistent`, see
 //! [`Ketama`](super::Ketama).
@@ -40,6 +39,8 @@ const ATTEMPTS: u64 = 32;
 #[derive(Debug, Default)]
 pub struct Rendezvous {
     bound: Option<f64>,
+    /// Whether an entry can be full.
+    limited: bool,
     entries: Vec<Entry>,
     /// The sum of the effective weights.
     weights: f64,
@@ -62,32 +63,48 @@ impl Rendezvous {
     }
 
     fn pick_within(&self, key: u64, bound: Option<f64>, candidates: &mut Candidates) {
+        let admits = |position: u32| self.admits(position, bound);
         if !self.groups.is_empty() {
             for attempt in 0..ATTEMPTS {
                 if candidates.is_full() {
                     return;
                 }
                 let key = if attempt == 0 { key } else { mix(key, attempt) };
-                let weight = |field: &Field| field.weight;
-                let group =
-                    self.groups.iter().filter(|group| group.weight > 0.0).min_by(|a, b| {
-                        score(mix(key, a.seed), weight(a)).total_cmp(&score(mix(key, b.seed), weight(b)))
-                    });
-                let mut best = Best::new(1);
-                group.into_iter().for_each(|group| group.best(key, |_| true, &mut best));
-                let Some((_, position)) = best.first() else { continue };
-                let part = self.entries.get(position as usize).map_or(0, |entry| entry.part);
+                let Some(position) = self.group(key).and_then(|group| group.best(key, 1, &|_| true).next()) else {
+                    break;
+                };
                 // Who starts slowly turns away the same keys each time, fewer and fewer.
+                let part = self.entries.get(position as usize).map_or(0, |entry| entry.part);
                 let takes =
                     mix(key, u64::from(position).wrapping_add(GOLDEN)) >> 58 < u64::from(part) * 64 / u64::from(FULL);
-                if takes && self.admits(position, bound) {
+                if takes && admits(position) {
                     candidates.push(position);
                 }
             }
         }
-        let mut best = Best::new(MOST_CANDIDATES.min(candidates.room() + candidates.as_slice().len()));
-        self.open.best(key, |position| !candidates.contains(position) && self.admits(position, bound), &mut best);
-        best.positions().for_each(|position| candidates.push(position));
+        if self.limited || bound.is_some() || !candidates.as_slice().is_empty() {
+            let taken = *candidates;
+            let free = |position| !taken.contains(position) && admits(position);
+            self.open.best(key, taken.room(), &free).for_each(|position| candidates.push(position));
+        } else {
+            self.open.best(key, candidates.room(), &|_| true).for_each(|position| candidates.push(position));
+        }
+    }
+
+    /// The group that a key chooses.
+    fn group(&self, key: u64) -> Option<&Field> {
+        let mut best = (f64::INFINITY, None);
+        for group in &self.groups {
+            let hash = mix(key, group.seed);
+            // Most groups are out of the question by a lower bound that needs no logarithm.
+            if least_score(hash) < best.0 * group.weight {
+                let score = score(hash, group.weight);
+                if score < best.0 {
+                    best = (score, Some(group));
+                }
+            }
+        }
+        best.1
     }
 }
 
@@ -97,6 +114,7 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 impl Balancer for Rendezvous {
     fn set_entries(&mut self, entries: &[Entry]) {
         self.entries = entries.to_vec();
+        self.limited = entries.iter().any(|entry| entry.load.has_limit());
         self.weights = entries.iter().map(|entry| f64::from(entry.effective())).sum();
         let seeded: Vec<(u64, u32)> = entries.iter().map(|entry| xxh64(entry.name.as_bytes(), 0)).zip(0..).collect();
         let effective = |position: u32| entries.get(position as usize).map_or(0, Entry::effective);
@@ -155,28 +173,72 @@ impl Field {
         }
     }
 
-    /// Enters those whom `admits` lets in.
-    fn best(&self, key: u64, admits: impl Fn(u32) -> bool, best: &mut Best) {
+    /// The positions that win the key, best first, of those whom `admits` lets in.
+    fn best(&self, key: u64, wanted: usize, admits: &dyn Fn(u32) -> bool) -> impl Iterator<Item = u32> {
+        let mut best = Best::new(wanted);
         let mut start = 0;
         for (weight, end) in &self.classes {
-            // Among equal weights the highest hash has the lowest score: its complement is compared, the score is
-            // worked out for those few that are left.
-            let mut of_class = Best::new(best.wanted);
-            for (seed, position) in self.members.get(start..*end).unwrap_or_default() {
-                let hash = mix(key, *seed);
-                if of_class.would_take(!hash as f64) && admits(*position) {
-                    of_class.enter(!hash as f64, *position);
+            // Among equal weights the highest hash has the lowest score, so only few scores are worked out.
+            let mut highest = Highest::new(wanted);
+            let mut lowest = 0;
+            let members = self.members.get(start..*end).unwrap_or_default();
+            for chunk in members.chunks(16) {
+                // All hashes first: nothing in between keeps the processor from working on several at a time.
+                let mut hashes = [0; 16];
+                for (hash, (seed, _)) in hashes.iter_mut().zip(chunk) {
+                    *hash = mix(key, *seed);
+                }
+                for (hash, (_, position)) in hashes.iter().zip(chunk) {
+                    if *hash > lowest && admits(*position) {
+                        highest.enter(*hash, *position);
+                        lowest = highest.lowest();
+                    }
                 }
             }
             start = *end;
-            if self.classes.len() == 1 {
-                *best = of_class;
-                return;
-            }
-            for (complement, position) in of_class.iter() {
-                best.enter(score_of_complement(complement, *weight), position);
+            for (hash, position) in highest.iter() {
+                // With one class, the order of hashes is the order of scores.
+                if self.classes.len() == 1 {
+                    best.enter(-(hash as f64), position);
+                } else if least_score(hash) < best.highest() * weight {
+                    best.enter(score(hash, *weight), position);
+                } else {
+                    break;
+                }
             }
         }
+        best.into_positions()
+    }
+}
+
+/// The highest hashes, in order.
+struct Highest {
+    hashes: [(u64, u32); MOST_CANDIDATES],
+    wanted: usize,
+}
+
+impl Highest {
+    fn new(wanted: usize) -> Self {
+        Self { hashes: [(0, u32::MAX); MOST_CANDIDATES], wanted: wanted.clamp(1, MOST_CANDIDATES) }
+    }
+
+    #[inline]
+    fn lowest(&self) -> u64 {
+        self.hashes.get(self.wanted - 1).map_or(u64::MAX, |(hash, _)| *hash)
+    }
+
+    #[inline]
+    fn enter(&mut self, hash: u64, position: u32) {
+        let mut new = (hash, position);
+        for slot in self.hashes.iter_mut().take(self.wanted) {
+            if new.0 > slot.0 {
+                std::mem::swap(slot, &mut new);
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        self.hashes.iter().take(self.wanted).copied().filter(|(_, position)| *position != u32::MAX)
     }
 }
 
@@ -184,41 +246,29 @@ impl Field {
 struct Best {
     scores: [(f64, u32); MOST_CANDIDATES],
     wanted: usize,
-    length: usize,
 }
 
 impl Best {
     fn new(wanted: usize) -> Self {
-        Self { scores: [(f64::INFINITY, u32::MAX); MOST_CANDIDATES], wanted, length: 0 }
-    }
-
-    #[inline]
-    fn would_take(&self, score: f64) -> bool {
-        self.scores.get(self.wanted.wrapping_sub(1)).is_some_and(|(worst, _)| score < *worst)
+        Self { scores: [(f64::INFINITY, u32::MAX); MOST_CANDIDATES], wanted: wanted.min(MOST_CANDIDATES) }
     }
 
     fn enter(&mut self, score: f64, position: u32) {
-        if self.would_take(score) {
-            let mut new = (score, position);
-            for slot in self.scores.iter_mut().take(self.wanted) {
-                if new.0 < slot.0 {
-                    std::mem::swap(slot, &mut new);
-                }
+        let mut new = (score, position);
+        for slot in self.scores.iter_mut().take(self.wanted) {
+            if new.0 < slot.0 {
+                std::mem::swap(slot, &mut new);
             }
-            self.length = (self.length + 1).min(self.wanted);
         }
     }
 
-    fn first(&self) -> Option<(f64, u32)> {
-        self.iter().next()
+    fn highest(&self) -> f64 {
+        self.scores.get(self.wanted.wrapping_sub(1)).map_or(0.0, |(score, _)| *score)
     }
 
-    fn iter(&self) -> impl Iterator<Item = (f64, u32)> + '_ {
-        self.scores.iter().take(self.length).copied()
-    }
-
-    fn positions(&self) -> impl Iterator<Item = u32> + '_ {
-        self.iter().map(|(_, position)| position)
+    fn into_positions(self) -> impl Iterator<Item = u32> {
+        let positions = self.scores.into_iter().take(self.wanted).map(|(_, position)| position);
+        positions.filter(|position| *position != u32::MAX)
     }
 }
 
@@ -231,17 +281,21 @@ pub(super) fn mix(key: u64, seed: u64) -> u64 {
     hash ^ (hash >> 31)
 }
 
+/// `−log₂(u) / weight` for the `u` that a hash stands for.
 fn score(hash: u64, weight: f64) -> f64 {
-    score_of_complement(!hash as f64, weight)
+    // At 0 the logarithm must stay finite.
+    -log2((hash as f64 / RANGE).max(1.0 / RANGE)) / weight
 }
 
-/// `−log₂(u) / weight` for the `u` that a hash stands for, given the hash's complement.
-fn score_of_complement(complement: f64, weight: f64) -> f64 {
-    const RANGE: f64 = 18_446_744_073_709_551_616.0;
-    // Near 1 the difference loses digits that nobody misses; at 0 the logarithm must stay finite.
-    let u = ((RANGE - complement) / RANGE).clamp(1.0 / RANGE, 1.0);
-    -log2(u) / weight
+/// A lower bound of `−log₂(u)`: on a logarithmic scale, the line between two powers of two lies below the logarithm by
+/// 0.0861 at most.
+fn least_score(hash: u64) -> f64 {
+    let zeros = hash.leading_zeros();
+    let fraction = (hash.checked_shl(zeros + 1).unwrap_or(0) >> 32) as u32;
+    f64::from(zeros + 1) - f64::from(fraction) * (1.0 / 4_294_967_296.0) - 0.0862
 }
+
+const RANGE: f64 = 18_446_744_073_709_551_616.0;
 
 /// The logarithm to base 2 of a positive normal number, to 9 digits.
 ///
