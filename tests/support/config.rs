@@ -108,7 +108,6 @@ impl Config {
             }
             Some(())
         });
-        self.change("what the filter is allowed", |object| object.remove("capability_restriction_config").map(drop));
         let endpoints: Vec<Value> =
             servers.iter().map(|server| json!({ "endpoint": { "address": socket_address(*server) } })).collect();
         self.change("the cluster of the routes", |object| {
