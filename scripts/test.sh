@@ -14,7 +14,8 @@ stage "native tests: units and properties"
 "${native[@]}" test --lib --bins
 
 stage "examples in the documentation"
-"${native[@]}" test --doc
+# The simulated host, with which examples run, is a feature.
+"${native[@]}" test --doc --features sim
 
 # Without the proxy-wasm SDK: Node has no proxy's functions for it to import. Without debug information: the runner would
 # spend most of its time on it, and a panic names its file and line all the same.
