@@ -124,6 +124,20 @@ fn without_retries_the_only_attempt_counts() {
 }
 
 #[test]
+fn a_client_gets_the_real_error_when_there_is_nobody_else_to_try() {
+    // Not Envoy's "no healthy upstream" for the retry that has no candidate.
+    let a = Server::start("a");
+    let envoy = start(&one_upstream(&[server(&a, "")]));
+    a.behave(Behaviour::Garbage);
+    assert_eq!(envoy.client().get("/").expect("an answer").status, 502);
+    a.behave(Behaviour::Answer);
+    let answer = envoy.client().send(&Request::get("/").header("x-envoy-max-retries", "2")).expect("an answer");
+    assert_eq!(answer.status, 200);
+    let seen = a.heads();
+    assert!(seen.iter().all(|head| head.header("x-envoy-max-retries").is_none()), "the server does not see it");
+}
+
+#[test]
 fn the_minimal_configuration_sees_failures_too() {
     // Envoy repeats nothing there, so that it is the last attempt's own failure that is judged.
     for (behaviour, status) in [(Behaviour::Reset, 503), (Behaviour::CloseEarly, 503), (Behaviour::Garbage, 502)] {
