@@ -70,7 +70,7 @@ impl Rendezvous {
                     return;
                 }
                 let key = if attempt == 0 { key } else { mix(key, attempt) };
-                let Some(position) = self.group(key).and_then(|group| group.best(key, 1, &|_| true).next()) else {
+                let Some(position) = self.group(key).and_then(|group| group.best(key, 1, None).next()) else {
                     break;
                 };
                 // Who starts slowly turns away the same keys each time, fewer and fewer.
@@ -85,9 +85,9 @@ impl Rendezvous {
         if self.limited || bound.is_some() || !candidates.as_slice().is_empty() {
             let taken = *candidates;
             let free = |position| !taken.contains(position) && admits(position);
-            self.open.best(key, taken.room(), &free).for_each(|position| candidates.push(position));
+            self.open.best(key, taken.room(), Some(&free)).for_each(|position| candidates.push(position));
         } else {
-            self.open.best(key, candidates.room(), &|_| true).for_each(|position| candidates.push(position));
+            self.open.best(key, candidates.room(), None).for_each(|position| candidates.push(position));
         }
     }
 
@@ -174,34 +174,19 @@ impl Field {
     }
 
     /// The positions that win the key, best first, of those whom `admits` lets in.
-    fn best(&self, key: u64, wanted: usize, admits: &dyn Fn(u32) -> bool) -> impl Iterator<Item = u32> {
+    fn best(&self, key: u64, wanted: usize, admits: Option<&dyn Fn(u32) -> bool>) -> impl Iterator<Item = u32> {
         let mut best = Best::new(wanted);
         let mut start = 0;
         for (weight, end) in &self.classes {
-            // Among equal weights the highest hash has the lowest score, so only few scores are worked out.
-            let mut highest = Highest::new(wanted);
-            let mut lowest = 0;
             let members = self.members.get(start..*end).unwrap_or_default();
-            for chunk in members.chunks(16) {
-                // All hashes first: nothing in between keeps the processor from working on several at a time.
-                let mut hashes = [0; 16];
-                for (hash, (seed, _)) in hashes.iter_mut().zip(chunk) {
-                    *hash = mix(key, *seed);
-                }
-                for (hash, (_, position)) in hashes.iter().zip(chunk) {
-                    if *hash > lowest && admits(*position) {
-                        highest.enter(*hash, *position);
-                        lowest = highest.lowest();
-                    }
-                }
-            }
             start = *end;
-            for (hash, position) in highest.iter() {
-                // With one class, the order of hashes is the order of scores.
+            // Among equal weights the highest hash has the lowest score, so only few scores are worked out.
+            for packed in highest(key, members, admits).into_iter().take(wanted).filter(|packed| *packed > 0) {
+                let Some((_, position)) = members.get((packed & INDEX) as usize) else { continue };
                 if self.classes.len() == 1 {
-                    best.enter(-(hash as f64), position);
-                } else if least_score(hash) < best.highest() * weight {
-                    best.enter(score(hash, *weight), position);
+                    best.enter(-(packed as f64), *position);
+                } else if least_score(packed) < best.highest() * weight {
+                    best.enter(score(packed, *weight), *position);
                 } else {
                     break;
                 }
@@ -211,35 +196,25 @@ impl Field {
     }
 }
 
-/// The highest hashes, in order.
-struct Highest {
-    hashes: [(u64, u32); MOST_CANDIDATES],
-    wanted: usize,
-}
+/// The part of a packed hash that is the member's index: enough for all peers that an upstream can have.
+const INDEX: u64 = 0xffff;
 
-impl Highest {
-    fn new(wanted: usize) -> Self {
-        Self { hashes: [(0, u32::MAX); MOST_CANDIDATES], wanted: wanted.clamp(1, MOST_CANDIDATES) }
-    }
-
-    #[inline]
-    fn lowest(&self) -> u64 {
-        self.hashes.get(self.wanted - 1).map_or(u64::MAX, |(hash, _)| *hash)
-    }
-
-    #[inline]
-    fn enter(&mut self, hash: u64, position: u32) {
-        let mut new = (hash, position);
-        for slot in self.hashes.iter_mut().take(self.wanted) {
-            if new.0 > slot.0 {
-                std::mem::swap(slot, &mut new);
-            }
+/// The three highest hashes, each with its member's index in place of its last digits; 0 where there are fewer.
+///
+/// Minima and maxima of single numbers need no branches, which nobody could predict here.
+fn highest(key: u64, members: &[(u64, u32)], admits: Option<&dyn Fn(u32) -> bool>) -> [u64; MOST_CANDIDATES] {
+    let (mut first, mut second, mut third) = (0, 0, 0);
+    for ((seed, position), index) in members.iter().zip(0_u64..) {
+        if admits.is_some_and(|admits| !admits(*position)) {
+            continue;
         }
+        let packed = (mix(key, *seed) & !INDEX) | index;
+        let lower = first.min(packed);
+        first = first.max(packed);
+        third = third.max(second.min(lower));
+        second = second.max(lower);
     }
-
-    fn iter(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
-        self.hashes.iter().take(self.wanted).copied().filter(|(_, position)| *position != u32::MAX)
-    }
+    [first, second, third]
 }
 
 /// The lowest scores, in order.
