@@ -74,9 +74,10 @@ impl Rendezvous {
                     break;
                 };
                 // Who starts slowly turns away the same keys each time, fewer and fewer.
-                let part = self.entries.get(position as usize).map_or(0, |entry| entry.part);
-                let takes =
-                    mix(key, u64::from(position).wrapping_add(GOLDEN)) >> 58 < u64::from(part) * 64 / u64::from(FULL);
+                let takes = self.entries.get(position as usize).is_some_and(|entry| {
+                    let own = || mix(key, xxh64(entry.name.as_bytes(), GOLDEN)) >> 58;
+                    entry.part == FULL || own() < u64::from(entry.part) * 64 / u64::from(FULL)
+                });
                 if takes && admits(position) {
                     candidates.push(position);
                 }
