@@ -48,7 +48,8 @@ impl Route {
         }
         let Some(regex) = &self.regex else { return true };
         let path = String::from_utf8_lossy(request.path()).into_owned();
-        if self.upstream_needs_groups(regex) {
+        // Groups may be used by the upstream's balancer too, so they are kept whenever there are any.
+        if regex.captures_len() > 1 {
             let Some(found) = regex.captures(&path) else { return false };
             let group = |at| found.get(at).map(|m| m.as_str().as_bytes().to_vec()).unwrap_or_default();
             request.set_groups((1..found.len().min(10)).map(group).collect());
@@ -56,11 +57,6 @@ impl Route {
         } else {
             regex.is_match(&path)
         }
-    }
-
-    /// Groups may also be used by the upstream's balancer, so they are kept whenever the regex has any.
-    fn upstream_needs_groups(&self, regex: &Regex) -> bool {
-        regex.captures_len() > 1
     }
 }
 

@@ -92,10 +92,10 @@ impl<'h> Store<'h> {
 
     /// An upstream's record, with its compare-and-swap number.
     pub(crate) fn record(&self, upstream: &str) -> Result<Option<(Record, u32)>, StoreError> {
-        let key = record_key(upstream);
-        let Some(stored) = self.host.read(&key)? else { return Ok(None) };
-        let record = Record::decode(&stored.value).filter(|record| record.name == upstream);
-        record.map(|record| Some((record, stored.cas))).ok_or(StoreError::Corrupt(key))
+        match self.record_since(upstream, None)? {
+            Fresh::New(record, cas) => Ok(Some((record, cas))),
+            Fresh::Absent | Fresh::Same => Ok(None),
+        }
     }
 
     /// An upstream's record, if its number is not `known` any more.

@@ -102,14 +102,15 @@ impl Config {
             upstreams.map(|value| read_upstreams(&root.key("upstreams"), value, default_port, names, problems));
         let upstreams = upstreams.unwrap_or_default();
 
+        let known: HashSet<&str> = upstreams.iter().map(|(name, _)| name.as_str()).collect();
         let at = root.key("routes");
-        let mut table = routes.map(|value| read_routes(&at, value, &upstreams, problems)).unwrap_or_default();
+        let mut table = routes.map(|value| read_routes(&at, value, &known, problems)).unwrap_or_default();
         if let Some(value) = upstream {
             let at = root.key("upstream");
             if routes.is_some() {
                 problems.say(&at, "expected either \"upstream\" or \"routes\", found both");
             }
-            table.extend(read_target(&at, value, 0, &upstreams, problems).map(Route::to));
+            table.extend(read_target(&at, value, 0, &known, problems).map(Route::to));
         }
         if let Some(value) = admin {
             read_admin(&root.key("admin"), value, problems);
@@ -144,12 +145,7 @@ fn read_upstreams(
     upstreams
 }
 
-fn read_routes(
-    at: &Place<'_>,
-    value: &Json,
-    upstreams: &[(String, UpstreamConfig)],
-    problems: &mut Problems,
-) -> Vec<Route> {
+fn read_routes(at: &Place<'_>, value: &Json, known: &HashSet<&str>, problems: &mut Problems) -> Vec<Route> {
     let Json::Array(items) = value else {
         problems.expected(at, "an array of routes", value);
         return Vec::new();
@@ -158,8 +154,7 @@ fn read_routes(
         problems.expected(at, format_args!("at most {MOST} routes"), items.len());
         return Vec::new();
     }
-    let known: HashSet<&str> = upstreams.iter().map(|(name, _)| name.as_str()).collect();
-    let route = |(index, item)| read_route(&at.index(index), item, &known, problems);
+    let route = |(index, item)| read_route(&at.index(index), item, known, problems);
     items.iter().enumerate().filter_map(route).collect()
 }
 
@@ -199,7 +194,7 @@ fn read_route(at: &Place<'_>, value: &Json, known: &HashSet<&str>, problems: &mu
         return None;
     };
     let groups = regex.as_ref().map_or(0, |regex| regex.captures_len().saturating_sub(1));
-    let upstream = read_known_target(&at.key("upstream"), upstream, groups, |name| known.contains(name), problems)?;
+    let upstream = read_target(&at.key("upstream"), upstream, groups, known, problems)?;
     let owned = |text: Option<(&str, Place<'_>)>| text.map(|(text, _)| text.to_owned());
     Some(Route { prefix: owned(prefix), path: owned(path), regex, host, method: owned(method), upstream })
 }
@@ -220,24 +215,14 @@ fn read_target(
     at: &Place<'_>,
     value: &Json,
     groups: usize,
-    upstreams: &[(String, UpstreamConfig)],
-    problems: &mut Problems,
-) -> Option<crate::template::Template> {
-    read_known_target(at, value, groups, |name| upstreams.iter().any(|(known, _)| known == name), problems)
-}
-
-fn read_known_target(
-    at: &Place<'_>,
-    value: &Json,
-    groups: usize,
-    is_known: impl Fn(&str) -> bool,
+    known: &HashSet<&str>,
     problems: &mut Problems,
 ) -> Option<crate::template::Template> {
     let target = read::template(at, value, "the name of an upstream", problems)?;
     if let Some(name) = target.as_literal() {
         if name.is_empty() {
             problems.expected(at, "the name of an upstream", value);
-        } else if !is_known(name) {
+        } else if !known.contains(name) {
             let name = quoted(name);
             problems.warn(
                 at,

@@ -9,6 +9,7 @@
 //! request needs an upstream or at the next tick: hosts try configurations that they then refuse for other
 //! reasons, and they do that with the shared data of the running one.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -183,20 +184,16 @@ impl Filter {
             host.offer(&[]).map_err(|error| Refusal::fault("the request cannot be passed on", &error))?;
             return Ok(Exchange::default());
         };
-        let position = match route.upstream.as_literal() {
-            Some(name) => self
-                .by_name
-                .get(name)
-                .copied()
-                .or_else(|| Self::find(&mut self.upstreams, &mut self.by_name, host, name)),
+        let name = match route.upstream.as_literal() {
+            Some(name) => Cow::Borrowed(name),
             None => {
                 let mut name = Vec::new();
                 request.render(&route.upstream, &mut name);
-                let name = String::from_utf8_lossy(&name);
-                let known = self.by_name.get(name.as_ref()).copied();
-                known.or_else(|| Self::find(&mut self.upstreams, &mut self.by_name, host, &name))
+                Cow::Owned(String::from_utf8_lossy(&name).into_owned())
             }
         };
+        let known = self.by_name.get(name.as_ref()).copied();
+        let position = known.or_else(|| Self::find(&mut self.upstreams, &mut self.by_name, host, &name));
         let upstream = position.and_then(|at| Some((at, self.upstreams.get_mut(at)?)));
         let Some((position, upstream)) = upstream else { return Err(Refusal::because("no such upstream")) };
 
