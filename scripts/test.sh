@@ -6,6 +6,7 @@ stage "set-up"
 source scripts/tools.sh
 need_envoy
 need_wasm_runner
+need_dnsmasq
 
 stage "release filter"
 scripts/build.sh

@@ -71,3 +71,10 @@ need_wasm_runner() {
     --no-default-features --config profile.release.opt-level=0 --root .tools --target-dir "$target_dir/tools"
   rm -rf "$target_dir/tools"
 }
+
+# The name server of the end-to-end tests.
+need_dnsmasq() {
+  if PATH=$PATH:/usr/sbin:/usr/local/sbin command -v dnsmasq >/dev/null; then return; fi
+  want dnsmasq-base "a real name server, for the tests of names"
+  apt_install
+}

@@ -10,9 +10,9 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 4 | `DPH` and the format's number, 1 |
+//! | 4 | `DPH` and the format's number, 2 |
 //! | 4 | how many entries follow |
-//! | 24 each | peer's id (4), failures (4), since (8), until (8): times in milliseconds since the epoch |
+//! | 28 each | peer's id (4), failures (4), those of them by checks (4), since (8), until (8): times in milliseconds since the epoch |
 //!
 //! A peer that was down and starts slowly stays in it, with no failures, from its return until it has all of its
 //! weight.
@@ -27,8 +27,8 @@ use crate::time::Timestamp;
 /// How far the clocks of two workers may differ: nginx's workers cache the time.
 const SKEW: Duration = Duration::from_secs(1);
 
-const MAGIC: [u8; 4] = *b"DPH\x01";
-const ENTRY: usize = 24;
+const MAGIC: [u8; 4] = *b"DPH\x02";
+const ENTRY: usize = 28;
 
 /// Tells a peer from all others of its upstream, earlier ones of the same name included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -40,6 +40,8 @@ pub struct PeerId(pub u32);
 pub struct Failures {
     /// Failures in the window; 0 for a peer that is back and starts slowly.
     pub count: u32,
+    /// How many of them were checks by monitors, which take them back when the peer is well again.
+    pub checks: u32,
     /// When the window started, or the slow start.
     pub since: Timestamp,
     /// Until when the peer is temporarily down; the epoch if it is not.
@@ -88,18 +90,37 @@ impl Failures {
             || (self.count == 0 && self.back_since(now).is_some_and(|back| now < back.after(slow_start)))
     }
 
-    /// These failures and one more.
+    /// These failures and one more, of a request or of a check.
     #[must_use]
-    pub fn and_one(&self, now: Timestamp, max_fails: u32, fail_timeout: Duration) -> Self {
+    pub fn and_one(&self, now: Timestamp, max_fails: u32, fail_timeout: Duration, is_check: bool) -> Self {
         let mut failures = match self.verdict(now, fail_timeout) {
-            Verdict::Good => Self { count: 0, since: now, until: Timestamp::default() },
+            Verdict::Good => Self { since: now, ..Self::default() },
             Verdict::Failing | Verdict::Down { .. } => *self,
         };
         failures.count = failures.count.saturating_add(1);
+        failures.checks = failures.checks.saturating_add(u32::from(is_check));
         if max_fails > 0 && failures.count >= max_fails && !fail_timeout.is_zero() {
             failures.until = now.after(fail_timeout);
         }
         failures
+    }
+}
+
+impl Failures {
+    /// These failures without those of checks: monitors find the peer well again. What requests alone imposed stays.
+    #[must_use]
+    pub fn without_checks(&self, now: Timestamp, max_fails: u32, fail_timeout: Duration) -> Self {
+        let count = self.count.saturating_sub(self.checks);
+        if self.checks == 0 || (max_fails > 0 && count >= max_fails) {
+            return Self { checks: 0, ..*self };
+        }
+        let was_down = matches!(self.verdict(now, fail_timeout), Verdict::Down { .. });
+        match count {
+            // Back, and slowly if its `slow_start` says so.
+            0 if was_down => Self { since: now, ..Self::default() },
+            0 => Self::default(),
+            count => Self { count, checks: 0, since: self.since, until: Timestamp::default() },
+        }
     }
 }
 
@@ -166,6 +187,7 @@ impl Health {
         for (id, failures) in &self.entries {
             bytes.extend_from_slice(&id.0.to_le_bytes());
             bytes.extend_from_slice(&failures.count.to_le_bytes());
+            bytes.extend_from_slice(&failures.checks.to_le_bytes());
             bytes.extend_from_slice(&failures.since.as_millis().to_le_bytes());
             bytes.extend_from_slice(&failures.until.as_millis().to_le_bytes());
         }
@@ -185,10 +207,12 @@ impl Health {
         for chunk in chunks {
             let (id, chunk) = chunk.split_first_chunk::<4>()?;
             let (count, chunk) = chunk.split_first_chunk::<4>()?;
+            let (checks, chunk) = chunk.split_first_chunk::<4>()?;
             let (since, chunk) = chunk.split_first_chunk::<8>()?;
             let (until, _) = chunk.split_first_chunk::<8>()?;
             let failures = Failures {
                 count: u32::from_le_bytes(*count),
+                checks: u32::from_le_bytes(*checks),
                 since: Timestamp::from_millis(u64::from_le_bytes(*since)),
                 until: Timestamp::from_millis(u64::from_le_bytes(*until)),
             };
@@ -211,45 +235,60 @@ mod tests {
 
     #[test]
     fn max_fails_within_the_window_take_a_peer_down() {
-        let one = Failures::default().and_one(at(0), 3, TIMEOUT);
+        let one = Failures::default().and_one(at(0), 3, TIMEOUT, false);
         assert_eq!(one.verdict(at(0), TIMEOUT), Verdict::Failing);
-        let two = one.and_one(at(9), 3, TIMEOUT);
+        let two = one.and_one(at(9), 3, TIMEOUT, false);
         assert_eq!(two.verdict(at(9), TIMEOUT), Verdict::Failing);
         assert_eq!(two.verdict(at(10), TIMEOUT), Verdict::Good, "the window started at the first failure");
-        let late = two.and_one(at(10), 3, TIMEOUT);
+        let late = two.and_one(at(10), 3, TIMEOUT, false);
         assert_eq!(late.count, 1, "a failure after the window starts a new one");
-        let three = two.and_one(at(9), 3, TIMEOUT);
+        let three = two.and_one(at(9), 3, TIMEOUT, false);
         assert_eq!(three.verdict(at(9), TIMEOUT), Verdict::Down { until: at(19) });
         assert_eq!(three.verdict(at(19), TIMEOUT), Verdict::Good);
     }
 
     #[test]
     fn a_failure_while_down_renews_it() {
-        let down = Failures::default().and_one(at(0), 1, TIMEOUT);
-        let renewed = down.and_one(at(7), 1, TIMEOUT);
+        let down = Failures::default().and_one(at(0), 1, TIMEOUT, false);
+        let renewed = down.and_one(at(7), 1, TIMEOUT, false);
         assert_eq!(renewed.verdict(at(16), TIMEOUT), Verdict::Down { until: at(17) });
-        assert_eq!(renewed.and_one(at(17), 1, TIMEOUT).count, 1, "back means back as if nothing had been");
+        assert_eq!(renewed.and_one(at(17), 1, TIMEOUT, false).count, 1, "back means back as if nothing had been");
+    }
+
+    #[test]
+    fn good_checks_take_back_what_failed_checks_imposed_and_nothing_else() {
+        let count = |requests, checks| {
+            let failures = (0..requests).fold(Failures::default(), |f, _| f.and_one(at(0), 2, TIMEOUT, false));
+            (0..checks).fold(failures, |f, _| f.and_one(at(0), 2, TIMEOUT, true))
+        };
+        let after =
+            |requests, checks| count(requests, checks).without_checks(at(1), 2, TIMEOUT).verdict(at(1), TIMEOUT);
+        assert_eq!(after(0, 2), Verdict::Good);
+        assert_eq!(after(1, 1), Verdict::Failing);
+        assert_eq!(after(2, 5), Verdict::Down { until: at(10) });
+        assert_eq!(count(0, 2).without_checks(at(1), 2, TIMEOUT).back_since(at(1)), Some(at(1)), "a slow start begins");
     }
 
     #[test]
     fn max_fails_0_never_takes_a_peer_down() {
-        let failures = (0..9).fold(Failures::default(), |failures, second| failures.and_one(at(second), 0, TIMEOUT));
+        let failures =
+            (0..9).fold(Failures::default(), |failures, second| failures.and_one(at(second), 0, TIMEOUT, false));
         assert_eq!(failures.verdict(at(9), TIMEOUT), Verdict::Failing);
     }
 
     #[test]
     fn a_clock_that_jumps_back_frees_the_peer() {
-        let down = Failures::default().and_one(at(3600), 1, TIMEOUT);
+        let down = Failures::default().and_one(at(3600), 1, TIMEOUT, false);
         assert_eq!(down.verdict(at(0), TIMEOUT), Verdict::Good);
-        assert_eq!(down.and_one(at(0), 1, TIMEOUT).until, at(10), "and a failure counts by the new clock");
-        let failing = Failures::default().and_one(at(3600), 2, TIMEOUT);
-        assert_eq!(failing.and_one(at(0), 2, TIMEOUT).count, 1);
+        assert_eq!(down.and_one(at(0), 1, TIMEOUT, false).until, at(10), "and a failure counts by the new clock");
+        let failing = Failures::default().and_one(at(3600), 2, TIMEOUT, false);
+        assert_eq!(failing.and_one(at(0), 2, TIMEOUT, false).count, 1);
         assert!(matches!(down.verdict(at(3599), TIMEOUT), Verdict::Down { .. }), "workers' clocks differ a little");
     }
 
     #[test]
     fn no_fail_timeout_means_never_down() {
-        let failures = Failures::default().and_one(at(0), 1, Duration::ZERO);
+        let failures = Failures::default().and_one(at(0), 1, Duration::ZERO, false);
         assert_eq!(failures.verdict(at(0), Duration::ZERO), Verdict::Good);
     }
 
@@ -267,7 +306,7 @@ mod tests {
     fn health_survives_shared_data() {
         let mut health = Health::default();
         for id in [7, 1, 300] {
-            health.set(PeerId(id), Failures { count: id, since: at(1), until: at(2) });
+            health.set(PeerId(id), Failures { count: id, checks: 1, since: at(1), until: at(2) });
         }
         assert_eq!(Health::decode(&health.encode()), Some(health.clone()));
         health.set(PeerId(7), Failures::default());
@@ -278,7 +317,7 @@ mod tests {
     #[test]
     fn foreign_bytes_are_refused() {
         let mut health = Health::default();
-        health.set(PeerId(1), Failures { count: 1, since: at(1), until: at(2) });
+        health.set(PeerId(1), Failures { count: 1, checks: 0, since: at(1), until: at(2) });
         let good = health.encode();
         for cut in 0..good.len() {
             assert_eq!(Health::decode(&good[..cut]), None);

@@ -11,14 +11,15 @@
 //! | [`filter`] | what happens to a request, from its arrival to the count of its failures |
 //! | [`upstream`], [`peer`], [`server`] | the domain: what is declared, what is ordered, what is |
 //! | [`health`] | failures counted against peers |
+//! | [`status`] | what monitors, agents and name servers say about peers |
+//! | [`monitor`], [`resolver`], `lease` | what peers and name servers are asked, and which worker asks |
 //! | [`balancer`], `pool` | who may be picked, and who is |
 //! | [`config`], [`route`], [`template`], [`time`], [`codes`] | the filter JSON |
 //! | [`store`] | the state that all workers share |
 //! | [`host`] | the proxy around the filter: Envoy, or a simulation |
 //! | `plugin` | the proxy-wasm callbacks (wasm only) |
 //!
-//! Monitors, the resolver of host names and the management API will be modules beside [`peer`]: `monitor`,
-//! `resolver`, `admin`.
+//! The management API will be a module beside [`peer`]: `admin`.
 //!
 //! The core knows no host: it has no clock, no random source and no I/O but through [`host::Host`]. It builds
 //! and is tested natively and on wasm32.
@@ -29,14 +30,18 @@ pub mod config;
 pub mod filter;
 pub mod health;
 pub mod host;
+mod lease;
 pub mod load;
+pub mod monitor;
 pub mod peer;
 #[cfg(all(target_arch = "wasm32", feature = "filter"))]
 mod plugin;
 mod pool;
 pub mod request;
+pub mod resolver;
 pub mod route;
 pub mod server;
+pub mod status;
 pub mod store;
 pub mod template;
 pub mod time;

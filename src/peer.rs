@@ -3,17 +3,21 @@
 //! A peer is a [`Server`], as it was declared, with what was changed at run time laid over it. The two are
 //! kept apart so that a new configuration can win exactly where it changed something.
 //!
-//! Several have a say in whether a peer is used: the operator, and the failures counted. Each keeps a
-//! verdict of its own, and [`state`] makes one of them: nobody lifts what another imposed.
+//! Several have a say in whether a peer is used: the operator, its agent, each monitor, the resolver of its name, and the
+//! failures counted. Each keeps a verdict of its own, and [`standing`] makes one of them: nobody lifts what another
+//! imposed.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::balancer::FULL;
 use crate::health::{Failures, PeerId, Verdict};
-use crate::server::Server;
+use crate::monitor::agent::Weight;
+use crate::server::{Host, Server};
+use crate::status::{Agent, Check, PeerStatus, Resolution};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::upstream::Upstream;
@@ -75,6 +79,16 @@ pub enum Order {
 }
 
 impl Order {
+    /// The names of the orders.
+    pub const NAMES: &'static [(&'static str, Self)] =
+        &[("up", Self::Up), ("down", Self::Down), ("temporary_down", Self::TemporaryDown), ("drain", Self::Drain)];
+
+    /// The name in requests and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, order)| *order == self).map_or("", |(name, _)| name)
+    }
+
     /// What a server's declaration orders.
     #[must_use]
     pub fn declared(server: &Server) -> Self {
@@ -117,10 +131,21 @@ pub struct PeerRecord {
 }
 
 impl PeerRecord {
-    /// The weight in force.
+    /// The weight in force, apart from what an agent says.
     #[must_use]
     pub fn weight(&self) -> u16 {
         self.changes.weight.unwrap_or(self.server.weight)
+    }
+
+    /// The weight in force in hundredths, because an agent may ask for some percent of a weight of 1. At least 1.
+    #[must_use]
+    pub fn hundredths(&self, agent: Option<&Agent>) -> u32 {
+        let hundredths = match agent.and_then(|agent| agent.weight) {
+            None => u32::from(self.weight()) * 100,
+            Some(Weight::Percent(percent)) => u32::from(self.server.weight) * u32::from(percent),
+            Some(Weight::Exactly(weight)) => u32::from(weight) * 100,
+        };
+        hundredths.max(1)
     }
 
     /// `max_fails` in force.
@@ -147,6 +172,28 @@ impl PeerRecord {
         self.changes.slow_start.unwrap_or(self.server.slow_start)
     }
 
+    /// Where the peer can be reached, as far as that is known.
+    #[must_use]
+    pub fn addresses(&self, status: Option<&PeerStatus>) -> Vec<SocketAddr> {
+        let Some(endpoint) = self.server.endpoint() else { return Vec::new() };
+        if let Some(address) = endpoint.literal() {
+            return vec![address];
+        }
+        let resolution = status.and_then(|status| status.name.as_ref());
+        let addresses = resolution.into_iter().flat_map(|resolution| &resolution.addresses);
+        addresses.map(|address| SocketAddr::new(*address, endpoint.port)).collect()
+    }
+
+    /// The name that a resolver has to look up; none for a literal address.
+    #[must_use]
+    pub fn host_name(&self) -> Option<String> {
+        let endpoint = self.server.endpoint().filter(|endpoint| endpoint.literal().is_none())?;
+        match endpoint.host {
+            Host::Name(name) => Some(name),
+            Host::Ip(_) => None,
+        }
+    }
+
     /// The operator's order in force, and until when if it ends by itself.
     #[must_use]
     pub fn order(&self, now: Timestamp) -> (Order, Option<Timestamp>) {
@@ -154,7 +201,7 @@ impl PeerRecord {
             None => (Order::declared(&self.server), None),
             Some((Order::TemporaryDown, given)) => {
                 // The same rules as for a failure at that time, the jumping clock included.
-                let counted = Failures { count: 1, since: given, until: given.after(self.fail_timeout()) };
+                let counted = Failures { count: 1, checks: 0, since: given, until: given.after(self.fail_timeout()) };
                 match counted.verdict(now, self.fail_timeout()) {
                     Verdict::Down { until } => (Order::TemporaryDown, Some(until)),
                     Verdict::Good | Verdict::Failing => (Order::Up, None),
@@ -189,21 +236,133 @@ impl PeerRecord {
     }
 }
 
-/// Makes one state of all verdicts on a peer, and says when it will change by itself.
+/// Whose word a peer's state is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Owner<'s> {
+    /// Nobody has anything against it.
+    Nobody,
+    /// The configuration.
+    Configuration,
+    /// The operator.
+    Operator(Order),
+    /// The peer's agent.
+    Agent(&'s Agent),
+    /// A monitor.
+    Monitor(&'s Check),
+    /// The resolver of names.
+    Resolver(&'s Resolution),
+    /// The counter of failures, with `fail_timeout`.
+    Passive(Failures, Duration),
+}
+
+/// A peer's state, and why it is that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing<'s> {
+    /// The state.
+    pub state: PeerState,
+    /// Who made it so.
+    pub owner: Owner<'s>,
+    /// Since when, where that is known.
+    pub since: Option<Timestamp>,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+}
+
+impl Standing<'_> {
+    /// Who made the state, in a word or two; `None` if nobody did.
+    #[must_use]
+    pub fn by(&self) -> Option<String> {
+        Some(match self.owner {
+            Owner::Nobody => return None,
+            Owner::Configuration => "configuration".to_owned(),
+            Owner::Operator(_) => "operator".to_owned(),
+            Owner::Agent(_) => "agent".to_owned(),
+            Owner::Monitor(check) => format!("monitor {}", check.monitor),
+            Owner::Resolver(_) => "resolver".to_owned(),
+            Owner::Passive(..) => "passive".to_owned(),
+        })
+    }
+
+    /// Why, in a sentence; `None` if there is nothing to say.
+    #[must_use]
+    pub fn why(&self) -> Option<String> {
+        Some(match self.owner {
+            Owner::Nobody => return None,
+            Owner::Configuration => {
+                format!("declared {}", if self.state == PeerState::Draining { "drain" } else { "down" })
+            }
+            Owner::Operator(order) => format!("ordered {}", order.name()),
+            Owner::Agent(agent) => format!("the agent says {}", agent.words()),
+            Owner::Monitor(check) => check.verdict_why.clone(),
+            Owner::Resolver(resolution) if resolution.error.is_empty() => "the name does not exist".to_owned(),
+            Owner::Resolver(resolution) => resolution.error.clone(),
+            Owner::Passive(failures, within) => {
+                let (count, within) = (failures.count, crate::time::format_duration(within));
+                let plural = if count == 1 { "" } else { "s" };
+                format!("{count} failure{plural} within {within}")
+            }
+        })
+    }
+}
+
+/// Makes one state of all verdicts on a peer, says whose it is, and when it will change by itself.
 ///
-/// The gravest verdict names the state: an operator's `down`, then draining, then what ends by itself.
+/// The gravest verdict names the state: what is down until somebody says otherwise, then draining, then what ends by
+/// itself. Among equals the operator's comes first.
 #[must_use]
-pub fn state(peer: &PeerRecord, failures: &Failures, now: Timestamp) -> (PeerState, Option<Timestamp>) {
+pub fn standing<'s>(
+    peer: &PeerRecord,
+    failures: &Failures,
+    status: Option<&'s PeerStatus>,
+    now: Timestamp,
+) -> Standing<'s> {
     let (order, ordered_until) = peer.order(now);
+    let operator = match peer.changes.order {
+        Some(_) => Owner::Operator(order),
+        None => Owner::Configuration,
+    };
+    let ordered_since = peer.changes.order.map(|(_, given)| given);
+    let agent = status.and_then(|status| status.agent.as_ref());
+    let known = |at: Timestamp| Some(at).filter(|at| *at != Timestamp::default());
+    let passive = Owner::Passive(*failures, peer.fail_timeout());
+    let lasting = |state, owner, since| Standing { state, owner, since, until: None };
+
+    if order == Order::Down {
+        return lasting(PeerState::Down, operator, ordered_since);
+    }
+    if let Some(agent) = agent.filter(|agent| agent.is_down()) {
+        return lasting(PeerState::Down, Owner::Agent(agent), known(agent.since));
+    }
+    if let Some(check) = status.and_then(PeerStatus::down_by) {
+        return lasting(PeerState::Down, Owner::Monitor(check), known(check.since));
+    }
+    let name = status.and_then(|status| status.name.as_ref());
+    if let Some(name) = name.filter(|name| name.gone.is_some() || name.addresses.is_empty()) {
+        return lasting(PeerState::Down, Owner::Resolver(name), name.gone);
+    }
+    if order == Order::Drain {
+        return lasting(PeerState::Draining, operator, ordered_since);
+    }
+    if let Some(agent) = agent.filter(|agent| agent.is_draining()) {
+        return lasting(PeerState::Draining, Owner::Agent(agent), known(agent.since));
+    }
     match (order, failures.verdict(now, peer.fail_timeout())) {
-        (Order::Down, _) => (PeerState::Down, None),
-        (Order::Drain, _) => (PeerState::Draining, None),
-        (_, Verdict::Down { until }) => {
-            (PeerState::TemporaryDown, Some(ordered_until.map_or(until, |at| at.max(until))))
+        (_, Verdict::Down { until }) => Standing {
+            state: PeerState::TemporaryDown,
+            owner: passive,
+            since: known(failures.since),
+            until: Some(ordered_until.map_or(until, |at| at.max(until))),
+        },
+        (Order::TemporaryDown, _) => {
+            Standing { state: PeerState::TemporaryDown, owner: operator, since: ordered_since, until: ordered_until }
         }
-        (Order::TemporaryDown, _) => (PeerState::TemporaryDown, ordered_until),
-        (Order::Up, Verdict::Failing) => (PeerState::Failing, Some(failures.since.after(peer.fail_timeout()))),
-        (Order::Up, Verdict::Good) => (PeerState::Up, None),
+        (_, Verdict::Failing) => Standing {
+            state: PeerState::Failing,
+            owner: passive,
+            since: known(failures.since),
+            until: Some(failures.since.after(peer.fail_timeout())),
+        },
+        (_, Verdict::Good) => lasting(PeerState::Up, Owner::Nobody, None),
     }
 }
 
@@ -212,7 +371,12 @@ pub fn state(peer: &PeerRecord, failures: &Failures, now: Timestamp) -> (PeerSta
 /// A peer that comes back, by itself or because an operator said so, gets its weight in equal steps over its
 /// `slow_start`. One that is new has all of it from the start, as in nginx.
 #[must_use]
-pub fn part(peer: &PeerRecord, failures: &Failures, now: Timestamp) -> (u32, Option<Timestamp>) {
+pub fn part(
+    peer: &PeerRecord,
+    failures: &Failures,
+    status: Option<&PeerStatus>,
+    now: Timestamp,
+) -> (u32, Option<Timestamp>) {
     let slow_start = peer.slow_start();
     if slow_start.is_zero() {
         return (FULL, None);
@@ -222,7 +386,11 @@ pub fn part(peer: &PeerRecord, failures: &Failures, now: Timestamp) -> (u32, Opt
         Some((Order::TemporaryDown, given)) => Some(given.after(peer.fail_timeout())).filter(|back| *back <= now),
         _ => None,
     };
-    let Some(back) = failures.back_since(now).max(ordered) else { return (FULL, None) };
+    let checks = status.into_iter().flat_map(|status| &status.checks);
+    let agent = status.and_then(|status| status.agent.as_ref());
+    let lifted = checks.filter(|check| !check.is_down).map(|check| check.since).chain(agent.map(|agent| agent.since));
+    let lifted = lifted.filter(|since| *since != Timestamp::default() && *since <= now).max();
+    let Some(back) = failures.back_since(now).max(ordered).max(lifted) else { return (FULL, None) };
     let passed = now.since(back);
     if passed >= slow_start {
         return (FULL, None);
@@ -292,6 +460,7 @@ pub struct Peer<'h> {
     pub(crate) upstream: String,
     pub(crate) record: PeerRecord,
     pub(crate) failures: Failures,
+    pub(crate) status: Option<PeerStatus>,
 }
 
 impl<'h> Peer<'h> {
@@ -313,20 +482,28 @@ impl<'h> Peer<'h> {
         self.record.server.weight
     }
 
-    /// The peer's IP address.
+    /// The peer's IP address; the first one if its name has several.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unresolved`] while its name is not resolved.
     pub fn get_address(&self) -> Result<String, StoreError> {
-        let literal = self.record.server.endpoint().and_then(|endpoint| endpoint.literal());
-        literal.map(|address| address.ip().to_string()).ok_or_else(|| StoreError::Unresolved(self.name().to_owned()))
+        let address = self.addresses().first().map(IpAddr::to_string);
+        address.ok_or_else(|| StoreError::Unresolved(self.name().to_owned()))
     }
 
-    /// The weight in force.
+    /// The peer's IP addresses.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let addresses = self.record.addresses(self.status.as_ref());
+        addresses.iter().map(SocketAddr::ip).collect()
+    }
+
+    /// The weight in force; what an agent made a fraction is rounded up.
     #[must_use]
     pub fn get_weight(&self) -> u16 {
-        self.record.weight()
+        let agent = self.status.as_ref().and_then(|status| status.agent.as_ref());
+        u16::try_from(self.record.hundredths(agent).div_ceil(100)).unwrap_or(u16::MAX)
     }
 
     /// Changes the weight, for all workers.
@@ -362,6 +539,11 @@ impl<'h> Peer<'h> {
             let id = self.record.id;
             self.failures = Failures::default();
             self.store.update_health(&self.upstream, |health| health.set(id, Failures::default()))?;
+            self.store.update_status(&self.upstream, |status| status.pardon(id))?;
+            if let Some(status) = &mut self.status {
+                status.checks.clear();
+                status.agent = None;
+            }
         }
         Ok(())
     }
@@ -369,7 +551,13 @@ impl<'h> Peer<'h> {
     /// The state in which the peer is.
     #[must_use]
     pub fn state(&self) -> PeerState {
-        state(&self.record, &self.failures, self.store.now()).0
+        self.standing().state
+    }
+
+    /// The state in which the peer is, with whose word that is.
+    #[must_use]
+    pub fn standing(&self) -> Standing<'_> {
+        standing(&self.record, &self.failures, self.status.as_ref(), self.store.now())
     }
 
     /// Whether the peer is out of use in this way.
@@ -397,7 +585,7 @@ impl<'h> Peer<'h> {
     pub fn add_fail(&mut self) -> Result<(), StoreError> {
         let record = self.store.record(&self.upstream)?;
         let (record, _) = record.ok_or_else(|| StoreError::NoSuchUpstream(self.upstream.clone()))?;
-        let (_, after) = self.store.add_fail(&record, &self.record)?;
+        let (_, after) = self.store.add_fail(&record, &self.record, false)?;
         self.failures = after;
         Ok(())
     }

@@ -10,8 +10,8 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel};
 
 use crate::filter::{Exchange, Filter, Outcome};
-use crate::host::envoy::Envoy;
-use crate::host::{raw, Host, Level};
+use crate::host::envoy::{self, Envoy};
+use crate::host::{raw, CallId, Failure, Host, Level, Reply};
 use crate::time::millis;
 
 /// Registers the filter with the host. Called once per VM, by the module's entry point.
@@ -55,7 +55,30 @@ impl Root {
     }
 }
 
-impl Context for Root {}
+impl Root {
+    fn reply(&mut self, call: CallId, reply: &Reply) {
+        let next = self.filter.try_borrow_mut().map(|mut filter| filter.reply(&*host(), call, reply));
+        if let Ok(period) = next {
+            self.tick_after(period);
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, _body: usize, _trailers: usize) {
+        let call = CallId::Reply(token);
+        let is_http = self.filter.try_borrow().is_ok_and(|filter| filter.is_http(call));
+        self.reply(call, &envoy::reply(headers, is_http));
+    }
+
+    fn on_grpc_stream_initial_metadata(&mut self, token: u32, headers: u32) {
+        self.reply(CallId::Stream(token), &envoy::connected(headers));
+    }
+
+    fn on_grpc_stream_close(&mut self, token: u32, _status: u32) {
+        self.reply(CallId::Stream(token), &Reply::Failed(Failure::Connect));
+    }
+}
 
 impl RootContext for Root {
     fn on_configure(&mut self, _size: usize) -> bool {

@@ -4,12 +4,14 @@
 //! other is usable. Those who are only temporarily down come last of all: one of them may be back, and a client
 //! that would get an error otherwise can lose nothing. A peer that an operator took out of use is never tried.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::balancer::{Balancer, Candidates, Entry, Pick, FULL};
 use crate::health::Health;
 use crate::load::Load;
 use crate::peer::{self, PeerRecord, PeerState};
+use crate::status::Status;
 use crate::time::Timestamp;
 
 /// What a worker keeps for a peer from one change to the next.
@@ -17,9 +19,23 @@ use crate::time::Timestamp;
 pub(crate) struct Seat {
     /// The peer's name, by which balancers know it.
     pub(crate) name: Rc<str>,
-    /// Its address, as the host wants it.
-    pub(crate) address: Rc<str>,
+    /// Its addresses, as the host wants them. Not empty.
+    pub(crate) addresses: Rc<[Rc<str>]>,
+    /// Counts the turns of the addresses.
+    pub(crate) turn: Cell<usize>,
     pub(crate) load: Rc<Load>,
+}
+
+impl Seat {
+    /// The address whose turn it is.
+    pub(crate) fn address(&self) -> &str {
+        if let [address] = &*self.addresses {
+            return address;
+        }
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        self.addresses.get(turn % self.addresses.len().max(1)).map_or("", |address| address)
+    }
 }
 
 /// What a pool is made of: each rank's entries, and where their peers stand in the record.
@@ -81,25 +97,38 @@ impl Pool {
 
     /// Fills the pool with those of `peers` that can be picked at this moment. `seats` are theirs; a peer whose
     /// address is not known has none and cannot be picked.
-    pub(crate) fn fill(&mut self, peers: &[PeerRecord], seats: &[Option<Seat>], health: &Health, now: Timestamp) {
+    pub(crate) fn fill(
+        &mut self,
+        peers: &[PeerRecord],
+        seats: &[Option<Seat>],
+        health: &Health,
+        status: &Status,
+        now: Timestamp,
+    ) {
         let mut ranks = [Members::default(), Members::default(), Members::default()];
         self.next_change = None;
         let mut counting = 0;
-        for (at, (peer, seat)) in peers.iter().zip(seats).enumerate() {
+        let weight = |peer: &PeerRecord| peer.hundredths(status.of(peer.id).and_then(|status| status.agent.as_ref()));
+        // Whole weights stay as they are written; where an agent made a fraction of one, all are in hundredths.
+        let weights: Vec<u32> = peers.iter().map(weight).collect();
+        let unit = if weights.iter().all(|weight| weight % 100 == 0) { 1 } else { 100 };
+        for (at, ((peer, seat), weight)) in peers.iter().zip(seats).zip(weights).enumerate() {
             let failures = health.of(peer.id);
             counting += usize::from(failures.counts(now, peer.fail_timeout(), peer.slow_start()));
             let Some(seat) = seat else { continue };
-            seat.load.set_limit(peer.max_conns());
-            let (state, until) = peer::state(peer, &failures, now);
-            let (part, growth) = peer::part(peer, &failures, now);
-            self.next_change = [self.next_change, until, growth].into_iter().flatten().min();
+            let said = status.of(peer.id);
+            let limit = said.and_then(|status| status.agent.as_ref()).and_then(|agent| agent.max_conns);
+            seat.load.set_limit(limit.unwrap_or_else(|| peer.max_conns()));
+            let standing = peer::standing(peer, &failures, said, now);
+            let (part, growth) = peer::part(peer, &failures, said, now);
+            self.next_change = [self.next_change, standing.until, growth].into_iter().flatten().min();
             // Who is out of use stays among the entries: those who hash keys hold its place for it.
-            let part = if state.is_usable() { part } else { 0 };
+            let part = if standing.state.is_usable() { part } else { 0 };
             let [primary, backup, resting] = &mut ranks;
             let members = if peer.server.backup { backup } else { primary };
-            let (name, weight, load) = (Rc::clone(&seat.name), u32::from(peer.weight()), Rc::clone(&seat.load));
-            let entry = Entry { name, weight, part, load };
-            if state == PeerState::TemporaryDown {
+            let (name, load) = (Rc::clone(&seat.name), Rc::clone(&seat.load));
+            let entry = Entry { name, weight: weight * unit / 100, unit, part, load };
+            if standing.state == PeerState::TemporaryDown {
                 resting.add(at, Entry { part: FULL, ..entry.clone() });
             }
             members.add(at, entry);
@@ -142,7 +171,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn down(seconds: u64) -> Failures {
-        Failures { count: 1, since: NOW, until: NOW.after(Duration::from_secs(seconds)) }
+        Failures { count: 1, checks: 0, since: NOW, until: NOW.after(Duration::from_secs(seconds)) }
     }
 
     /// Who is picked, from servers in the grammar of the configuration and the failures of some of them.
@@ -156,13 +185,13 @@ mod tests {
         let peers: Vec<PeerRecord> = (0..).zip(servers).map(record).collect();
         let seat = |server: &Server| {
             let name: Rc<str> = Rc::from(server.name.as_str());
-            Some(Seat { address: Rc::clone(&name), name, load: Rc::default() })
+            Some(Seat { addresses: Rc::new([Rc::clone(&name)]), name, turn: Cell::default(), load: Rc::default() })
         };
         let seats: Vec<Option<Seat>> = servers.iter().map(seat).collect();
         let mut health = Health::default();
         failures.iter().for_each(|(at, failures)| health.set(PeerId(*at as u32), *failures));
         let mut pool = Pool::new(|| balancer::named("round-robin", &Default::default()).unwrap());
-        pool.fill(&peers, &seats, &health, now);
+        pool.fill(&peers, &seats, &health, &Status::default(), now);
         pool.pick(&Pick::default(), wanted).as_slice().to_vec()
     }
 

@@ -1,9 +1,9 @@
 //! The state that all workers share.
 //!
 //! Shared data knows values under keys, compare-and-swap, and nothing else: no deletion, no listing, no
-//! expiry. So an upstream is two values of bounded size. Its [`Record`] is what was declared and ordered, in
-//! [postcard](https://postcard.jamesmunns.com)'s format, and changes seldom; its [`Health`] is the failures counted, in a few bytes, and changes at
-//! any time.
+//! expiry. So an upstream is three values of bounded size. Its [`Record`] is what was declared and ordered, in
+//! [postcard](https://postcard.jamesmunns.com)'s format, and changes seldom; its [`Status`] is what monitors, agents and
+//! name servers say, in the same format; its [`Health`] is the failures counted, in a few bytes, and changes at any time.
 //!
 //! Every change reads, decides and writes under compare-and-swap, and does so again if somebody else was
 //! faster: no update is lost with any number of workers. After the write the change is announced, and a worker
@@ -13,17 +13,21 @@
 //! The keys hold the layout's number, [`FORMAT`]. A filter with another layout finds nothing and starts from its
 //! configuration, beside the old one.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use crate::health::{most_ejected, Failures, Health, Verdict};
+use crate::health::{most_ejected, Failures, Health, PeerId, Verdict};
 use crate::host::{Expect, Host, HostError, Level};
-use crate::peer::{self, Order, PeerRecord, PeerState};
-use crate::server::Server;
+use crate::peer::{self, Order, PeerRecord, PeerState, Standing};
+use crate::status::{PeerStatus, Resolution, Status};
 use crate::time::Timestamp;
 use crate::upstream::{Declaration, Record};
 
 /// The layout of what is stored. Another number means other keys.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The number of a value that is not there: hosts number values from 1.
+pub(crate) const NOTHING: u32 = 0;
 
 /// How often a change is tried against others' changes. Each lost try is another's success, so reaching
 /// this takes a thousand changes to one upstream within microseconds.
@@ -42,6 +46,12 @@ pub enum StoreError {
     PeerExists(String),
     /// The upstream has as many peers as it can have.
     TooManyPeers(usize),
+    /// The upstream has no monitor of that id.
+    NoSuchMonitor(String),
+    /// The upstream has a monitor of that id already.
+    MonitorExists(String),
+    /// The upstream has as many monitors as it can have.
+    TooManyMonitors(usize),
     /// A value that cannot be; the sentence says why.
     Invalid(String),
     /// The peer's name has no address yet.
@@ -58,6 +68,9 @@ impl fmt::Display for StoreError {
             Self::NoSuchPeer(name) => write!(f, "the upstream has no peer {name:?}"),
             Self::PeerExists(name) => write!(f, "the upstream already has a peer {name:?}"),
             Self::TooManyPeers(most) => write!(f, "an upstream can have at most {most} peers"),
+            Self::NoSuchMonitor(id) => write!(f, "the upstream has no monitor {id:?}"),
+            Self::MonitorExists(id) => write!(f, "the upstream already has a monitor {id:?}"),
+            Self::TooManyMonitors(most) => write!(f, "an upstream can have at most {most} monitors"),
             Self::Invalid(message) => f.write_str(message),
             Self::Unresolved(name) => write!(f, "{name:?} has no address yet"),
             Self::Corrupt(key) => write!(f, "the value of {key:?} in shared data is not one of this filter's"),
@@ -84,6 +97,10 @@ impl<'h> Store<'h> {
     #[must_use]
     pub fn new(host: &'h dyn Host) -> Self {
         Self { host }
+    }
+
+    pub(crate) fn host(&self) -> &'h dyn Host {
+        self.host
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -212,23 +229,82 @@ impl<'h> Store<'h> {
         })
     }
 
-    /// Counts one failure against a peer of an upstream: what was counted before and after it.
+    /// What is said of an upstream's peers, as it concerns those in `record`, if its number is not `known` any more. The
+    /// number is [`NOTHING`] while nothing is said.
+    pub(crate) fn status_since(&self, record: &Record, known: Option<u32>) -> Result<Fresh<Status>, StoreError> {
+        let stored = self.host.read(&status_key(&record.name))?;
+        let cas = stored.as_ref().map_or(NOTHING, |stored| stored.cas);
+        if Some(cas) == known {
+            return Ok(Fresh::Same);
+        }
+        let mut status = stored.and_then(|stored| Status::decode(&stored.value)).unwrap_or_default();
+        status.restrict(record);
+        Ok(Fresh::New(status, cas))
+    }
+
+    /// What is said of an upstream's peers.
+    pub(crate) fn status(&self, record: &Record) -> Result<Status, StoreError> {
+        match self.status_since(record, None)? {
+            Fresh::New(status, _) => Ok(status),
+            Fresh::Absent | Fresh::Same => Ok(Status::default()),
+        }
+    }
+
+    /// Changes what is said of an upstream's peers, and announces that.
+    pub(crate) fn update_status<R>(
+        &self,
+        upstream: &str,
+        mut change: impl FnMut(&mut Status) -> R,
+    ) -> Result<R, StoreError> {
+        let key = status_key(upstream);
+        self.retry(|| {
+            let (before, expect) = match self.host.read(&key)? {
+                None => (Status::default(), Expect::Nothing),
+                Some(stored) => (Status::decode(&stored.value).unwrap_or_default(), Expect::Cas(stored.cas)),
+            };
+            let mut status = before.clone();
+            let result = change(&mut status);
+            if status != before {
+                self.host.write(&key, &status.encode(), expect)?;
+                self.host.announce();
+            }
+            Ok(result)
+        })
+    }
+
+    /// Writes what is said of an upstream's peers, unless somebody else did since the value of that number was read.
+    pub(crate) fn write_status(&self, upstream: &str, status: &Status, known: u32) -> Result<(), StoreError> {
+        let expect = if known == NOTHING { Expect::Nothing } else { Expect::Cas(known) };
+        Ok(self.host.write(&status_key(upstream), &status.encode(), expect)?)
+    }
+
+    /// The number of what is said of an upstream's peers, if that is `status`; otherwise `known`, with which nothing can be
+    /// written any more.
+    pub(crate) fn status_number(&self, upstream: &str, status: &Status, known: u32) -> Result<u32, StoreError> {
+        let stored = self.host.read(&status_key(upstream))?;
+        Ok(stored.filter(|stored| stored.value == status.encode()).map_or(known, |stored| stored.cas))
+    }
+
+    /// Counts one failure against a peer of an upstream, of a request or of a check: what was counted before and after it.
     ///
     /// No more peers go out of use by this than `max_ejected_percent` allows; one that would be too many is counted and
-    /// stays. Those that an operator took out of use do not matter here.
-    pub(crate) fn add_fail(&self, record: &Record, peer: &PeerRecord) -> Result<(Failures, Failures), StoreError> {
+    /// stays. Those that an operator or an agent took out of use do not matter here.
+    pub(crate) fn add_fail(
+        &self,
+        record: &Record,
+        peer: &PeerRecord,
+        is_check: bool,
+    ) -> Result<(Failures, Failures), StoreError> {
         self.update_health(&record.name, |health| {
             let now = self.now();
             let before = health.of(peer.id);
-            let mut after = before.and_one(now, peer.max_fails(), peer.fail_timeout());
-            let is_down = |failures: &Failures, peer: &PeerRecord| {
-                matches!(failures.verdict(now, peer.fail_timeout()), Verdict::Down { .. })
-            };
-            if is_down(&after, peer) && !is_down(&before, peer) {
-                let in_play = || record.peers.iter().filter(|peer| peer.order(now).0 == Order::Up);
-                let others =
-                    in_play().filter(|other| other.id != peer.id && is_down(&health.of(other.id), other)).count();
-                if others >= most_ejected(in_play().count(), record.config.max_ejected_percent) {
+            let mut after = before.and_one(now, peer.max_fails(), peer.fail_timeout(), is_check);
+            let is_down =
+                |failures: &Failures| matches!(failures.verdict(now, peer.fail_timeout()), Verdict::Down { .. });
+            if is_down(&after) && !is_down(&before) {
+                let status = self.status(record).unwrap_or_default();
+                let is_ejected = status.of(peer.id).and_then(PeerStatus::down_by).is_some();
+                if !is_ejected && !may_eject(record, health, &status, peer.id, now) {
                     after.until = Timestamp::default();
                 }
             }
@@ -237,9 +313,24 @@ impl<'h> Store<'h> {
         })
     }
 
+    /// Takes back the failures that checks counted against a peer, because its monitors find it well. Returns what was
+    /// counted before and after that.
+    pub(crate) fn forgive_checks(
+        &self,
+        record: &Record,
+        peer: &PeerRecord,
+    ) -> Result<(Failures, Failures), StoreError> {
+        self.update_health(&record.name, |health| {
+            let before = health.of(peer.id);
+            let after = before.without_checks(self.now(), peer.max_fails(), peer.fail_timeout());
+            health.set(peer.id, after);
+            (before, after)
+        })
+    }
+
     /// Forgets failures that no longer count, and those of peers that are gone. Returns the peers that are back
-    /// through this call, and through no other worker's.
-    pub(crate) fn settle(&self, record: &Record) -> Result<Vec<String>, StoreError> {
+    /// through this call, and through no other worker's, with what was counted against them.
+    pub(crate) fn settle(&self, record: &Record) -> Result<Vec<(PeerId, Failures)>, StoreError> {
         self.update_health(&record.name, |health| {
             let now = self.now();
             let mut back = Vec::new();
@@ -250,10 +341,10 @@ impl<'h> Store<'h> {
                 };
                 if failures.verdict(now, peer.fail_timeout()) == Verdict::Good {
                     if failures.count > 0 && failures.until != Timestamp::default() {
-                        back.push(peer.server.name.clone());
+                        back.push((id, *failures));
                         // Back, and slowly: since when is all that matters of it from now on.
                         let since = failures.back_since(now).unwrap_or(now);
-                        *failures = Failures { count: 0, since, until: Timestamp::default() };
+                        *failures = Failures { since, ..Failures::default() };
                     }
                     return failures.count == 0 && failures.counts(now, peer.fail_timeout(), peer.slow_start());
                 }
@@ -273,30 +364,39 @@ impl<'h> Store<'h> {
         attempt()
     }
 
-    /// Writes the line that tells of a peer's new state, if it is one.
-    pub(crate) fn report(&self, upstream: &str, peer: &str, from: PeerState, to: PeerState, by: &str, why: &str) {
+    /// Writes the line that tells of a peer's new state, if it is one: by whose word, and why.
+    pub(crate) fn report(&self, upstream: &str, peer: &str, change: [PeerState; 2], by: &str, why: &str) {
+        let [from, to] = change;
         if from == to {
             return;
         }
         let level = if to.is_usable() { Level::Info } else { Level::Warn };
+        let by = if by.contains(char::is_whitespace) { format!("{by:?}") } else { by.to_owned() };
         self.host.log(
             level,
             &format!("peer state: upstream={upstream} peer={peer} from={from} to={to} by={by} why={why:?}"),
         );
     }
 
-    /// Counts a failure of a request's attempt, and tells if it took the peer out of use.
-    pub(crate) fn fail(&self, record: &Record, peer: &PeerRecord, why: &dyn fmt::Display) -> Result<(), StoreError> {
-        let (before, after) = self.add_fail(record, peer)?;
+    /// Counts a failure, and tells if it took the peer out of use. `status` is what is said of the peer.
+    pub(crate) fn fail(
+        &self,
+        record: &Record,
+        peer: &PeerRecord,
+        status: Option<&PeerStatus>,
+        why: &dyn fmt::Display,
+        is_check: bool,
+    ) -> Result<(), StoreError> {
+        let (before, after) = self.add_fail(record, peer, is_check)?;
         let upstream = &record.name;
         let now = self.now();
-        let (from, to) = (peer::state(peer, &before, now).0, peer::state(peer, &after, now).0);
-        let server: &Server = &peer.server;
+        let state = |failures: &Failures| -> Standing<'_> { peer::standing(peer, failures, status, now) };
+        let (from, to) = (state(&before).state, state(&after).state);
+        let name = &peer.server.name;
         let within = crate::time::format_duration(peer.fail_timeout());
         let count = after.count;
         if to.is_usable() || from == to {
-            let line =
-                format!("upstream={upstream} peer={} failed: {why}; failure {count} within {within}", server.name);
+            let line = format!("upstream={upstream} peer={name} failed: {why}; failure {count} within {within}");
             // The failure that would have taken it out of use, had not too many been out of use already.
             let spared = count == peer.max_fails() && to.is_usable() && peer.max_fails() > 0;
             if spared {
@@ -307,9 +407,48 @@ impl<'h> Store<'h> {
             }
         } else {
             let why = format!("{why}; failure {count} within {within}");
-            self.report(upstream, &server.name, from, to, "passive", &why);
+            self.report(upstream, name, [from, to], "passive", &why);
         }
         Ok(())
+    }
+}
+
+/// Whether failures, of requests or of checks, may take this peer out of use: not if they have done that to as many
+/// others as `max_ejected_percent` allows. Whom an operator or an agent took out of use does not matter here.
+pub(crate) fn may_eject(record: &Record, health: &Health, status: &Status, peer: PeerId, now: Timestamp) -> bool {
+    let is_in_play = |peer: &&PeerRecord| {
+        let agent = status.of(peer.id).and_then(|status| status.agent.as_ref());
+        peer.order(now).0 == Order::Up && !agent.is_some_and(|agent| agent.is_down() || agent.is_draining())
+    };
+    let is_out = |other: &&PeerRecord| {
+        let verdict = health.of(other.id).verdict(now, other.fail_timeout());
+        matches!(verdict, Verdict::Down { .. }) || status.of(other.id).and_then(PeerStatus::down_by).is_some()
+    };
+    let in_play = || record.peers.iter().filter(is_in_play);
+    let others = in_play().filter(|other| other.id != peer).filter(is_out).count();
+    others < most_ejected(in_play().count(), record.config.max_ejected_percent)
+}
+
+impl Status {
+    /// Leaves out what concerns peers and monitors that are gone, and says of names that nobody has resolved that it is so.
+    fn restrict(&mut self, record: &Record) {
+        let is_there = |id: &str| record.monitors.iter().any(|monitor| monitor.id == id);
+        let peers: HashSet<PeerId> = record.peers.iter().map(|peer| peer.id).collect();
+        self.retain(|peer, status| {
+            status.checks.retain(|check| is_there(&check.monitor));
+            status.agent = status.agent.take().filter(|agent| is_there(&agent.monitor));
+            peers.contains(&peer)
+        });
+        if record.config.resolver.is_empty() {
+            return;
+        }
+        for peer in record.peers.iter().filter(|peer| peer.host_name().is_some()) {
+            self.change(peer.id, |status| {
+                let unresolved =
+                    || Resolution { error: "the name is not resolved yet".to_owned(), ..Default::default() };
+                status.name.get_or_insert_with(unresolved);
+            });
+        }
     }
 }
 
@@ -325,6 +464,10 @@ pub(crate) enum Fresh<T> {
 
 fn record_key(upstream: &str) -> String {
     format!("durpina/{FORMAT}/upstream/{upstream}")
+}
+
+fn status_key(upstream: &str) -> String {
+    format!("durpina/{FORMAT}/status/{upstream}")
 }
 
 fn health_key(upstream: &str) -> String {

@@ -42,6 +42,12 @@ impl Timestamp {
         self.0 / 1_000_000
     }
 
+    /// Nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// The point in time `length` later; the end of time when that would overflow.
     #[must_use]
     pub fn after(self, length: Duration) -> Self {

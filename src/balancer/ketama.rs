@@ -17,7 +17,7 @@
 
 use crc::{Crc, Table, CRC_32_ISO_HDLC};
 
-use super::rendezvous::mix;
+use super::mix;
 use super::{is_within_bound, Balancer, Candidates, Entry, Options, Pick, FULL};
 
 /// nginx's CRC. With one table: the sixteen of faster implementations would be a twentieth of the whole filter.
@@ -72,14 +72,19 @@ impl Ketama {
 impl Balancer for Ketama {
     fn set_entries(&mut self, entries: &[Entry]) {
         let same = self.entries.len() == entries.len()
-            && self.entries.iter().zip(entries).all(|(a, b)| a.name == b.name && a.weight == b.weight);
+            && self
+                .entries
+                .iter()
+                .zip(entries)
+                .all(|(a, b)| a.name == b.name && (a.weight, a.unit) == (b.weight, b.unit));
         self.entries = entries.to_vec();
         self.weights = entries.iter().map(|entry| f64::from(entry.effective())).sum();
         if same {
             // Who is up and who is down does not change the ring.
             return;
         }
-        let wanted: usize = entries.iter().map(|entry| entry.weight as usize * POINTS).sum();
+        let points = |entry: &Entry| entry.weight as usize * POINTS / (entry.unit as usize).max(1);
+        let wanted: usize = entries.iter().map(points).sum();
         let scale = (MOST_POINTS as f64 / wanted.max(1) as f64).min(1.0);
         self.ring = Vec::with_capacity(wanted.min(MOST_POINTS));
         for (entry, position) in entries.iter().zip(0..) {
@@ -88,7 +93,7 @@ impl Balancer for Ketama {
             base.update(host.as_bytes());
             base.update(&[0]);
             base.update(port.as_bytes());
-            let points = ((entry.weight as usize * POINTS) as f64 * scale) as usize;
+            let points = (points(entry) as f64 * scale) as usize;
             let mut previous = 0_u32;
             for _ in 0..points.max(1) {
                 let mut hasher = base.clone();

@@ -28,6 +28,7 @@ pub use ketama::Ketama;
 pub use least_conn::LeastConn;
 pub use least_time::LeastTime;
 pub use random::Random;
+pub(crate) use rendezvous::mix;
 pub use rendezvous::Rendezvous;
 pub use round_robin::RoundRobin;
 
@@ -42,6 +43,8 @@ pub struct Entry {
     pub name: Rc<str>,
     /// Its share of traffic in relation to the others', above 0.
     pub weight: u32,
+    /// What a declared weight of 1 is: 100 where the weights are in hundredths because some are not whole.
+    pub unit: u32,
     /// How much of its weight it has, in parts of [`FULL`]: less while it starts slowly, 0 while it must not be
     /// picked.
     pub part: u32,
@@ -56,7 +59,7 @@ impl Entry {
     /// An idle entry that has all of its weight.
     #[must_use]
     pub fn new(name: &str, weight: u32) -> Self {
-        Self { name: Rc::from(name), weight, part: FULL, load: Rc::default() }
+        Self { name: Rc::from(name), weight, unit: 1, part: FULL, load: Rc::default() }
     }
 
     /// The weight that it has now, in parts of [`FULL`]; 0 if it must not be picked.
@@ -76,6 +79,7 @@ impl Entry {
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
         self.weight == other.weight
+            && self.unit == other.unit
             && self.part == other.part
             && Rc::ptr_eq(&self.load, &other.load)
             && self.name == other.name

@@ -250,7 +250,7 @@ impl Best {
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
 #[inline]
-pub(super) fn mix(key: u64, seed: u64) -> u64 {
+pub(crate) fn mix(key: u64, seed: u64) -> u64 {
     let mut hash = key ^ seed;
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -21,6 +21,8 @@ use regex_lite::RegexBuilder;
 pub use problem::{Problem, Problems};
 pub use upstream::{BalancerConfig, UpstreamConfig};
 
+use crate::host::Gateways;
+use crate::monitor::MonitorConfig;
 use crate::route::{Route, Routes};
 use crate::server::{parse_port, Server};
 use json::{Json, Object};
@@ -47,6 +49,8 @@ pub struct Config {
     pub routes: Routes,
     /// Whether Envoy has an access log that reports failed attempts.
     pub reports: bool,
+    /// What calls to servers are made through.
+    pub gateways: Gateways,
     /// What is allowed, but probably not meant.
     pub warnings: Vec<Problem>,
 }
@@ -94,10 +98,8 @@ impl Config {
 
         let at = root.key("default_port");
         let default_port = default_port.and_then(|value| read::integer(&at, value, 1..=65535, problems)).unwrap_or(80);
-        if let Some(value) = resolver {
-            read_resolver(&root.key("resolver"), value, problems);
-        }
-        let names = upstream::Names { has_resolver: resolver.is_some(), host_resolves: host.resolves_names };
+        let resolver = resolver.map(|value| read_resolver(&root.key("resolver"), value, problems)).unwrap_or_default();
+        let names = upstream::Names { resolver: &resolver, host_resolves: host.resolves_names };
         let upstreams =
             upstreams.map(|value| read_upstreams(&root.key("upstreams"), value, default_port, names, problems));
         let upstreams = upstreams.unwrap_or_default();
@@ -115,8 +117,10 @@ impl Config {
         if let Some(value) = admin {
             read_admin(&root.key("admin"), value, problems);
         }
-        let reports = envoy.is_some_and(|value| read_envoy(&root.key("envoy"), value, problems));
-        Some(Self { upstreams, routes: Routes::new(table), reports, warnings: Vec::new() })
+        let mut gateways = Gateways::default();
+        let at = root.key("envoy");
+        let reports = envoy.is_some_and(|value| read_envoy(&at, value, &mut gateways, problems));
+        Some(Self { upstreams, routes: Routes::new(table), reports, gateways, warnings: Vec::new() })
     }
 }
 
@@ -242,12 +246,14 @@ fn read_target(
     Some(target)
 }
 
-fn read_resolver(at: &Place<'_>, value: &Json, problems: &mut Problems) {
+fn read_resolver(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Vec<SocketAddr> {
     const WHAT: &str = "a name server as \"IP\" or \"IP:port\"";
+    let mut servers = Vec::new();
     let mut one = |place: &Place<'_>, value: &Json| {
         if let Some(text) = read::string(place, value, WHAT, problems) {
-            if name_server(text).is_none() {
-                problems.expected(place, WHAT, value);
+            match name_server(text) {
+                Some(server) => servers.push(server),
+                None => problems.expected(place, WHAT, value),
             }
         }
     };
@@ -257,7 +263,7 @@ fn read_resolver(at: &Place<'_>, value: &Json, problems: &mut Problems) {
         }
         other => one(at, other),
     }
-    problems.unsupported(at, "a resolver");
+    servers
 }
 
 fn name_server(text: &str) -> Option<SocketAddr> {
@@ -317,19 +323,18 @@ fn parse_bits(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Reads what concerns Envoy: whether its access log reports failed attempts.
-fn read_envoy(at: &Place<'_>, value: &Json, problems: &mut Problems) -> bool {
+/// Reads what concerns Envoy: the names of clusters, and whether its access log reports failed attempts.
+fn read_envoy(at: &Place<'_>, value: &Json, gateways: &mut Gateways, problems: &mut Problems) -> bool {
     let Some(mut object) = Object::open(at, value, "an object", problems) else { return false };
     let access_log = object.get("access_log");
-    for key in ["probe_cluster", "tcp_cluster"] {
-        if let Some(value) = object.get(key) {
-            let place = at.key(key);
-            let name = read::string(&place, value, "the name of a cluster", problems);
-            if name.is_some_and(str::is_empty) {
-                problems.expected(&place, "the name of a cluster", value);
-            }
-            problems.unsupported(&place, "this key");
+    for (key, slot) in [("probe_cluster", &mut gateways.probe), ("tcp_cluster", &mut gateways.tcp)] {
+        let Some(value) = object.get(key) else { continue };
+        let place = at.key(key);
+        let Some(name) = read::string(&place, value, "the name of a cluster", problems) else { continue };
+        if name.is_empty() || name.len() > 120 {
+            problems.expected(&place, "the name of a cluster of 1 to 120 bytes", value);
         }
+        name.clone_into(slot);
     }
     object.close(None, problems);
     access_log.and_then(|value| read::boolean(&at.key("access_log"), value, problems)).unwrap_or(false)
@@ -348,6 +353,22 @@ pub fn parse_server(text: &str, defaults: &Server, default_port: u16) -> Result<
         Ok(server)
     } else {
         Err(problems)
+    }
+}
+
+/// Reads one monitor outside a configuration, as JSON.
+///
+/// # Errors
+///
+/// All that is wrong with it.
+pub fn parse_monitor(text: &[u8]) -> Result<MonitorConfig, Problems> {
+    let mut problems = Problems::default();
+    let json: Option<Json> = serde_json::from_slice(text)
+        .map_err(|error| problems.say(&Place::ROOT, format!("not valid JSON: {error}")))
+        .ok();
+    match json.and_then(|json| monitor::monitor(&Place::ROOT, &json, &mut problems)) {
+        Some(monitor) if problems.is_empty() => Ok(monitor),
+        _ => Err(problems),
     }
 }
 

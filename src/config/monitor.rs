@@ -1,110 +1,165 @@
-//! Reading monitors. Their grammar is whole, their work is still to come: a monitor that is right is refused
-//! as not supported yet.
+//! Reading monitors.
 
 use std::collections::HashSet;
 
 use super::json::{Json, Object};
 use super::problem::{quoted, Place, Problems};
 use super::read::{self, Bare};
+use crate::monitor::{kind_named, Grammar, MonitorConfig, Schedule, MONITORS};
 use crate::peer::Selector;
+use crate::upstream::MOST_MONITORS;
 
-/// The monitors of the predecessor.
-const MONITORS: [&str; 4] = ["http", "tcp", "haproxy-agent-check", "http-haproxy-agent-check"];
-
-pub(super) fn monitors(at: &Place<'_>, value: &Json, problems: &mut Problems) {
+pub(super) fn monitors(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Vec<MonitorConfig> {
     let Json::Array(items) = value else {
         problems.expected(at, "an array of monitors", value);
-        return;
+        return Vec::new();
     };
+    if items.len() > MOST_MONITORS {
+        problems.expected(at, format_args!("at most {MOST_MONITORS} monitors"), items.len());
+    }
     let mut ids = HashSet::new();
+    let mut monitors = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let place = at.index(index);
-        if let Some(id) = monitor(&place, item, problems) {
-            if !ids.insert(id) {
-                problems.say(&place, format!("two monitors of the id {}", quoted(id)));
+        if let Some(monitor) = monitor(&place, item, problems) {
+            if !ids.insert(monitor.id.clone()) {
+                problems.say(&place, format!("two monitors of the id {}", quoted(&monitor.id)));
             }
+            monitors.push(monitor);
         }
     }
-    if !items.is_empty() {
-        problems.unsupported(at, "monitoring");
-    }
+    monitors
 }
 
-/// Reads one monitor and returns its id.
-fn monitor<'j>(at: &Place<'_>, value: &'j Json, problems: &mut Problems) -> Option<&'j str> {
+/// Reads one monitor; what is wrong with it is in `problems`.
+pub(super) fn monitor(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Option<MonitorConfig> {
     let mut object = Object::open(at, value, "a monitor", problems)?;
-    let words: Vec<(&str, &str)> = MONITORS.iter().map(|name| (*name, *name)).collect();
-    let name = match object.get("name") {
-        Some(value) => read::word(&at.key("name"), value, &words, problems),
+    let mut config = MonitorConfig::default();
+    let kind = match object.get("name") {
+        Some(Json::String(name)) if kind_named(name).is_some() => kind_named(name),
+        Some(value) => {
+            problems.expected(&at.key("name"), read::one_of(MONITORS.iter().map(|kind| kind.name)), value);
+            None
+        }
         None => {
             problems.say(at, "expected a monitor with a \"name\", found none");
             None
         }
     };
-    let id = object.get("id").and_then(|value| read::string(&at.key("id"), value, "an id", problems)).or(name);
-    if id.is_some_and(|id| id.is_empty() || id.chars().any(char::is_control)) {
-        problems.say(&at.key("id"), "expected an id that is not empty");
+    config.name = kind.map_or("", |kind| kind.name).to_owned();
+    let id = object.get("id").and_then(|value| read::string(&at.key("id"), value, "an id", problems));
+    if id.is_some_and(|id| id.is_empty() || id.len() > 255 || id.chars().any(char::is_control)) {
+        problems.expected(
+            &at.key("id"),
+            "an id of 1 to 255 bytes without control characters",
+            quoted(id.unwrap_or("")),
+        );
     }
-    if let Some(value) = object.get("interval") {
-        read::positive_duration(&at.key("interval"), value, Bare::Seconds, problems);
+    config.id = id.unwrap_or(&config.name).to_owned();
+    read_common(at, &mut object, &mut config, problems);
+    // With an unknown name all options are known: one error is enough.
+    let all = Grammar { http: true, request: true, send: true };
+    let grammar = kind.map_or(all, |kind| kind.grammar);
+    if grammar.http {
+        read_http(at, &mut object, &mut config, problems);
     }
-    if let Some(value) = object.get("timeout") {
-        read::positive_duration(&at.key("timeout"), value, Bare::Milliseconds, problems);
-    }
-    if let Some(value) = object.get("port") {
-        read::integer::<u16>(&at.key("port"), value, 1..=65535, problems);
-    }
-    for key in ["rise", "fall"] {
-        if let Some(value) = object.get(key) {
-            read::integer::<u32>(&at.key(key), value, 1..=1000, problems);
-        }
-    }
-    if let Some(value) = object.get("peers") {
-        read::word(&at.key("peers"), value, Selector::NAMES, problems);
-    }
-    if let Some(value) = object.get("schedule") {
-        read::word(&at.key("schedule"), value, &[("rotate", ()), ("all", ())], problems);
-    }
-    let over_http = matches!(name, Some("http" | "http-haproxy-agent-check"));
-    if over_http || name.is_none() {
-        for key in ["url", "uri"] {
-            let place = at.key(key);
-            if let Some(url) = object.get(key).and_then(|v| read::string(&place, v, "a path", problems)) {
-                if !url.starts_with('/') || !url.bytes().all(|b| b.is_ascii_graphic()) {
-                    problems.expected(&place, "a path that starts with /", quoted(url));
-                }
-            }
-        }
-        if let Some(value) = object.get("ok_codes") {
-            read::codes(&at.key("ok_codes"), value, problems);
-        }
-        for (key, value) in object.starting_with("header_") {
-            let name = key.strip_prefix("header_").unwrap_or_default();
-            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            let place = at.key(key);
-            if name.is_empty() || !name.bytes().all(token) {
-                problems.expected(&place, "header_ and the name of a header", quoted(key));
-            }
-            if let Some(text) = read::string(&place, value, "a header's value", problems) {
-                if text.chars().any(char::is_control) {
-                    problems.expected(&place, "a header's value without control characters", value);
-                }
-            }
-        }
-    }
-    if name == Some("http") || name.is_none() {
+    if grammar.request {
         if let Some(value) = object.get("method") {
-            read::string(&at.key("method"), value, "a request method", problems);
+            let place = at.key("method");
+            if let Some(method) = read::string(&place, value, "a request method", problems) {
+                // RFC 9110, section 9.1: a token, case-sensitive; the methods in use are in upper case.
+                let is_method = method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-' || b == b'_');
+                if method.is_empty() || !is_method || method == "CONNECT" {
+                    problems.expected(&place, "a request method in upper case", value);
+                }
+                method.clone_into(&mut config.method);
+            }
         }
         if let Some(value) = object.get("body") {
-            read::string(&at.key("body"), value, "a request body", problems);
+            let body = read::string(&at.key("body"), value, "a request body", problems);
+            body.unwrap_or_default().clone_into(&mut config.body);
         }
     }
-    if name.is_none_or(|name| name.ends_with("agent-check")) {
+    if grammar.send {
         if let Some(value) = object.get("send") {
-            read::string(&at.key("send"), value, "a text to send", problems);
+            let send = read::string(&at.key("send"), value, "a text to send", problems);
+            send.unwrap_or_default().clone_into(&mut config.send);
         }
     }
-    object.close(over_http.then_some("header_"), problems);
-    id
+    object.close(grammar.http.then_some("header_"), problems);
+    kind.map(|_| config)
+}
+
+/// Reads the options that all monitors have.
+fn read_common(at: &Place<'_>, object: &mut Object<'_, '_>, config: &mut MonitorConfig, problems: &mut Problems) {
+    fn put<T>(slot: &mut T, value: Option<T>) {
+        if let Some(value) = value {
+            *slot = value;
+        }
+    }
+    if let Some(value) = object.get("interval") {
+        let place = at.key("interval");
+        put(&mut config.interval, read::positive_duration(&place, value, Bare::Seconds, problems));
+        if config.interval < SHORTEST {
+            problems.expected(&place, "a time of at least 100ms", value);
+        }
+    }
+    if let Some(value) = object.get("timeout") {
+        put(&mut config.timeout, read::positive_duration(&at.key("timeout"), value, Bare::Milliseconds, problems));
+    }
+    if let Some(value) = object.get("port") {
+        config.port = read::integer(&at.key("port"), value, 1..=65535, problems);
+    }
+    if let Some(value) = object.get("rise") {
+        put(&mut config.rise, read::integer(&at.key("rise"), value, 1..=1000, problems));
+    }
+    if let Some(value) = object.get("fall") {
+        put(&mut config.fall, read::integer(&at.key("fall"), value, 1..=1000, problems));
+    }
+    if let Some(value) = object.get("peers") {
+        put(&mut config.peers, read::word(&at.key("peers"), value, Selector::NAMES, problems));
+    }
+    if let Some(value) = object.get("schedule") {
+        put(&mut config.schedule, read::word(&at.key("schedule"), value, Schedule::NAMES, problems));
+    }
+}
+
+/// The shortest interval: what is checked more often is checked by a denial of service.
+const SHORTEST: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Reads the options of monitors over HTTP.
+fn read_http(at: &Place<'_>, object: &mut Object<'_, '_>, config: &mut MonitorConfig, problems: &mut Problems) {
+    let mut found = None;
+    for key in ["url", "uri"] {
+        let place = at.key(key);
+        let Some(url) = object.get(key).and_then(|v| read::string(&place, v, "a path", problems)) else { continue };
+        if !url.starts_with('/') || !url.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+            problems.expected(&place, "a path that starts with /", quoted(url));
+        }
+        if found.replace(url).is_some_and(|before| before != url) {
+            problems.say(&place, "expected either \"url\" or \"uri\", found both");
+        }
+        url.clone_into(&mut config.url);
+    }
+    if let Some(codes) = object.get("ok_codes").and_then(|v| read::codes(&at.key("ok_codes"), v, problems)) {
+        config.ok_codes = codes;
+    }
+    for (key, value) in object.starting_with("header_") {
+        let name = key.strip_prefix("header_").unwrap_or_default().to_ascii_lowercase();
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        let place = at.key(key);
+        if name.is_empty() || !name.bytes().all(token) {
+            problems.expected(&place, "header_ and the name of a header", quoted(key));
+        }
+        // What frames the message, and what says where it goes, is not the configuration's.
+        if matches!(&*name, "content-length" | "transfer-encoding" | "connection") || name.starts_with("x-durpina") {
+            problems.say(&place, "this header cannot be set");
+        }
+        if let Some(text) = read::string(&place, value, "a header's value", problems) {
+            if text.chars().any(char::is_control) {
+                problems.expected(&place, "a header's value without control characters", value);
+            }
+            config.headers.push((name, text.to_owned()));
+        }
+    }
 }

@@ -81,7 +81,6 @@ fn every_error_has_its_place() {
         (r#""balancer": {"name": "ip-hash", "bind": 2}"#, "upstreams.foo.balancer.bind: unknown key, expected one of name, key, bound"),
         (r#""max_ejected_percent": 101"#, "upstreams.foo.max_ejected_percent: expected an integer from 0 to 100, found 101"),
         (r#""balancer": {"name": "round-robin", "key": "$host"}"#, "upstreams.foo.balancer.key: round-robin hashes no key"),
-        (r#""monitors": [{"name": "http"}]"#, "upstreams.foo.monitors: monitoring is not supported yet"),
         (r#""fail_codes": "5xx 99""#, "upstreams.foo.fail_codes: expected status codes such as \"101 102 2xx 3xx\", found \"99\""),
         (r#""server_defaults": {"backup": true}"#, "upstreams.foo.server_defaults.backup: unknown key, expected one of weight, max_fails, fail_timeout, max_conns, slow_start"),
         (r#""retries": 1, "retries": 2"#, "upstreams.foo.retries: this key appears more than once"),
@@ -126,7 +125,10 @@ fn errors_of_the_whole_have_their_place_too() {
             "routes[0].method: expected a request method in upper case, found \"get\"",
         ),
         (r#"{"resolver": "dns"}"#, "resolver: expected a name server as \"IP\" or \"IP:port\", found \"dns\""),
-        (r#"{"resolver": "8.8.8.8"}"#, "resolver: a resolver is not supported yet"),
+        (
+            r#"{"resolver": ["8.8.8.8", "1.1.1.1:0"]}"#,
+            "resolver[1]: expected a name server as \"IP\" or \"IP:port\", found \"1.1.1.1:0\"",
+        ),
         (
             r#"{"admin": {"prefix": "durpina"}}"#,
             "admin.prefix: expected a path such as \"/durpina\", without a slash at its end, found \"durpina\"",
@@ -183,7 +185,7 @@ fn an_upstream_of_somebody_else_is_a_warning() {
 }
 
 #[test]
-fn monitors_are_read_although_they_do_not_work_yet() {
+fn what_is_wrong_with_a_monitor_is_said() {
     for (monitor, expected) in [
         (r#"{"name": "http", "interval": 0}"#, "upstreams.foo.monitors[0].interval: expected a time"),
         (r#"{"name": "htp"}"#, "upstreams.foo.monitors[0].name: expected one of \"http\""),

@@ -1,6 +1,7 @@
 //! Reading upstreams.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use super::problem::{quoted, Place, Problems};
 use super::{monitor, read, server};
 use crate::balancer::{kind_named, KeySource, Kind, BALANCERS};
 use crate::codes::StatusCodes;
+use crate::monitor::MonitorConfig;
 use crate::server::{Host, Server};
 use crate::template::Template;
 use crate::upstream::MOST_PEERS;
@@ -47,6 +49,10 @@ pub struct UpstreamConfig {
     pub server_defaults: Server,
     /// The port of servers that name none.
     pub default_port: u16,
+    /// The monitors.
+    pub monitors: Vec<MonitorConfig>,
+    /// The name servers, where durpina has to ask them: not where the host resolves names by itself.
+    pub resolver: Vec<SocketAddr>,
 }
 
 impl Default for UpstreamConfig {
@@ -59,14 +65,16 @@ impl Default for UpstreamConfig {
             max_ejected_percent: 50,
             server_defaults: Server::default(),
             default_port: 80,
+            monitors: Vec::new(),
+            resolver: Vec::new(),
         }
     }
 }
 
-/// Whether host names can become addresses.
+/// How host names become addresses.
 #[derive(Clone, Copy)]
-pub(super) struct Names {
-    pub(super) has_resolver: bool,
+pub(super) struct Names<'c> {
+    pub(super) resolver: &'c [SocketAddr],
     pub(super) host_resolves: bool,
 }
 
@@ -74,7 +82,7 @@ pub(super) fn upstream(
     at: &Place<'_>,
     value: &Json,
     default_port: u16,
-    names: Names,
+    names: Names<'_>,
     problems: &mut Problems,
 ) -> Option<UpstreamConfig> {
     let mut object = Object::open(at, value, "an upstream", problems)?;
@@ -87,7 +95,8 @@ pub(super) fn upstream(
     let server_defaults = object.get("server_defaults");
     object.close(None, problems);
 
-    let mut config = UpstreamConfig { default_port, ..UpstreamConfig::default() };
+    let resolver = if names.host_resolves { Vec::new() } else { names.resolver.to_vec() };
+    let mut config = UpstreamConfig { default_port, resolver, ..UpstreamConfig::default() };
     if let Some(defaults) =
         server_defaults.and_then(|value| server::defaults(&at.key("server_defaults"), value, problems))
     {
@@ -110,7 +119,7 @@ pub(super) fn upstream(
         config.max_ejected_percent = percent;
     }
     if let Some(value) = monitors {
-        monitor::monitors(&at.key("monitors"), value, problems);
+        config.monitors = monitor::monitors(&at.key("monitors"), value, problems);
     }
     Some(config)
 }
@@ -119,7 +128,7 @@ fn read_servers(
     at: &Place<'_>,
     value: &Json,
     config: &UpstreamConfig,
-    names: Names,
+    names: Names<'_>,
     problems: &mut Problems,
 ) -> Vec<Server> {
     let Json::Array(items) = value else {
@@ -142,10 +151,10 @@ fn read_servers(
         let endpoint = server.endpoint();
         let unresolved = endpoint.as_ref().filter(|endpoint| endpoint.literal().is_none());
         if let Some(Host::Name(name)) = unresolved.map(|endpoint| &endpoint.host) {
-            if !names.host_resolves && !names.has_resolver {
+            if !names.host_resolves && names.resolver.is_empty() {
                 problems.expected(
                     &place,
-                    "an IP address (this proxy resolves no host names, and a \"resolver\" is not supported yet)",
+                    "an IP address, or a \"resolver\" for host names (this proxy resolves none by itself)",
                     quoted(name),
                 );
             }

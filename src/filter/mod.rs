@@ -8,6 +8,10 @@
 //! A configuration is only read in [`Filter::configure`], and written to shared data later, when the first
 //! request needs an upstream or at the next tick: hosts try configurations that they then refuse for other
 //! reasons, and they do that with the shared data of the running one.
+//!
+//! [Ticks](Filter::tick) drive the checks of peers, which are a part of their own, `checks`.
+
+mod checks;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -18,10 +22,10 @@ use std::time::Duration;
 use serde_json::json;
 use xxhash_rust::xxh64::xxh64;
 
-use crate::balancer::{self, KeySource, Pick};
+use crate::balancer::{KeySource, Pick};
 use crate::config::{Capabilities, Config, Problems, UpstreamConfig};
 use crate::health::PeerId;
-use crate::host::{Failure, Host, Level, Response, MOST_CANDIDATES};
+use crate::host::{CallId, Failure, Host, Level, Reply, Response, MOST_CANDIDATES};
 use crate::load::{InFlight, Load};
 use crate::peer::PeerRecord;
 use crate::request::Request;
@@ -29,6 +33,7 @@ use crate::route::Routes;
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::upstream::{Declaration, View};
+use checks::Checks;
 
 /// The time to the next tick while there is something left to write to shared data.
 const SOON: Duration = Duration::from_millis(10);
@@ -45,6 +50,9 @@ pub struct Filter {
     by_name: HashMap<Rc<str>, usize>,
     /// How many of the upstreams are known to be declared in shared data, from the first on.
     declared: usize,
+    /// When all views were told to read again, whatever the host's version says.
+    doubted: Timestamp,
+    checks: Option<Checks>,
     /// Whether the configuration counts on the host to report failed attempts.
     reports: bool,
     /// The configuration was refused, and the host goes on with it nevertheless.
@@ -118,11 +126,22 @@ impl Filter {
             Upstream { view: View::new(&name, host.random()), declaration: Some((config, print)) }
         };
         let upstreams: Vec<Upstream> = config.upstreams.into_iter().map(upstream).collect();
+        let checks = Checks::new(host, instance, xxh64(text, 0), config.gateways);
         let by_name =
             upstreams.iter().enumerate().map(|(at, upstream)| (Rc::clone(upstream.view.name()), at)).collect();
         let instance = instance.to_owned();
         let (routes, reports) = (config.routes, config.reports);
-        Ok(Self { instance, routes, upstreams, by_name, declared: 0, reports, refused: false })
+        Ok(Self {
+            instance,
+            routes,
+            upstreams,
+            by_name,
+            declared: 0,
+            doubted: Timestamp::default(),
+            checks: Some(checks),
+            reports,
+            refused: false,
+        })
     }
 
     /// The filter that answers every request with 503, for hosts that do not survive a refused configuration.
@@ -134,6 +153,8 @@ impl Filter {
             upstreams: Vec::new(),
             by_name: HashMap::new(),
             declared: 0,
+            doubted: Timestamp::default(),
+            checks: None,
             reports: false,
             refused: true,
         }
@@ -143,7 +164,7 @@ impl Filter {
     pub fn tick(&mut self, host: &dyn Host) -> Duration {
         let pending = self.upstreams.iter_mut().skip(self.declared).take(DECLARED_AT_ONCE);
         for upstream in pending {
-            if let Some(declaration) = upstream.declaration(&self.instance) {
+            if let Some(declaration) = declaration(upstream.declaration.as_ref(), &self.instance) {
                 let name = Rc::clone(upstream.view.name());
                 if let Err(error) = Store::new(host).declare(&name, &declaration) {
                     host.log(Level::Error, &format!("upstream {name:?} cannot be written to shared data: {error}"));
@@ -151,12 +172,37 @@ impl Filter {
             }
             self.declared = self.declared.saturating_add(1);
         }
-        self.upstreams.iter_mut().for_each(|upstream| upstream.view.doubt());
-        if self.declared < self.upstreams.len() {
-            SOON
-        } else {
-            TICK
+        let now = host.now();
+        if now.since(self.doubted) >= TICK || now < self.doubted {
+            self.doubted = now;
+            self.upstreams.iter_mut().for_each(|upstream| upstream.view.doubt());
         }
+        if self.declared < self.upstreams.len() {
+            return SOON;
+        }
+        if let Some(checks) = &mut self.checks {
+            checks.tick(host, &self.instance, &mut self.upstreams);
+        }
+        self.wait(host)
+    }
+
+    /// A call has ended, or is as far as it had to be. Returns the time after which the filter wants its next tick.
+    pub fn reply(&mut self, host: &dyn Host, call: CallId, reply: &Reply) -> Duration {
+        if let Some(checks) = &mut self.checks {
+            checks.reply(host, &self.instance, &mut self.upstreams, call, reply);
+        }
+        self.wait(host)
+    }
+
+    /// Whether a call under way is an HTTP request: what comes back over HTTP from others is only wrapped in it.
+    #[must_use]
+    pub fn is_http(&self, call: CallId) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.is_http(call))
+    }
+
+    fn wait(&self, host: &dyn Host) -> Duration {
+        let checks = self.checks.as_ref().and_then(|checks| checks.wait(host));
+        checks.unwrap_or(TICK).clamp(SOON, TICK)
     }
 
     /// Sends a request on its way.
@@ -197,21 +243,16 @@ impl Filter {
         let upstream = position.and_then(|at| Some((at, self.upstreams.get_mut(at)?)));
         let Some((position, upstream)) = upstream else { return Err(Refusal::because("no such upstream")) };
 
-        let declaration = upstream.declaration.as_ref().map(|(config, fingerprint)| Declaration {
-            instance: &self.instance,
-            config,
-            fingerprint: *fingerprint,
-        });
+        upstream
+            .refresh(host, &self.instance)
+            .map_err(|error| Refusal::fault(&format!("upstream {name:?} cannot be read"), &error))?;
         let view = &mut upstream.view;
-        view.refresh(host, declaration.as_ref())
-            .map_err(|error| Refusal::fault(&format!("upstream {:?} cannot be read", view.name()), &error))?;
 
-        let balancer = view.balancer();
         let mut key = Vec::new();
         let mut timed = false;
-        if let Some(kind) = balancer::kind_named(&balancer.name) {
+        if let (Some(kind), template) = view.balancer() {
             timed = kind.timed;
-            match (kind.key, &balancer.key) {
+            match (kind.key, template) {
                 (KeySource::Client, _) => key = client_key(host),
                 (KeySource::Template, Some(template)) => request.render(template, &mut key),
                 (KeySource::Template, None) | (KeySource::Nothing, _) => {}
@@ -227,7 +268,7 @@ impl Filter {
             let Some((peer, seat)) = view.peer(*position) else { continue };
             let slots = (addresses.get_mut(exchange.offered), exchange.candidates.get_mut(exchange.offered));
             if let (Some(to), Some(candidate)) = slots {
-                *to = &seat.address;
+                *to = seat.address();
                 *candidate = Some((peer.id, Rc::clone(&seat.load)));
                 exchange.offered += 1;
             }
@@ -346,7 +387,8 @@ impl Filter {
         let view = &mut upstream.view;
         // A peer that was removed in the meantime has no counter any more.
         let Some(peer): Option<&PeerRecord> = view.record().peers.iter().find(|peer| peer.id == id) else { return };
-        if let Err(error) = Store::new(host).fail(view.record(), peer, &failure) {
+        let said = view.status().of(id);
+        if let Err(error) = Store::new(host).fail(view.record(), peer, said, &failure, false) {
             let (upstream, peer) = (view.name(), &peer.server.name);
             host.log(Level::Error, &format!("a failure of {peer} in upstream {upstream:?} cannot be counted: {error}"));
         }
@@ -354,10 +396,16 @@ impl Filter {
 }
 
 impl Upstream {
-    fn declaration<'u>(&'u self, instance: &'u str) -> Option<Declaration<'u>> {
-        let (config, fingerprint) = self.declaration.as_ref()?;
-        Some(Declaration { instance, config, fingerprint: *fingerprint })
+    /// Makes the view what shared data holds now.
+    fn refresh(&mut self, host: &dyn Host, instance: &str) -> Result<(), StoreError> {
+        let declaration = declaration(self.declaration.as_ref(), instance);
+        self.view.refresh(host, declaration.as_ref())
     }
+}
+
+fn declaration<'d>(declared: Option<&'d (UpstreamConfig, u64)>, instance: &'d str) -> Option<Declaration<'d>> {
+    let (config, fingerprint) = declared?;
+    Some(Declaration { instance, config, fingerprint: *fingerprint })
 }
 
 /// Why a request gets no peer.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::*;
+use crate::balancer;
 use crate::host::sim::{Answer, Behaviour, Sent, Sim, Worker};
 use crate::peer::{Order, Peer, PeerState, Selector};
 use crate::testing::test;

@@ -9,14 +9,21 @@
 //!   configuration has an access log that is called only for requests with a failure or a retry, and
 //!   nothing is asked for all others. Without that access log every request is asked. With retries Envoy tells only how the last one did; that
 //!   there were earlier ones means that they failed.
+//! - Calls to servers go through clusters that send to whatever address a header names. Bytes over TCP are the body of a
+//!   `POST` to the gateway, a listener of the reference configuration that turns it into a TCP connection. A
+//!   connection alone is a gRPC stream through the same gateway, because that tells of its first headers at once.
 
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
+use proxy_wasm::hostcalls;
 use xxhash_rust::xxh64::xxh64;
 
 use super::raw::{self, Status};
-use super::{Expect, Failure, Host, HostError, Level, Response, Stored, MOST_CANDIDATES};
+use super::{
+    Ask, Call, CallId, EndCall, Expect, Failure, Gateways, Host, HostError, Level, Reply, Response, Stored,
+    LONGEST_REPLY, MOST_CANDIDATES,
+};
 use crate::time::Timestamp;
 
 /// The request headers of the candidates, in their order.
@@ -153,6 +160,40 @@ impl Host for Envoy {
         true
     }
 
+    fn call(&self, gateways: &Gateways, call: &Call) -> Result<CallId, HostError> {
+        let peer = call.to.to_string();
+        let (cluster, body) = match &call.ask {
+            Ask::Http { body, .. } => (&gateways.probe, body),
+            Ask::Exchange(bytes) => (&gateways.tcp, bytes),
+            Ask::Connect => {
+                let headers = vec![(PEER_HEADERS[0], peer.as_bytes())];
+                let opened = hostcalls::open_grpc_stream(&grpc_service(&gateways.tcp), "durpina", "connect", headers);
+                return opened
+                    .map(CallId::Stream)
+                    .map_err(|status| HostError::Status("open_grpc_stream", status as u32));
+            }
+        };
+        let mut all = vec![(PEER_HEADERS[0], peer.as_str())];
+        if let Ask::Http { method, path, authority, headers, .. } = &call.ask {
+            all.extend([(":method", method.as_str()), (":path", path), (":authority", authority)]);
+            all.extend(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        } else {
+            all.extend([(":method", "POST"), (":path", "/"), (":authority", "durpina")]);
+        }
+        hostcalls::dispatch_http_call(cluster, all, Some(body), Vec::new(), call.timeout)
+            .map(CallId::Reply)
+            .map_err(|status| HostError::Status("dispatch_http_call", status as u32))
+    }
+
+    fn end_call(&self, call: CallId, how: EndCall) {
+        // A stream that is over already cannot be ended, which is as good. Calls end by themselves at their timeout.
+        let _ = match (call, how) {
+            (CallId::Stream(id), EndCall::Close) => hostcalls::close_grpc_stream(id),
+            (CallId::Stream(id), EndCall::Cancel) => hostcalls::cancel_grpc_stream(id),
+            (CallId::Reply(_), _) => Ok(()),
+        };
+    }
+
     fn path(&self) -> Vec<u8> {
         self.header(":path").unwrap_or_default()
     }
@@ -242,6 +283,55 @@ impl Host for Envoy {
         let status = raw::response_header(":status").ok()??;
         std::str::from_utf8(&status).ok()?.parse().ok()
     }
+}
+
+/// Which cluster gRPC goes to: an `envoy.config.core.v3.GrpcService` whose `envoy_grpc.cluster_name` is set.
+///
+/// Envoy would also take the bare name, but might mistake some names for such a message.
+fn grpc_service(cluster: &str) -> String {
+    // Fields of the wire format: number 1, length-delimited. Names of clusters that need two bytes of length are not
+    // text any more, and left as they are.
+    match (u8::try_from(cluster.len()), u8::try_from(cluster.len() + 2)) {
+        (Ok(inner), Ok(outer)) if outer < 128 => {
+            format!("\n{}\n{}{cluster}", char::from(outer), char::from(inner))
+        }
+        _ => cluster.to_owned(),
+    }
+}
+
+/// What a reply to [`Host::call`] through [`Ask::Http`] or [`Ask::Exchange`] says. Asked for in its callback only.
+pub(crate) fn reply(headers: usize, is_http: bool) -> Reply {
+    let header = |name| raw::call_header(name).ok().flatten();
+    let status = header(":status").and_then(|status| std::str::from_utf8(&status).ok()?.parse::<u16>().ok());
+    let body = raw::call_body(LONGEST_REPLY).unwrap_or_default();
+    let Some(status) = status.filter(|_| headers > 0) else { return Reply::Failed(Failure::Timeout) };
+    // Envoy's own answers say nothing of how long a server took.
+    let is_envoys = header("x-envoy-upstream-service-time").is_none();
+    match status {
+        _ if !is_envoys && is_http => Reply::Http(status, body),
+        200 if !is_http => Reply::Bytes(body),
+        504 => Reply::Failed(Failure::Timeout),
+        502 => Reply::Failed(Failure::Protocol),
+        _ if starts_any(&body, &["connection termination", "remote reset", "reset reason: connection termination"]) => {
+            Reply::Failed(Failure::Reset)
+        }
+        _ => Reply::Failed(Failure::Connect),
+    }
+}
+
+/// What the first headers of a stream say.
+pub(crate) fn connected(headers: u32) -> Reply {
+    let is_ok = headers > 0 && raw::stream_header(":status").ok().flatten().is_none_or(|status| status == b"200");
+    if is_ok {
+        Reply::Connected
+    } else {
+        Reply::Failed(Failure::Connect)
+    }
+}
+
+fn starts_any(body: &[u8], reasons: &[&str]) -> bool {
+    let body = String::from_utf8_lossy(body);
+    reasons.iter().any(|reason| body.contains(reason))
 }
 
 /// An integer property: eight bytes, little endian.

@@ -11,7 +11,8 @@
 //! under its own key, or not at all.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::time::Timestamp;
 
@@ -125,6 +126,89 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// What a call to a server is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// An HTTP request: method, path, headers with names in lower case, body. The host sends nothing else but what HTTP
+    /// itself needs.
+    Http {
+        /// The method.
+        method: String,
+        /// The path, with the query.
+        path: String,
+        /// The `Host`.
+        authority: String,
+        /// Further headers.
+        headers: Vec<(String, String)>,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// Bytes over TCP; the reply is what comes back until the server closes.
+    Exchange(Vec<u8>),
+    /// A TCP connection, and nothing over it.
+    Connect,
+}
+
+/// A call to a server that is no client's request: a check, or a question to a name server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The server.
+    pub to: SocketAddr,
+    /// How long the whole may take.
+    pub timeout: Duration,
+    /// What is sent.
+    pub ask: Ask,
+}
+
+/// The names of what the host makes calls through: Envoy's clusters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateways {
+    /// For HTTP.
+    pub probe: String,
+    /// For TCP.
+    pub tcp: String,
+}
+
+impl Default for Gateways {
+    fn default() -> Self {
+        Self { probe: "durpina_probe".to_owned(), tcp: "durpina_tcp".to_owned() }
+    }
+}
+
+/// Tells one call from the others that are under way in the same VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CallId {
+    /// A call that ends with a reply.
+    Reply(u32),
+    /// A connection that is open until somebody closes it.
+    Stream(u32),
+}
+
+/// What became of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// An HTTP answer: its status, and as much of its body as [`LONGEST_REPLY`].
+    Http(u16, Vec<u8>),
+    /// The bytes that came back, as many as [`LONGEST_REPLY`].
+    Bytes(Vec<u8>),
+    /// The connection is there.
+    Connected,
+    /// The server failed.
+    Failed(Failure),
+}
+
+/// How a call is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCall {
+    /// Nothing more will be sent; the server may close in its own time.
+    Close,
+    /// At once.
+    Cancel,
+}
+
+/// As much of a reply as is looked at: a message of DNS over TCP has no more.
+pub const LONGEST_REPLY: usize = 65_537;
+
 /// The proxy that runs the filter. See the [module's documentation](self).
 ///
 /// No call panics, whatever the host answers. Calls about a request are made from that request's
@@ -165,6 +249,17 @@ pub trait Host {
     /// Whether the host survives a refused configuration. Where it does not, the filter goes on and
     /// answers every routed request with 503.
     fn survives_refusal(&self) -> bool;
+
+    /// Begins a call to a server. Its reply comes to [`Filter::reply`](crate::filter::Filter::reply), and not before
+    /// this function returned.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Status`] when the host cannot make such a call: there will be no reply.
+    fn call(&self, gateways: &Gateways, call: &Call) -> Result<CallId, HostError>;
+
+    /// Ends a call whose reply is not waited for any more, or a connection that was only opened to see whether it can be.
+    fn end_call(&self, call: CallId, how: EndCall);
 
     /// The path of the request as the client sent it, with the query.
     fn path(&self) -> Vec<u8>;

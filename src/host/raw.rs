@@ -89,6 +89,10 @@ fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>> 
 const REQUEST_HEADERS: u32 = 0;
 /// The response's headers.
 const RESPONSE_HEADERS: u32 = 2;
+/// The headers of a reply to a call, and the first ones of a stream.
+const CALL_HEADERS: u32 = 6;
+const STREAM_HEADERS: u32 = 4;
+const CALL_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const GAUGE: u32 = 1;
 
@@ -128,6 +132,20 @@ pub(crate) fn response_header(name: &str) -> Result<Option<Vec<u8>>> {
 
 fn header(map: u32, name: &str) -> Result<Option<Vec<u8>>> {
     optional(bytes(|data, size| unsafe { proxy_get_header_map_value(map, name.as_ptr(), name.len(), data, size) }))
+}
+
+pub(crate) fn call_header(name: &str) -> Result<Option<Vec<u8>>> {
+    header(CALL_HEADERS, name)
+}
+
+pub(crate) fn stream_header(name: &str) -> Result<Option<Vec<u8>>> {
+    header(STREAM_HEADERS, name)
+}
+
+/// The beginning of the body of a reply to a call.
+pub(crate) fn call_body(most: usize) -> Result<Vec<u8>> {
+    optional(bytes(|data, size| unsafe { proxy_get_buffer_bytes(CALL_BODY, 0, most, data, size) }))
+        .map(Option::unwrap_or_default)
 }
 
 pub(crate) fn set_request_header(name: &str, value: &str) -> Result<()> {

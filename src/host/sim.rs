@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Expect, Failure, Host, HostError, Level, Response, Stored};
+use super::{Ask, Call, CallId, EndCall, Expect, Failure, Gateways, Host, HostError, Level, Reply, Response, Stored};
 use crate::config::Problems;
 use crate::filter::{Exchange, Filter, Outcome};
 use crate::time::{millis, Timestamp};
@@ -52,6 +52,10 @@ struct Shared {
     reports: Cell<bool>,
     writes: Cell<usize>,
     servers: RefCell<HashMap<String, Behaviour>>,
+    talk: RefCell<HashMap<String, Vec<u8>>>,
+    names: RefCell<HashMap<String, (Vec<IpAddr>, u32)>>,
+    probes: RefCell<Vec<(u64, Call)>>,
+    next_call: Cell<u32>,
     log: RefCell<Vec<(Level, String)>>,
     interference: RefCell<Option<Box<dyn FnMut()>>>,
 }
@@ -78,6 +82,10 @@ impl Sim {
                 reports: Cell::new(false),
                 writes: Cell::new(0),
                 servers: RefCell::default(),
+                talk: RefCell::default(),
+                names: RefCell::default(),
+                probes: RefCell::default(),
+                next_call: Cell::new(1),
                 log: RefCell::default(),
                 interference: RefCell::default(),
             }),
@@ -90,6 +98,7 @@ impl Sim {
         SimHost {
             shared: Rc::clone(&self.shared),
             skew: Cell::new(0),
+            calls: RefCell::default(),
             sent: RefCell::new(Sent::get("/")),
             offered: RefCell::new(None),
             answer: RefCell::new(None),
@@ -112,6 +121,25 @@ impl Sim {
     /// Says what a server does from now on. Servers of which nothing is said answer 200.
     pub fn server(&self, address: &str, behaviour: Behaviour) {
         self.shared.servers.borrow_mut().insert(address.to_owned(), behaviour);
+    }
+
+    /// Says what a server sends to whoever connects over TCP, before it closes.
+    pub fn says(&self, address: &str, text: &str) {
+        self.shared.talk.borrow_mut().insert(address.to_owned(), text.as_bytes().to_vec());
+    }
+
+    /// Says what name servers answer from now on: the name's addresses, and the seconds for which they hold. Of other
+    /// names they say that they do not exist.
+    pub fn name(&self, name: &str, addresses: &[&str], seconds: u32) {
+        let addresses = addresses.iter().filter_map(|address| address.parse().ok()).collect();
+        self.shared.names.borrow_mut().insert(name.to_owned(), (addresses, seconds));
+    }
+
+    /// The calls that were made to this address, each with the time in milliseconds.
+    #[must_use]
+    pub fn calls(&self, address: &str) -> Vec<u64> {
+        let calls = self.shared.probes.borrow();
+        calls.iter().filter(|(_, call)| call.to.to_string() == address).map(|(at, _)| *at).collect()
     }
 
     /// Announcements reach nobody until further notice.
@@ -169,6 +197,58 @@ impl Sim {
 }
 
 impl Shared {
+    fn reply(&self, call: &Call) -> Reply {
+        let address = call.to.to_string();
+        let behaviour = self.servers.borrow().get(&address).copied().unwrap_or(Behaviour::Answers(200));
+        match (behaviour, &call.ask) {
+            (Behaviour::Fails(failure), _) => Reply::Failed(failure),
+            (_, Ask::Connect) => Reply::Connected,
+            (Behaviour::Answers(status), Ask::Http { .. }) => {
+                Reply::Http(status, self.talk.borrow().get(&address).cloned().unwrap_or_default())
+            }
+            (_, Ask::Exchange(bytes)) if call.to.port() == 53 => Reply::Bytes(self.look_up(bytes)),
+            (_, Ask::Exchange(_)) => Reply::Bytes(self.talk.borrow().get(&address).cloned().unwrap_or_default()),
+        }
+    }
+
+    /// A name server's answer to a question, both with their lengths before them.
+    fn look_up(&self, question: &[u8]) -> Vec<u8> {
+        let mut labels = Vec::new();
+        let mut rest = question.get(14..).unwrap_or_default();
+        while let Some((length, tail)) = rest.split_first().filter(|(length, _)| **length > 0) {
+            let (label, tail) = tail.split_at_checked(usize::from(*length)).unwrap_or_default();
+            labels.push(String::from_utf8_lossy(label).into_owned());
+            rest = tail;
+        }
+        let wants_v4 = rest.get(2) == Some(&1);
+        let names = self.names.borrow();
+        let known = names.get(&labels.join("."));
+        let mut answer = question.get(2..).unwrap_or_default().to_vec();
+        let mut records = Vec::new();
+        let mut count = 0;
+        let (addresses, seconds) = known.map_or((&[][..], 0), |(addresses, seconds)| (addresses, *seconds));
+        for address in addresses.iter().filter(|address| address.is_ipv4() == wants_v4) {
+            let (kind, data) = match address {
+                IpAddr::V4(address) => (1, address.octets().to_vec()),
+                IpAddr::V6(address) => (28, address.octets().to_vec()),
+            };
+            records.extend_from_slice(&[0xc0, 0x0c, 0, kind, 0, 1]);
+            records.extend_from_slice(&seconds.to_be_bytes());
+            records.extend_from_slice(&[0, data.len() as u8]);
+            records.extend_from_slice(&data);
+            count += 1;
+        }
+        for (at, byte) in [(2, 0x81), (3, if known.is_some() { 0x80 } else { 0x83 }), (7, count)] {
+            if let Some(slot) = answer.get_mut(at) {
+                *slot = byte;
+            }
+        }
+        answer.extend_from_slice(&records);
+        let mut framed = (answer.len() as u16).to_be_bytes().to_vec();
+        framed.append(&mut answer);
+        framed
+    }
+
     fn take_cas(&self) -> u32 {
         let cas = self.next_cas.get();
         self.next_cas.set(cas + 1);
@@ -300,6 +380,21 @@ impl Worker {
         self.filter.tick(&self.host)
     }
 
+    /// Lets the replies to this worker's calls arrive. Returns how many there were.
+    pub fn deliver(&mut self) -> usize {
+        let calls = self.host.calls.take();
+        for (id, call) in &calls {
+            let reply = self.host.shared.reply(call);
+            self.filter.reply(&self.host, *id, &reply);
+        }
+        calls.len()
+    }
+
+    /// Loses the replies to this worker's calls.
+    pub fn lose_calls(&mut self) -> usize {
+        self.host.calls.take().len()
+    }
+
     /// Sends a request through this worker, from its arrival to its end.
     pub fn send(&mut self, sent: Sent) -> Answer {
         let (answer, mut exchange) = self.begin(sent);
@@ -342,6 +437,7 @@ pub struct Ended {
 pub struct SimHost {
     shared: Rc<Shared>,
     skew: Cell<i64>,
+    calls: RefCell<Vec<(CallId, Call)>>,
     sent: RefCell<Sent>,
     offered: RefCell<Option<Vec<String>>>,
     answer: RefCell<Option<Response>>,
@@ -456,6 +552,19 @@ impl Host for SimHost {
 
     fn survives_refusal(&self) -> bool {
         true
+    }
+
+    fn call(&self, _gateways: &Gateways, call: &Call) -> Result<CallId, HostError> {
+        let number = self.shared.next_call.get();
+        self.shared.next_call.set(number + 1);
+        let id = if call.ask == Ask::Connect { CallId::Stream(number) } else { CallId::Reply(number) };
+        self.shared.probes.borrow_mut().push((self.now().as_millis(), call.clone()));
+        self.calls.borrow_mut().push((id, call.clone()));
+        Ok(id)
+    }
+
+    fn end_call(&self, call: CallId, _how: EndCall) {
+        self.calls.borrow_mut().retain(|(id, _)| *id != call);
     }
 
     fn path(&self) -> Vec<u8> {

@@ -9,15 +9,17 @@ mod record;
 mod view;
 
 pub(crate) use record::Declaration;
-pub use record::{Record, MOST_PEERS};
+pub use record::{Record, MOST_MONITORS, MOST_PEERS};
 pub(crate) use view::View;
 
 use serde::Serialize;
 
 use crate::config;
 use crate::health::Health;
+use crate::monitor::MonitorConfig;
 use crate::peer::{Peer, Selector};
 use crate::server::Server;
+use crate::status::Status;
 use crate::store::{Store, StoreError};
 
 /// A server to add: a text in the grammar of nginx's `server` directive, or its parameters.
@@ -48,6 +50,7 @@ pub struct Upstream<'h> {
     store: Store<'h>,
     record: Record,
     health: Health,
+    status: Status,
 }
 
 impl<'h> Upstream<'h> {
@@ -58,8 +61,8 @@ impl<'h> Upstream<'h> {
     /// What stands in the way of reading it.
     pub fn get(store: Store<'h>, name: &str) -> Result<Option<Self>, StoreError> {
         let Some((record, _)) = store.record(name)? else { return Ok(None) };
-        let health = store.health(name)?;
-        Ok(Some(Self { store, record, health }))
+        let (health, status) = (store.health(name)?, store.status(&record)?);
+        Ok(Some(Self { store, record, health, status }))
     }
 
     /// The name.
@@ -88,6 +91,7 @@ impl<'h> Upstream<'h> {
             upstream: self.record.name.clone(),
             record: record.clone(),
             failures: self.health.of(record.id),
+            status: self.status.of(record.id).cloned(),
         });
         peers.filter(|peer| selector.matches(peer.state())).collect()
     }
@@ -116,8 +120,12 @@ impl<'h> Upstream<'h> {
             }
         };
         let server = server.ok_or_else(|| StoreError::Invalid("0.0.0.0 is a placeholder, not a server".to_owned()))?;
-        if server.endpoint().and_then(|endpoint| endpoint.literal()).is_none() {
-            return Err(StoreError::Unresolved(server.name));
+        let is_literal = server.endpoint().and_then(|endpoint| endpoint.literal()).is_some();
+        if !is_literal && config.resolver.is_empty() && !self.store.host().resolves_names() {
+            return Err(StoreError::Invalid(format!(
+                "expected an IP address, or a \"resolver\" for host names, found {:?}",
+                server.name
+            )));
         }
         let name = self.record.name.clone();
         let record = self.store.update_record(&name, |record| {
@@ -125,7 +133,9 @@ impl<'h> Upstream<'h> {
             self.record = record.clone();
             Ok(peer)
         })?;
-        Ok(Peer { store: self.store, upstream: name, record, failures: Default::default() })
+        self.status = self.store.status(&self.record)?;
+        let status = self.status.of(record.id).cloned();
+        Ok(Peer { store: self.store, upstream: name, record, failures: Default::default(), status })
     }
 
     /// Removes a peer. One that was added under the same name since the handle was made is left alone.
@@ -142,6 +152,50 @@ impl<'h> Upstream<'h> {
         })
     }
 
+    /// The monitors.
+    #[must_use]
+    pub fn monitors(&self) -> &[MonitorConfig] {
+        &self.record.monitors
+    }
+
+    /// Adds a monitor: its name, and its options as in a configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Invalid`] with all that is wrong with it, [`StoreError::MonitorExists`], and what stands in the way of
+    /// the change. Then nothing has changed.
+    pub fn add_monitor(&mut self, name: &str, mut options: serde_json::Value) -> Result<MonitorConfig, StoreError> {
+        if let Some(options) = options.as_object_mut() {
+            options.insert("name".to_owned(), name.into());
+        }
+        let monitor = config::parse_monitor(options.to_string().as_bytes())
+            .map_err(|problems| StoreError::Invalid(problems.to_string()))?;
+        self.add(monitor)
+    }
+
+    pub(crate) fn add(&mut self, monitor: MonitorConfig) -> Result<MonitorConfig, StoreError> {
+        let name = self.record.name.clone();
+        self.store.update_record(&name, |record| {
+            record.add_monitor(monitor.clone())?;
+            self.record = record.clone();
+            Ok(monitor.clone())
+        })
+    }
+
+    /// Removes the monitor of that id, and its verdicts.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoSuchMonitor`], and what stands in the way of the change. Then nothing has changed.
+    pub fn remove_monitor(&mut self, id: &str) -> Result<(), StoreError> {
+        let name = self.record.name.clone();
+        self.store.update_record(&name, |record| {
+            record.remove_monitor(id)?;
+            self.record = record.clone();
+            Ok(())
+        })
+    }
+
     /// A JSON document of the upstream's state.
     #[must_use]
     pub fn info(&self) -> String {
@@ -150,7 +204,12 @@ impl<'h> Upstream<'h> {
             name: &'u str,
             revision: u64,
             peers: Vec<PeerInfo>,
-            monitors: [(); 0],
+            monitors: Vec<MonitorInfo<'u>>,
+        }
+        #[derive(Serialize)]
+        struct MonitorInfo<'u> {
+            id: &'u str,
+            name: &'u str,
         }
         #[derive(Serialize)]
         struct PeerInfo {
@@ -165,7 +224,9 @@ impl<'h> Upstream<'h> {
             weight: peer.get_weight(),
             state: peer.state().name(),
         });
-        let info = Info { name: self.name(), revision: self.revision(), peers: peers.collect(), monitors: [] };
+        let monitors = self.record.monitors.iter();
+        let monitors = monitors.map(|monitor| MonitorInfo { id: &monitor.id, name: &monitor.name }).collect();
+        let info = Info { name: self.name(), revision: self.revision(), peers: peers.collect(), monitors };
         serde_json::to_string(&info).unwrap_or_default()
     }
 }

@@ -6,12 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::UpstreamConfig;
 use crate::health::PeerId;
+use crate::monitor::MonitorConfig;
 use crate::peer::{Changes, PeerRecord};
 use crate::server::Server;
 use crate::store::StoreError;
 
 /// The most peers that an upstream can have.
 pub const MOST_PEERS: usize = 10_000;
+
+/// The most monitors that an upstream can have.
+pub const MOST_MONITORS: usize = 32;
 
 /// How many instances of the filter are remembered as having declared an upstream.
 const MOST_INSTANCES: usize = 16;
@@ -43,6 +47,8 @@ pub struct Record {
     pub peers: Vec<PeerRecord>,
     /// Names of servers of the configuration that were removed at run time.
     removed: Vec<String>,
+    /// The monitors: those of the configuration, unless they were removed, then those that were added.
+    pub monitors: Vec<MonitorConfig>,
 }
 
 impl Record {
@@ -55,6 +61,7 @@ impl Record {
             declared_by: Vec::new(),
             peers: Vec::new(),
             removed: Vec::new(),
+            monitors: Vec::new(),
         }
     }
 
@@ -65,6 +72,11 @@ impl Record {
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         postcard::from_bytes(bytes).ok()
+    }
+
+    /// Whether this instance was the last one to declare the upstream: it is the one that checks it.
+    pub(crate) fn is_in_charge(&self, instance: &str) -> bool {
+        self.declared_by.last().is_some_and(|(by, _)| by == instance)
     }
 
     /// Whether this instance's declaration has counted before.
@@ -107,8 +119,46 @@ impl Record {
         }
         let room = MOST_PEERS.saturating_sub(self.peers.len());
         self.peers.extend(added.into_iter().take(room));
+        self.declare_monitors(&config.monitors);
         self.config = UpstreamConfig { servers: Vec::new(), ..config.clone() };
         rival
+    }
+
+    /// Declared monitors win where their declaration changed; those that were removed at run time stay removed, and those
+    /// that were added stay.
+    fn declare_monitors(&mut self, declared: &[MonitorConfig]) {
+        let before = &self.config.monitors;
+        let is_new = |monitor: &&MonitorConfig| !before.contains(monitor);
+        let is_there = |monitor: &&MonitorConfig| self.monitors.iter().any(|known| known.id == monitor.id);
+        let mut monitors: Vec<MonitorConfig> =
+            declared.iter().filter(|monitor| is_new(monitor) || is_there(monitor)).cloned().collect();
+        for monitor in &self.monitors {
+            let was_declared = before.iter().any(|known| known.id == monitor.id);
+            let is_declared = declared.iter().any(|known| known.id == monitor.id);
+            if !was_declared && !is_declared {
+                monitors.push(monitor.clone());
+            }
+        }
+        self.monitors = monitors;
+    }
+
+    /// Adds a monitor.
+    pub(crate) fn add_monitor(&mut self, monitor: MonitorConfig) -> Result<(), StoreError> {
+        if self.monitors.iter().any(|known| known.id == monitor.id) {
+            return Err(StoreError::MonitorExists(monitor.id));
+        }
+        if self.monitors.len() >= MOST_MONITORS {
+            return Err(StoreError::TooManyMonitors(MOST_MONITORS));
+        }
+        self.monitors.push(monitor);
+        Ok(())
+    }
+
+    /// Removes the monitor of that id.
+    pub(crate) fn remove_monitor(&mut self, id: &str) -> Result<(), StoreError> {
+        let found = self.monitors.iter().position(|monitor| monitor.id == id);
+        self.monitors.remove(found.ok_or_else(|| StoreError::NoSuchMonitor(id.to_owned()))?);
+        Ok(())
     }
 
     /// Adds a peer. It starts fresh, whatever an earlier one of its name was like.

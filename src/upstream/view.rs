@@ -9,14 +9,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::record::{Declaration, Record};
-use crate::balancer::{self, Candidates, Options, Pick, RoundRobin};
+use crate::balancer::{self, Candidates, Kind, Options, Pick, RoundRobin};
 use crate::config::BalancerConfig;
-use crate::health::{Health, PeerId};
+use crate::health::{Failures, Health, PeerId};
 use crate::host::Host;
 use crate::load::Load;
-use crate::peer::{PeerRecord, PeerState};
+use crate::peer::{self, PeerRecord};
 use crate::pool::{Pool, Seat};
+use crate::status::Status;
 use crate::store::{Fresh, Store, StoreError};
+use crate::template::Template;
+use crate::time::Timestamp;
 
 /// A worker's copy of an upstream.
 pub(crate) struct View {
@@ -25,6 +28,8 @@ pub(crate) struct View {
     record_cas: Option<u32>,
     health: Health,
     health_cas: Option<u32>,
+    status: Status,
+    status_cas: Option<u32>,
     /// The host's version when this copy was known to be up to date.
     version: Option<u64>,
     /// What is kept for the record's peers from one change to the next; none for those without an address.
@@ -32,6 +37,7 @@ pub(crate) struct View {
     /// The requests in flight at all peers, through this worker.
     in_flight: Rc<Cell<u32>>,
     balancer: BalancerConfig,
+    kind: Option<&'static Kind>,
     seed: u64,
     pool: Pool,
 }
@@ -45,10 +51,13 @@ impl View {
             record_cas: None,
             health: Health::default(),
             health_cas: None,
+            status: Status::default(),
+            status_cas: None,
             version: None,
             seats: Vec::new(),
             in_flight: Rc::default(),
             balancer: BalancerConfig::default(),
+            kind: None,
             seed,
             pool: Pool::new(|| Box::new(RoundRobin::weighted())),
         }
@@ -67,9 +76,22 @@ impl View {
         &self.record
     }
 
-    /// How peers are picked.
-    pub(crate) fn balancer(&self) -> &BalancerConfig {
-        &self.record.config.balancer
+    /// The number of the record in shared data; none before it was read.
+    pub(crate) fn record_number(&self) -> Option<u32> {
+        self.record_cas
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(crate) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// How peers are picked: the kind of balancer, and its key.
+    pub(crate) fn balancer(&self) -> (Option<&'static Kind>, Option<&Template>) {
+        (self.kind, self.balancer.key.as_ref())
     }
 
     /// Reads again at the next use, whatever the host's version says then.
@@ -116,7 +138,14 @@ impl View {
             Fresh::New(record, cas) => {
                 self.adopt(record);
                 self.record_cas = Some(cas);
+                // What is said is read for the peers and monitors that there are.
+                self.status_cas = None;
             }
+        }
+        if let Fresh::New(status, cas) = store.status_since(&self.record, self.status_cas)? {
+            self.status = status;
+            self.status_cas = Some(cas);
+            self.take_seats(host);
         }
         match store.health_since(&self.name, self.health_cas)? {
             Fresh::Same => {}
@@ -133,26 +162,12 @@ impl View {
     }
 
     fn adopt(&mut self, record: Record) {
-        let before: HashMap<PeerId, Seat> = self
-            .record
-            .peers
-            .iter()
-            .map(|peer| peer.id)
-            .zip(self.seats.drain(..))
-            .filter_map(|(id, seat)| Some((id, seat?)))
-            .collect();
-        let seat = |peer: &PeerRecord| {
-            let address = peer.server.endpoint()?.literal()?;
-            let known = before.get(&peer.id).cloned();
-            Some(known.unwrap_or_else(|| Seat {
-                name: Rc::from(peer.server.name.as_str()),
-                address: Rc::from(address.to_string()),
-                load: Rc::new(Load::new(Rc::clone(&self.in_flight))),
-            }))
-        };
-        self.seats = record.peers.iter().map(seat).collect();
-        if self.balancer != record.config.balancer {
+        let seats = self.record.peers.iter().map(|peer| peer.id).zip(self.seats.drain(..));
+        let mut before: HashMap<PeerId, Seat> = seats.filter_map(|(id, seat)| Some((id, seat?))).collect();
+        self.seats = record.peers.iter().map(|peer| before.remove(&peer.id)).collect();
+        if self.balancer != record.config.balancer || self.kind.is_none() {
             self.balancer = record.config.balancer.clone();
+            self.kind = balancer::kind_named(&self.balancer.name);
             let options = Options { seed: self.seed, bound: self.balancer.bound };
             self.pool = Pool::new(|| {
                 balancer::named(&self.balancer.name, &options).unwrap_or_else(|| Box::new(RoundRobin::weighted()))
@@ -161,16 +176,53 @@ impl View {
         self.record = record;
     }
 
+    /// Gives each peer whose address is known a seat, and keeps what there was where nothing changed.
+    fn take_seats(&mut self, host: &dyn Host) {
+        for (peer, seat) in self.record.peers.iter().zip(&mut self.seats) {
+            let addresses: Vec<Rc<str>> = match peer.host_name() {
+                Some(name) if host.resolves_names() => {
+                    let port = peer.server.endpoint().map_or(0, |endpoint| endpoint.port);
+                    vec![Rc::from(format!("{name}:{port}"))]
+                }
+                _ => {
+                    let addresses = peer.addresses(self.status.of(peer.id));
+                    addresses.iter().map(|address| Rc::from(address.to_string())).collect()
+                }
+            };
+            match seat {
+                _ if addresses.is_empty() => *seat = None,
+                Some(seat) if *seat.addresses == *addresses => {}
+                Some(seat) => seat.addresses = Rc::from(addresses),
+                None => {
+                    *seat = Some(Seat {
+                        name: Rc::from(peer.server.name.as_str()),
+                        addresses: Rc::from(addresses),
+                        turn: Cell::default(),
+                        load: Rc::new(Load::new(Rc::clone(&self.in_flight))),
+                    });
+                }
+            }
+        }
+    }
+
     fn refill(&mut self, host: &dyn Host) {
-        self.pool.fill(&self.record.peers, &self.seats, &self.health, host.now());
+        self.pool.fill(&self.record.peers, &self.seats, &self.health, &self.status, host.now());
     }
 
     /// Tells of the peers that are back, once for all workers.
     fn settle(&mut self, host: &dyn Host) {
         let store = Store::new(host);
+        let now = host.now();
         // What cannot be written now is tried again at the next refresh: the request does not need it.
-        for peer in store.settle(&self.record).unwrap_or_default() {
-            store.report(&self.name, &peer, PeerState::TemporaryDown, PeerState::Up, "passive", "fail_timeout passed");
+        for (id, failures) in store.settle(&self.record).unwrap_or_default() {
+            let Some(peer) = self.record.peers.iter().find(|peer| peer.id == id) else { continue };
+            // As it was until a moment ago, by what was counted until then.
+            let until = failures.until;
+            let just_before = Timestamp::from_nanos(until.as_nanos().saturating_sub(1));
+            let said = self.status.of(id);
+            let before = peer::standing(peer, &failures, said, just_before).state;
+            let after = peer::standing(peer, &Failures::default(), said, now).state;
+            store.report(&self.name, &peer.server.name, [before, after], "passive", "fail_timeout passed");
         }
     }
 

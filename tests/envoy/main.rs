@@ -5,6 +5,8 @@
 //! - [`failover`]: servers die under load and come back, and no client notices;
 //! - [`failures`]: what counts against a peer and what does not;
 //! - [`hygiene`]: what clients send chooses no peer and crashes nothing, what servers get holds nothing of ours;
+//! - [`monitors`]: dead servers are found without traffic, agents are heard;
+//! - [`names`]: names of servers are looked up, again and again;
 //! - [`routing`]: which requests go to which upstream;
 //! - [`configuration`]: what is accepted, what is refused, and what an update leaves alone.
 //!
@@ -23,6 +25,8 @@ mod configuration;
 mod failover;
 mod failures;
 mod hygiene;
+mod monitors;
+mod names;
 mod routing;
 #[path = "../support/mod.rs"]
 mod support;

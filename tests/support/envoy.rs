@@ -373,12 +373,12 @@ fn array(value: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// A temporary directory of one's own.
-struct Directory {
+pub struct Directory {
     root: PathBuf,
 }
 
 impl Directory {
-    fn new() -> Directory {
+    pub fn new() -> Directory {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Short: the path of a Unix socket has room for 107 bytes.
@@ -389,7 +389,7 @@ impl Directory {
         Directory { root }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 

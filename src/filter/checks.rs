@@ -1,0 +1,882 @@
+//! The checks: which worker asks which peer when, and what becomes of the answers.
+//!
+//! - The worker that holds the lease has a queue of jobs by time. Most are slots that everybody can work
+//!   out ([`Slots`]), so that nothing is lost or done twice when another worker takes over; a failed check
+//!   puts one more into the queue, to be sure soon.
+//! - A job that is due makes a call, and the reply to it is judged by the monitor, by the worker that made the call.
+//! - What was found goes into a [`Book`], a copy of the upstream's [`Status`]. It is written to shared data at once when a
+//!   verdict turns, and otherwise once in a while: a thousand good checks cost one write.
+//!
+//! A tick costs what is due, whatever the number of peers; after a change, it costs a look at each upstream.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Upstream;
+use crate::health::{Health, PeerId};
+use crate::host::{Ask, Call, CallId, EndCall, Failure, Gateways, Host, Level, Reply};
+use crate::lease::{Lease, POLL};
+use crate::monitor::{agent, kind_named, Finding, MonitorConfig, Schedule, Slots};
+use crate::peer::{self, PeerRecord, PeerState};
+use crate::resolver::{Answer, Family, Question, SHORTEST_TTL};
+use crate::status::{took, Flip, Resolution, Status};
+use crate::store::{may_eject, Fresh, Store, StoreError};
+use crate::time::Timestamp;
+use crate::upstream::Record;
+
+/// The most calls under way. More wait; each is a connection and a file descriptor.
+const MOST_CALLS: usize = 500;
+/// How long a lost reply is waited for after the host should have given up.
+const GRACE: Duration = Duration::from_secs(1);
+/// The time between looks at what others changed, while they change something all the time.
+const LOOK: Duration = Duration::from_millis(200);
+/// The same, while nothing is announced.
+const LOOK_ANYWAY: Duration = Duration::from_secs(1);
+/// How often good checks are written down.
+const WRITE: Duration = Duration::from_secs(1);
+/// How often it is said that calls cannot be made at all.
+const COMPLAIN: Duration = Duration::from_secs(60);
+/// The shortest time after a failed check to the next one.
+const SOON: Duration = Duration::from_millis(100);
+/// How long a name server may take.
+const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a write against others' writes is tried.
+const TRIES: usize = 100;
+
+/// The checks of one instance of the filter, as one worker sees them.
+pub(super) struct Checks {
+    lease: Lease,
+    gateways: Gateways,
+    /// None while another worker holds the lease, or nobody has to.
+    work: Option<Work>,
+    calls: BTreeMap<CallId, Flight>,
+    /// Connections that were made, until their servers close them or it takes too long.
+    closing: BTreeMap<CallId, Timestamp>,
+    lookups: BTreeMap<u64, Lookup>,
+    next_lookup: u64,
+    books: BTreeMap<usize, Book>,
+    /// What the host's version was when there was no work, so that it is looked for again when that changes.
+    idle: Option<u64>,
+    complained: Option<Timestamp>,
+}
+
+/// What the holder of the lease has to do.
+#[derive(Default)]
+struct Work {
+    machine: u64,
+    jobs: BTreeMap<(Timestamp, u64), Job>,
+    next_job: u64,
+    /// Due, but too many calls are under way.
+    waiting: VecDeque<Job>,
+    /// By the upstream's position: the record for which its jobs were made, and a number that older jobs do not have.
+    plans: BTreeMap<usize, (Option<u32>, u64)>,
+    next_plan: u64,
+    seen: u64,
+    looked: Timestamp,
+}
+
+#[derive(Clone)]
+struct Job {
+    upstream: usize,
+    /// The plan that it is of; jobs that only happen once have none.
+    plan: Option<u64>,
+    task: Task,
+}
+
+#[derive(Clone)]
+enum Task {
+    /// Check this peer, and again in the next slot.
+    Check { monitor: Rc<str>, peer: PeerId },
+    /// Check the peer whose turn it is by the slot's number, and the next one in the next slot.
+    Turn { monitor: Rc<str>, number: u64 },
+    /// Look up the peer's name.
+    Resolve { peer: PeerId },
+}
+
+/// A call under way.
+struct Flight {
+    upstream: usize,
+    peer: PeerId,
+    began: Timestamp,
+    deadline: Timestamp,
+    is_http: bool,
+    purpose: Purpose,
+}
+
+enum Purpose {
+    Check(Rc<MonitorConfig>),
+    Ask(u64, Question),
+}
+
+/// A name that is being looked up.
+struct Lookup {
+    upstream: usize,
+    peer: PeerId,
+    name: String,
+    /// Which name server is asked.
+    server: usize,
+    /// How many answers are missing.
+    missing: usize,
+    answers: Vec<Result<Answer, String>>,
+}
+
+/// A copy of what is said of an upstream's peers, and what is new in it.
+#[derive(Default)]
+struct Book {
+    status: Status,
+    /// The number of the shared value that this is a copy of.
+    number: u32,
+    events: Vec<(PeerId, Event)>,
+    written: Timestamp,
+}
+
+/// What was found.
+#[derive(Clone)]
+enum Event {
+    Checked { monitor: Rc<MonitorConfig>, why: Option<String>, is_verdict: bool, at: Timestamp, took: Duration },
+    Said { monitor: Rc<MonitorConfig>, report: agent::Report, at: Timestamp },
+    Resolved { outcome: Lookups, at: Timestamp },
+}
+
+/// What became of a lookup.
+#[derive(Clone, Debug, PartialEq)]
+enum Lookups {
+    Found(Vec<IpAddr>, Duration),
+    Gone(String),
+    Failed(String),
+}
+
+/// What an event changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// Nothing that others have to know at once.
+    Noted,
+    /// Something about the use of the peer.
+    Turned,
+    /// The peer would have gone out of use, had not too many been out of use already.
+    Spared,
+}
+
+impl Checks {
+    /// For an instance of the filter with this configuration.
+    pub(super) fn new(host: &dyn Host, instance: &str, configuration: u64, gateways: Gateways) -> Self {
+        Self {
+            lease: Lease::new(format!("durpina/lease/{instance}"), host.random(), configuration),
+            gateways,
+            work: None,
+            calls: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            next_lookup: 0,
+            books: BTreeMap::new(),
+            idle: None,
+            complained: None,
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self, host: &dyn Host, instance: &str, upstreams: &mut [Upstream]) {
+        let mut run = Run { checks: self, host, instance, upstreams };
+        run.expire();
+        if run.checks.work.is_none() && !run.is_needed() {
+            return;
+        }
+        match run.checks.lease.take(host) {
+            Ok(Some(grant)) => {
+                run.look(grant.after, grant.machine);
+                run.do_jobs(grant.after);
+                run.write_books(false);
+            }
+            Ok(None) => {
+                run.write_books(true);
+                run.checks.work = None;
+            }
+            Err(error) => run.checks.complain(host, &format!("the lease of the checks cannot be had: {error}")),
+        }
+    }
+
+    /// Takes in a reply.
+    pub(super) fn reply(
+        &mut self,
+        host: &dyn Host,
+        instance: &str,
+        upstreams: &mut [Upstream],
+        call: CallId,
+        reply: &Reply,
+    ) {
+        Run { checks: self, host, instance, upstreams }.reply(call, reply);
+    }
+
+    /// Whether a call is an HTTP request.
+    pub(super) fn is_http(&self, call: CallId) -> bool {
+        self.calls.get(&call).is_some_and(|flight| flight.is_http)
+    }
+
+    /// How long until there is something to do; none if nothing is ever to be done.
+    pub(super) fn wait(&self, host: &dyn Host) -> Option<Duration> {
+        let now = host.now();
+        let until = |at: Timestamp| at.since(now);
+        let call = self.calls.values().map(|call| until(call.deadline)).min();
+        let close = self.closing.values().map(|deadline| until(*deadline)).min();
+        let work = match &self.work {
+            Some(work) => {
+                let job = work.jobs.first_key_value().map(|((due, _), _)| until(*due));
+                job.into_iter().chain([POLL]).min()
+            }
+            None => self.idle.is_none().then_some(POLL),
+        };
+        [call, close, work].into_iter().flatten().min()
+    }
+
+    fn complain(&mut self, host: &dyn Host, what: &str) {
+        let now = host.now();
+        if self.complained.is_none_or(|last| now.since(last) >= COMPLAIN || now < last) {
+            self.complained = Some(now);
+            host.log(Level::Error, what);
+        }
+    }
+}
+
+/// The checks while something happens to them.
+struct Run<'r> {
+    checks: &'r mut Checks,
+    host: &'r dyn Host,
+    instance: &'r str,
+    upstreams: &'r mut [Upstream],
+}
+
+impl Run<'_> {
+    /// Whether there is anything to check. Looked at again when something was announced.
+    fn is_needed(&mut self) -> bool {
+        let version = self.host.version();
+        if self.checks.idle == Some(version) {
+            return false;
+        }
+        let needed = (0..self.upstreams.len()).any(|position| {
+            let record = self.refresh(position);
+            record.is_some_and(|record| {
+                let has_names = !record.config.resolver.is_empty();
+                !record.monitors.is_empty() || (has_names && record.peers.iter().any(|peer| peer.host_name().is_some()))
+            })
+        });
+        self.checks.idle = (!needed).then_some(version);
+        needed
+    }
+
+    /// Brings an upstream up to date. `None` if it is another instance's to check.
+    fn refresh(&mut self, position: usize) -> Option<&Record> {
+        let upstream = self.upstreams.get_mut(position).filter(|upstream| upstream.declaration.is_some())?;
+        // What cannot be read now is looked at again later.
+        upstream.refresh(self.host, self.instance).ok()?;
+        Some(upstream.view.record()).filter(|record| record.is_in_charge(self.instance))
+    }
+
+    /// Looks at what others changed, and plans anew where that matters. `after` is the time from which on jobs are due.
+    fn look(&mut self, after: Timestamp, machine: u64) {
+        let now = self.host.now();
+        let version = self.host.version();
+        let work = self.checks.work.get_or_insert_with(|| Work { machine, ..Work::default() });
+        let since = now.since(work.looked);
+        let is_new = work.looked == Timestamp::default();
+        if !is_new && now >= work.looked && since < if work.seen == version { LOOK_ANYWAY } else { LOOK } {
+            return;
+        }
+        (work.seen, work.looked) = (version, now);
+        for position in 0..self.upstreams.len() {
+            if self.refresh(position).is_none() {
+                if let Some(work) = &mut self.checks.work {
+                    work.plans.remove(&position);
+                }
+                self.checks.books.remove(&position);
+                continue;
+            }
+            let changed = self.reload(position);
+            let number = self.upstreams.get(position).and_then(|upstream| upstream.view.record_number());
+            let planned = self.checks.work.as_ref().and_then(|work| work.plans.get(&position));
+            if changed || planned.is_none_or(|(known, _)| *known != number) {
+                self.plan(position, number, after);
+            }
+        }
+    }
+
+    /// Takes in what others wrote about an upstream's peers. Returns whether there was anything.
+    fn reload(&mut self, position: usize) -> bool {
+        let Some(upstream) = self.upstreams.get(position) else { return false };
+        let record = upstream.view.record();
+        let known = self.checks.books.get(&position).map(|book| book.number);
+        let Ok(Fresh::New(status, number)) = Store::new(self.host).status_since(record, known) else { return false };
+        let book = self.checks.books.entry(position).or_default();
+        book.replace(status, number, record, upstream.view.health());
+        true
+    }
+
+    /// Makes the jobs of an upstream.
+    fn plan(&mut self, position: usize, number: Option<u32>, after: Timestamp) {
+        let (Some(upstream), Some(work)) = (self.upstreams.get(position), &mut self.checks.work) else { return };
+        let record = upstream.view.record();
+        work.next_plan += 1;
+        let plan = work.next_plan;
+        work.plans.insert(position, (number, plan));
+        for monitor in &record.monitors {
+            let id: Rc<str> = Rc::from(monitor.id.as_str());
+            match monitor.schedule {
+                Schedule::Rotate => {
+                    let task = Task::Turn { monitor: id, number: 0 };
+                    work.schedule(record, Job { upstream: position, plan: Some(plan), task }, after);
+                }
+                Schedule::All => {
+                    for peer in &record.peers {
+                        let task = Task::Check { monitor: Rc::clone(&id), peer: peer.id };
+                        work.schedule(record, Job { upstream: position, plan: Some(plan), task }, after);
+                    }
+                }
+            }
+        }
+        if record.config.resolver.is_empty() {
+            return;
+        }
+        let book = self.checks.books.get(&position);
+        for peer in record.peers.iter().filter(|peer| peer.host_name().is_some()) {
+            let known = book.and_then(|book| book.status.of(peer.id)?.name.as_ref());
+            let job = Job { upstream: position, plan: Some(plan), task: Task::Resolve { peer: peer.id } };
+            work.add(known.map_or(after, |known| known.expires), job);
+        }
+    }
+
+    /// Does the jobs that are due.
+    fn do_jobs(&mut self, after: Timestamp) {
+        let now = self.host.now();
+        while let Some(work) = self.checks.work.as_mut() {
+            if let Some(job) = work.waiting.front().cloned().filter(|_| self.checks.calls.len() < MOST_CALLS) {
+                work.waiting.pop_front();
+                self.begin(&job);
+                continue;
+            }
+            let Some(entry) = work.jobs.first_entry().filter(|entry| entry.key().0 <= now) else { break };
+            let ((due, _), job) = entry.remove_entry();
+            let current = work.plans.get(&job.upstream).map(|(_, plan)| *plan);
+            if job.plan.is_some() && job.plan != current {
+                continue;
+            }
+            let Some(upstream) = self.upstreams.get(job.upstream) else { continue };
+            if job.plan.is_some() {
+                work.schedule(upstream.view.record(), job.clone(), due.max(after).max(now));
+            }
+            if self.checks.calls.len() < MOST_CALLS {
+                self.begin(&job);
+            } else {
+                work.waiting.push_back(job);
+            }
+        }
+    }
+
+    /// Makes the call of a job.
+    fn begin(&mut self, job: &Job) {
+        let Some(upstream) = self.upstreams.get(job.upstream) else { return };
+        let record = upstream.view.record();
+        let (id, peer) = match &job.task {
+            Task::Check { monitor, peer } => (monitor, Some(*peer)),
+            Task::Turn { monitor, .. } => (monitor, None),
+            Task::Resolve { peer } => {
+                let peer = *peer;
+                self.look_up(job.upstream, peer);
+                return;
+            }
+        };
+        let Some(monitor) = record.monitors.iter().find(|monitor| *monitor.id == **id).cloned() else { return };
+        let now = self.host.now();
+        let (health, book) = (upstream.view.health(), self.checks.books.get(&job.upstream));
+        let status = |peer: &PeerRecord| book.and_then(|book| book.status.of(peer.id));
+        let is_meant = |peer: &&PeerRecord| {
+            monitor.peers.matches(peer::standing(peer, &health.of(peer.id), status(peer), now).state)
+        };
+        let peer = match (peer, &job.task) {
+            (None, Task::Turn { number, .. }) => {
+                let meant: Vec<&PeerRecord> = record.peers.iter().filter(is_meant).collect();
+                let turn = usize::try_from(number % (meant.len() as u64).max(1)).unwrap_or_default();
+                meant.get(turn).copied()
+            }
+            (peer, _) => record.peers.iter().find(|known| Some(known.id) == peer).filter(is_meant),
+        };
+        let Some(peer) = peer else { return };
+        // A name without an address is the resolver's to tell of.
+        let addresses = peer.addresses(status(peer));
+        let turn = self.checks.next_lookup as usize % addresses.len().max(1);
+        let Some(mut to) = addresses.get(turn).copied() else { return };
+        to.set_port(monitor.port.unwrap_or(to.port()));
+        let Some(kind) = kind_named(&monitor.name) else { return };
+        let ask = kind.monitor.ask(&monitor, &peer.server.name);
+        let purpose = Purpose::Check(Rc::new(monitor.clone()));
+        let call = Call { to, timeout: monitor.timeout, ask };
+        let (peer, name) = (peer.id, peer.server.name.clone());
+        if let Err(error) = self.call(job.upstream, peer, call, purpose) {
+            let upstream = self.upstreams.get(job.upstream).map(|upstream| Rc::clone(upstream.view.name()));
+            let upstream = upstream.as_deref().unwrap_or_default();
+            let what =
+                format!("upstream={upstream} peer={name} cannot be checked by monitor {:?}: {error}", monitor.id);
+            self.checks.complain(self.host, &what);
+        }
+    }
+
+    fn call(&mut self, upstream: usize, peer: PeerId, call: Call, purpose: Purpose) -> Result<(), String> {
+        let began = self.host.now();
+        // The host ends other calls by itself; only a reply that is lost has to be given up.
+        let grace = if call.ask == Ask::Connect { Duration::ZERO } else { GRACE };
+        let deadline = began.after(call.timeout).after(grace);
+        let is_http = matches!(call.ask, Ask::Http { .. });
+        let gateway = if is_http { &self.checks.gateways.probe } else { &self.checks.gateways.tcp };
+        let id = self
+            .host
+            .call(&self.checks.gateways, &call)
+            .map_err(|error| format!("{error}; calls go through the cluster {gateway:?}, is it there?"))?;
+        self.checks.calls.insert(id, Flight { upstream, peer, began, deadline, is_http, purpose });
+        Ok(())
+    }
+
+    /// Gives up calls whose replies are overdue, and closes connections that servers keep open.
+    fn expire(&mut self) {
+        let now = self.host.now();
+        let overdue: Vec<CallId> =
+            self.checks.calls.iter().filter(|(_, call)| now >= call.deadline).map(|(id, _)| *id).collect();
+        for id in overdue {
+            self.host.end_call(id, EndCall::Cancel);
+            self.reply(id, &Reply::Failed(Failure::Timeout));
+        }
+        let host = self.host;
+        self.checks.closing.retain(|id, deadline| {
+            let keep = now < *deadline;
+            if !keep {
+                host.end_call(*id, EndCall::Cancel);
+            }
+            keep
+        });
+    }
+
+    fn reply(&mut self, call: CallId, reply: &Reply) {
+        let Some(flight) = self.checks.calls.remove(&call) else {
+            self.checks.closing.remove(&call);
+            return;
+        };
+        let now = self.host.now();
+        // A reply that breaks off looks like one that does not come in time, but comes clearly earlier.
+        let broken_off = *reply == Reply::Failed(Failure::Timeout) && now.after(GRACE + SOON / 4) < flight.deadline;
+        let reply =
+            if broken_off && !matches!(call, CallId::Stream(_)) { &Reply::Failed(Failure::Reset) } else { reply };
+        if *reply == Reply::Connected {
+            self.host.end_call(call, EndCall::Close);
+            self.checks.closing.insert(call, flight.deadline.max(now.after(GRACE)));
+        }
+        // The peer may be gone, or another instance may be in charge by now.
+        if self.refresh(flight.upstream).is_none() {
+            return;
+        }
+        match flight.purpose {
+            Purpose::Check(monitor) => {
+                let took = now.since(flight.began);
+                self.judge(flight.upstream, flight.peer, &monitor, reply, took);
+            }
+            Purpose::Ask(lookup, question) => {
+                let answer = match reply {
+                    Reply::Bytes(bytes) => question.read(bytes),
+                    Reply::Failed(failure) => Err(format!("the name server failed: {failure}")),
+                    Reply::Http(..) | Reply::Connected => Err("the name server sent something else".to_owned()),
+                };
+                self.answer(lookup, answer);
+            }
+        }
+        if self.checks.work.is_none() {
+            // Whoever has the lease now goes on from what is written.
+            self.write_books(true);
+        }
+    }
+
+    /// Makes a finding of a reply, and events of that.
+    fn judge(&mut self, upstream: usize, peer: PeerId, monitor: &Rc<MonitorConfig>, reply: &Reply, took: Duration) {
+        let Some(kind) = kind_named(&monitor.name) else { return };
+        let at = self.host.now();
+        let checked = |why: Option<String>, is_verdict: bool| Event::Checked {
+            monitor: Rc::clone(monitor),
+            why,
+            is_verdict,
+            at,
+            took,
+        };
+        match kind.monitor.judge(monitor, reply) {
+            Finding::Good => self.note(upstream, peer, checked(None, true)),
+            Finding::Bad(why) => self.note(upstream, peer, checked(Some(why), true)),
+            Finding::Silent(why) => self.note(upstream, peer, checked(Some(why), false)),
+            Finding::Said(report) => {
+                for word in &report.unknown {
+                    let name = self.peer(upstream, peer).map(|peer| peer.server.name.clone()).unwrap_or_default();
+                    let line = format!("peer={name} monitor={:?}: the agent said an unknown word {word:?}", monitor.id);
+                    self.host.log(Level::Warn, &line);
+                }
+                self.note(upstream, peer, checked(None, false));
+                self.note(upstream, peer, Event::Said { monitor: Rc::clone(monitor), report, at });
+            }
+        }
+    }
+
+    fn peer(&self, upstream: usize, peer: PeerId) -> Option<&PeerRecord> {
+        self.upstreams.get(upstream)?.view.record().peers.iter().find(|known| known.id == peer)
+    }
+
+    /// Takes in an event, and tells everybody if it changes the use of the peer.
+    fn note(&mut self, position: usize, id: PeerId, event: Event) {
+        let Some(peer) = self.peer(position, id).cloned() else { return };
+        if !self.checks.books.contains_key(&position) {
+            self.reload(position);
+        }
+        let (Some(upstream), Some(book)) = (self.upstreams.get(position), self.checks.books.get_mut(&position)) else {
+            return;
+        };
+        let (record, health) = (upstream.view.record(), upstream.view.health());
+        let store = Store::new(self.host);
+        let now = self.host.now();
+        let before = book.status.of(id).cloned();
+        let failures = health.of(id);
+        let state_before = peer::standing(&peer, &failures, before.as_ref(), now).state;
+        let effect = event.apply(&mut book.status, id, record, health, now);
+        book.events.push((id, event.clone()));
+        if effect == Effect::Turned {
+            if let Err(error) = book.write(&store, record, health, true) {
+                let name = upstream.view.name();
+                self.checks.complain(self.host, &format!("upstream={name}: what was found cannot be written: {error}"));
+                return;
+            }
+        }
+        let after = book.status.of(id);
+        let standing = peer::standing(&peer, &failures, after, now);
+        let (by, why) = event.reason();
+        let why = if standing.state.is_usable() { why } else { standing.why().unwrap_or(why) };
+        store.report(&record.name, &peer.server.name, [state_before, standing.state], &by, &why);
+
+        match &event {
+            Event::Checked { why: Some(why), monitor, is_verdict, .. } => {
+                if effect == Effect::Spared {
+                    let line = format!(
+                        "upstream={} peer={} failed {} checks by monitor {:?} in a row ({why}) and stays in use: \
+                         max_ejected_percent of the upstream are out of use",
+                        record.name, peer.server.name, monitor.fall, monitor.id
+                    );
+                    self.host.log(Level::Warn, &line);
+                }
+                let is_settled = after.and_then(|status| status.check(&monitor.id)).is_none_or(|check| check.is_down);
+                let what = format!("check {:?}: {why}", monitor.id);
+                if let Err(error) = store.fail(record, &peer, after, &what, true) {
+                    self.checks.complain(self.host, &format!("a failed check cannot be counted: {error}"));
+                }
+                if let Some(work) = self.checks.work.as_mut().filter(|_| *is_verdict && !is_settled) {
+                    let soon = (monitor.interval / monitor.fall.max(10)).max(SOON);
+                    let task = Task::Check { monitor: Rc::from(monitor.id.as_str()), peer: id };
+                    work.add(now.after(soon), Job { upstream: position, plan: None, task });
+                }
+            }
+            Event::Checked { why: None, monitor, .. } if failures.checks > 0 => {
+                let checks = after.map(|status| status.checks.as_slice()).unwrap_or_default();
+                let is_well = checks.iter().all(|check| check.is_good() && !check.is_down);
+                let risen = checks.iter().any(|check| check.monitor == monitor.id && check.streak >= monitor.rise);
+                if !is_well || !risen {
+                    return;
+                }
+                match store.forgive_checks(record, &peer) {
+                    Ok((counted, left)) => {
+                        let state = |failures| peer::standing(&peer, failures, after, now).state;
+                        let (by, why) = event.reason();
+                        store.report(&record.name, &peer.server.name, [state(&counted), state(&left)], &by, &why);
+                    }
+                    Err(error) => {
+                        self.checks.complain(self.host, &format!("failures of checks cannot be taken back: {error}"));
+                    }
+                }
+            }
+            Event::Checked { .. } | Event::Said { .. } => {}
+            Event::Resolved { outcome, .. } => {
+                let known = |status: Option<&crate::status::PeerStatus>| status.and_then(|status| status.name.clone());
+                let (was, is) = (known(before.as_ref()).unwrap_or_default(), known(after).unwrap_or_default());
+                let expires = is.expires;
+                log_resolution(self.host, &record.name, &peer.server.name, outcome, &was, &is);
+                if let Some(work) = self.checks.work.as_mut() {
+                    let plan = work.plans.get(&position).map(|(_, plan)| *plan);
+                    work.add(expires, Job { upstream: position, plan, task: Task::Resolve { peer: id } });
+                }
+            }
+        }
+    }
+
+    /// Writes down what is not written yet: all of it, or what has waited long enough.
+    fn write_books(&mut self, all: bool) {
+        let now = self.host.now();
+        let store = Store::new(self.host);
+        let mut failed = None;
+        for (position, book) in &mut self.checks.books {
+            let Some(upstream) = self.upstreams.get(*position) else { continue };
+            let is_due = all || now.since(book.written) >= WRITE || now < book.written;
+            if is_due && !book.events.is_empty() {
+                let written = book.write(&store, upstream.view.record(), upstream.view.health(), false);
+                failed = written.err().or(failed);
+            }
+        }
+        if let Some(error) = failed {
+            self.checks.complain(self.host, &format!("what checks found cannot be written: {error}"));
+        }
+        if all {
+            self.checks.books.clear();
+        }
+    }
+
+    /// Begins to look up a peer's name.
+    fn look_up(&mut self, upstream: usize, peer: PeerId) {
+        let is_under_way = |lookup: &Lookup| lookup.upstream == upstream && lookup.peer == peer;
+        if self.checks.lookups.values().any(is_under_way) {
+            return;
+        }
+        let Some(name) = self.peer(upstream, peer).and_then(PeerRecord::host_name) else { return };
+        self.checks.next_lookup += 1;
+        let id = self.checks.next_lookup;
+        let lookup = Lookup { upstream, peer, name, server: 0, missing: 0, answers: Vec::new() };
+        self.checks.lookups.insert(id, lookup);
+        self.ask(id);
+    }
+
+    /// Asks the name server whose turn it is.
+    fn ask(&mut self, id: u64) {
+        let Some(lookup) = self.checks.lookups.get_mut(&id) else { return };
+        (lookup.missing, lookup.answers) = (2, Vec::new());
+        let (upstream, peer, name, server) = (lookup.upstream, lookup.peer, lookup.name.clone(), lookup.server);
+        let resolver: Option<SocketAddr> =
+            self.upstreams.get(upstream).and_then(|u| u.view.record().config.resolver.get(server).copied());
+        for family in [Family::V4, Family::V6] {
+            let question = Question { name: name.clone(), family, id: self.host.random() as u16 };
+            let asked = match (resolver, question.encode()) {
+                (Some(to), Some(bytes)) => {
+                    let call = Call { to, timeout: RESOLVER_TIMEOUT, ask: Ask::Exchange(bytes) };
+                    self.call(upstream, peer, call, Purpose::Ask(id, question))
+                }
+                (None, _) => Err("there is no name server to ask".to_owned()),
+                (_, None) => Err("not a name that can be asked for".to_owned()),
+            };
+            if let Err(error) = asked {
+                self.answer(id, Err(error));
+            }
+        }
+    }
+
+    /// Takes in an answer of a name server. When both are there, draws the conclusion or asks the next one.
+    fn answer(&mut self, id: u64, answer: Result<Answer, String>) {
+        let Some(lookup) = self.checks.lookups.get_mut(&id) else { return };
+        lookup.answers.push(answer);
+        lookup.missing = lookup.missing.saturating_sub(1);
+        if lookup.missing > 0 {
+            return;
+        }
+        let outcome = conclude(&lookup.answers);
+        let (upstream, peer) = (lookup.upstream, lookup.peer);
+        lookup.server += 1;
+        let servers = self.upstreams.get(upstream).map_or(0, |u| u.view.record().config.resolver.len());
+        if matches!(outcome, Lookups::Failed(_)) && lookup.server < servers {
+            self.ask(id);
+            return;
+        }
+        self.checks.lookups.remove(&id);
+        let at = self.host.now();
+        self.note(upstream, peer, Event::Resolved { outcome, at });
+    }
+}
+
+/// What two answers say, for IPv4 and for IPv6.
+fn conclude(answers: &[Result<Answer, String>]) -> Lookups {
+    let mut found = Vec::new();
+    let mut hold = None;
+    let (mut no_such_name, mut error) = (false, None);
+    for answer in answers {
+        match answer {
+            Ok(Answer::Addresses(addresses, time)) if !addresses.is_empty() => {
+                found.extend_from_slice(addresses);
+                hold = Some(hold.map_or(*time, |hold: Duration| hold.min(*time)));
+            }
+            Ok(Answer::Addresses(..)) => {}
+            Ok(Answer::NoSuchName) => no_such_name = true,
+            Err(why) => error = error.or(Some(why)),
+        }
+    }
+    match (hold, error) {
+        (Some(hold), _) => Lookups::Found(found, hold),
+        (None, _) if no_such_name => Lookups::Gone("the name does not exist".to_owned()),
+        (None, Some(why)) => Lookups::Failed(why.clone()),
+        (None, None) => Lookups::Gone("the name has no address".to_owned()),
+    }
+}
+
+fn log_resolution(host: &dyn Host, upstream: &str, peer: &str, outcome: &Lookups, was: &Resolution, is: &Resolution) {
+    let list = |addresses: &[IpAddr]| addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
+    match outcome {
+        Lookups::Found(addresses, _) if *addresses != was.addresses => {
+            let (from, to) = (list(&was.addresses), list(addresses));
+            host.log(Level::Info, &format!("peer addresses: upstream={upstream} peer={peer} from={from} to={to}"));
+        }
+        Lookups::Failed(why) if was.error != *why => {
+            let known = list(&is.addresses);
+            host.log(
+                Level::Warn,
+                &format!("peer addresses: upstream={upstream} peer={peer} cannot be resolved: {why}; still {known:?}"),
+            );
+        }
+        _ => {}
+    }
+}
+
+impl Work {
+    fn add(&mut self, due: Timestamp, job: Job) {
+        self.next_job += 1;
+        self.jobs.insert((due, self.next_job), job);
+    }
+
+    /// Puts a job into its next slot after a point in time. What is no slot's, [`Task::Resolve`], is left out.
+    fn schedule(&mut self, record: &Record, mut job: Job, after: Timestamp) {
+        let (id, peer) = match &job.task {
+            Task::Check { monitor, peer } => (monitor, record.peers.iter().find(|known| known.id == *peer)),
+            Task::Turn { monitor, .. } => (monitor, None),
+            Task::Resolve { .. } => return,
+        };
+        let Some(monitor) = record.monitors.iter().find(|monitor| *monitor.id == **id) else { return };
+        let peer = peer.map_or("", |peer| peer.server.name.as_str());
+        let (due, slot) = Slots::new(monitor.interval, self.machine, &[&record.name, &monitor.id, peer]).next(after);
+        if let Task::Turn { number, .. } = &mut job.task {
+            *number = slot;
+        }
+        self.add(due, job);
+    }
+}
+
+impl Book {
+    /// Puts in place what others wrote, with what is not written yet on top of it.
+    fn replace(&mut self, status: Status, number: u32, record: &Record, health: &Health) {
+        (self.status, self.number) = (status, number);
+        for (peer, event) in &self.events {
+            event.apply(&mut self.status, *peer, record, health, event.at());
+        }
+    }
+
+    fn write(&mut self, store: &Store<'_>, record: &Record, health: &Health, announce: bool) -> Result<(), StoreError> {
+        use crate::host::HostError;
+        for _ in 0..TRIES {
+            match store.write_status(&record.name, &self.status, self.number) {
+                Ok(()) => {
+                    self.number = store.status_number(&record.name, &self.status, self.number)?;
+                    self.events.clear();
+                    self.written = store.now();
+                    if announce {
+                        store.host().announce();
+                    }
+                    return Ok(());
+                }
+                Err(StoreError::Host(HostError::Conflict)) => {
+                    if let Fresh::New(status, number) = store.status_since(record, Some(self.number))? {
+                        self.replace(status, number, record, health);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Host(HostError::Conflict))
+    }
+}
+
+impl Event {
+    fn at(&self) -> Timestamp {
+        match self {
+            Self::Checked { at, .. } | Self::Said { at, .. } | Self::Resolved { at, .. } => *at,
+        }
+    }
+
+    /// Whose doing a change by this event is, and why it happened if the peer is back by it.
+    fn reason(&self) -> (String, String) {
+        match self {
+            Self::Checked { monitor, why: Some(why), .. } => (format!("monitor {}", monitor.id), why.clone()),
+            Self::Checked { monitor, why: None, .. } => {
+                (format!("monitor {}", monitor.id), format!("{} good checks in a row", monitor.rise))
+            }
+            Self::Said { .. } => ("agent".to_owned(), "the agent says so".to_owned()),
+            Self::Resolved { outcome: Lookups::Found(..), .. } => {
+                ("resolver".to_owned(), "the name is resolved".to_owned())
+            }
+            Self::Resolved { outcome: Lookups::Gone(why) | Lookups::Failed(why), .. } => {
+                ("resolver".to_owned(), why.clone())
+            }
+        }
+    }
+
+    fn apply(&self, status: &mut Status, peer: PeerId, record: &Record, health: &Health, now: Timestamp) -> Effect {
+        match self {
+            Self::Checked { monitor, why, is_verdict, at, took: length } => {
+                let flip = status.change(peer, |status| {
+                    status.change_check(&monitor.id, |check| {
+                        (check.at, check.took) = (*at, took(*length));
+                        let flip = check.take(why.as_deref(), monitor.rise, monitor.fall);
+                        flip.filter(|_| *is_verdict)
+                    })
+                });
+                let Some(flip) = flip else { return Effect::Noted };
+                let is_out = status.of(peer).is_some_and(|status| status.down_by().is_some());
+                let is_resting = matches!(
+                    record
+                        .peers
+                        .iter()
+                        .find(|known| known.id == peer)
+                        .map(|known| { peer::standing(known, &health.of(peer), None, now).state }),
+                    Some(PeerState::TemporaryDown)
+                );
+                if flip == Flip::Down && !is_out && !is_resting && !may_eject(record, health, status, peer, now) {
+                    let streak = status.of(peer).and_then(|status| status.check(&monitor.id)).map(|check| check.streak);
+                    return if streak == Some(monitor.fall) { Effect::Spared } else { Effect::Noted };
+                }
+                status.change(peer, |status| status.change_check(&monitor.id, |check| check.turn(flip, *at)));
+                Effect::Turned
+            }
+            Self::Said { monitor, report, at } => status.change(peer, |status| {
+                let before = status.agent.clone();
+                let mut agent = status.agent.take().unwrap_or_default();
+                agent.monitor.clone_from(&monitor.id);
+                agent.hear(report, *at);
+                status.agent = Some(agent);
+                if before == status.agent {
+                    Effect::Noted
+                } else {
+                    Effect::Turned
+                }
+            }),
+            Self::Resolved { outcome, at } => status.change(peer, |status| {
+                let before = status.name.take().unwrap_or_default();
+                let mut name = before.clone();
+                name.error.clear();
+                match outcome {
+                    Lookups::Found(addresses, hold) => {
+                        name.addresses.clone_from(addresses);
+                        (name.gone, name.expires) = (None, at.after(*hold));
+                    }
+                    Lookups::Gone(why) => {
+                        name.gone = name.gone.or(Some(*at));
+                        (name.error, name.expires) = (why.clone(), at.after(SHORTEST_TTL));
+                    }
+                    Lookups::Failed(why) => {
+                        (name.error, name.expires) = (why.clone(), at.after(SHORTEST_TTL));
+                    }
+                }
+                let turned =
+                    (&name.addresses, name.gone, &name.error) != (&before.addresses, before.gone, &before.error);
+                status.name = Some(name);
+                if turned {
+                    Effect::Turned
+                } else {
+                    Effect::Noted
+                }
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

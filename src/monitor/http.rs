@@ -1,0 +1,76 @@
+//! `http`: an HTTP request whose answer has a good status.
+//!
+//! The request is what the options say and nothing more: no header of the filter or of the proxy goes with it. `Host` is the
+//! peer's name, `host:port`, unless `header_Host` says otherwise. The whole answer has to arrive within `timeout`; its body is not
+//! looked at, so `method` `HEAD` is cheaper where servers know it.
+
+use super::{Finding, Monitor, MonitorConfig};
+use crate::host::{Ask, Reply};
+
+/// The monitor.
+pub struct Http;
+
+impl Monitor for Http {
+    fn ask(&self, config: &MonitorConfig, peer: &str) -> Ask {
+        request(config, peer)
+    }
+
+    fn judge(&self, config: &MonitorConfig, reply: &Reply) -> Finding {
+        match answer(config, reply) {
+            Ok(_) => Finding::Good,
+            Err(why) => Finding::Bad(why),
+        }
+    }
+}
+
+/// The request of a monitor over HTTP.
+pub(super) fn request(config: &MonitorConfig, peer: &str) -> Ask {
+    let is_host = |(name, _): &&(String, String)| name == "host";
+    let host = config.headers.iter().find(is_host).map_or(peer, |(_, value)| value);
+    Ask::Http {
+        method: config.method.clone(),
+        path: config.url.clone(),
+        authority: host.to_owned(),
+        headers: config.headers.iter().filter(|header| !is_host(header)).cloned().collect(),
+        body: config.body.clone().into_bytes(),
+    }
+}
+
+/// The body of an answer with a good status; otherwise what is wrong with it.
+pub(super) fn answer<'r>(config: &MonitorConfig, reply: &'r Reply) -> Result<&'r [u8], String> {
+    match reply {
+        Reply::Http(status, body) if config.ok_codes.contains(*status) => Ok(body),
+        Reply::Http(status, _) => Err(format!("status {status}, expected {}", config.ok_codes)),
+        Reply::Failed(failure) => Err(failure.to_string()),
+        Reply::Bytes(_) | Reply::Connected => Err("not an HTTP answer".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Failure;
+    use crate::testing::test;
+
+    #[test]
+    fn the_status_decides() {
+        let config = MonitorConfig { ok_codes: "200 3xx".parse().unwrap(), ..MonitorConfig::default() };
+        let judge = |reply| Http.judge(&config, &reply);
+        assert_eq!(judge(Reply::Http(200, Vec::new())), Finding::Good);
+        assert_eq!(judge(Reply::Http(302, Vec::new())), Finding::Good);
+        assert_eq!(judge(Reply::Http(503, Vec::new())), Finding::Bad("status 503, expected 200 3xx".to_owned()));
+        assert_eq!(judge(Reply::Failed(Failure::Timeout)), Finding::Bad("no answer in time".to_owned()));
+    }
+
+    #[test]
+    fn the_host_is_the_peer_s_name_unless_a_header_says_otherwise() {
+        let host = |config: &MonitorConfig| match Http.ask(config, "web-1:8080") {
+            Ask::Http { authority, headers, .. } => (authority, headers.len()),
+            _ => panic!("an HTTP request"),
+        };
+        let mut config = MonitorConfig { headers: vec![("x-a".to_owned(), "1".to_owned())], ..Default::default() };
+        assert_eq!(host(&config), ("web-1:8080".to_owned(), 1));
+        config.headers.push(("host".to_owned(), "www.example".to_owned()));
+        assert_eq!(host(&config), ("www.example".to_owned(), 1));
+    }
+}

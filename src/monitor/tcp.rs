@@ -1,0 +1,25 @@
+//! `tcp`: a connection to the peer can be made.
+//!
+//! Nothing is sent, and nothing has to come back: connected is good.
+
+use super::{Finding, Monitor, MonitorConfig};
+use crate::host::{Ask, Failure, Reply};
+
+/// The monitor.
+pub struct Tcp;
+
+impl Monitor for Tcp {
+    fn ask(&self, _config: &MonitorConfig, _peer: &str) -> Ask {
+        Ask::Connect
+    }
+
+    fn judge(&self, _config: &MonitorConfig, reply: &Reply) -> Finding {
+        match reply {
+            Reply::Connected => Finding::Good,
+            // All that can time out here is the connection.
+            Reply::Failed(Failure::Timeout) => Finding::Bad("no connection in time".to_owned()),
+            Reply::Failed(failure) => Finding::Bad(failure.to_string()),
+            Reply::Http(..) | Reply::Bytes(_) => Finding::Bad("not a connection".to_owned()),
+        }
+    }
+}
