@@ -1,0 +1,101 @@
+//! The API's document of a peer, as a person reads it.
+
+use serde::Deserialize;
+
+use super::table::{Align, Table};
+
+/// What is read of a peer's document. Only the name must be there: filters before and after this one may say less.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Peer {
+    name: String,
+    address: Option<String>,
+    state: Option<String>,
+    weight: Option<u64>,
+    fails: Option<u64>,
+    in_flight: Option<u64>,
+    picks: Option<u64>,
+    by: Option<String>,
+    why: Option<String>,
+    until: Option<String>,
+}
+
+impl Peer {
+    /// Whether it gets requests.
+    pub(super) fn is_usable(&self) -> bool {
+        matches!(self.state.as_deref(), Some("up" | "failing"))
+    }
+
+    /// Who put it into its state, why, and until when; empty when there is nothing to say.
+    fn reason(&self) -> String {
+        let mut reason = match (self.by.as_deref(), self.why.as_deref()) {
+            (Some(by), Some(why)) => format!("{by}: {why}"),
+            (one, other) => one.or(other).unwrap_or_default().to_owned(),
+        };
+        if let Some(until) = &self.until {
+            if !reason.is_empty() {
+                reason += ", ";
+            }
+            reason += &format!("until {until}");
+        }
+        reason
+    }
+}
+
+/// One peer a row.
+pub(super) fn table(peers: &[Peer]) -> String {
+    let mut table = Table::new([
+        ("PEER", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("STATE", Align::Left),
+        ("WEIGHT", Align::Right),
+        ("FAILS", Align::Right),
+        ("IN-FLIGHT", Align::Right),
+        ("PICKS", Align::Right),
+        ("WHY", Align::Left),
+    ]);
+    let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+    for peer in peers {
+        table.row([
+            peer.name.clone(),
+            peer.address.clone().unwrap_or_default(),
+            peer.state.clone().unwrap_or_default(),
+            number(peer.weight),
+            number(peer.fails),
+            number(peer.in_flight),
+            number(peer.picks),
+            peer.reason(),
+        ]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_has_what_there_is() {
+        let some = |text: &str| Some(text.to_owned());
+        let reason = |by: &str, why: &str, until: &str| {
+            let given = |text: &str| some(text).filter(|text| !text.is_empty());
+            Peer { by: given(by), why: given(why), until: given(until), ..Peer::default() }.reason()
+        };
+        assert_eq!(reason("passive", "refused", "10:45"), "passive: refused, until 10:45");
+        assert_eq!(reason("operator", "", ""), "operator");
+        assert_eq!(reason("", "refused", ""), "refused");
+        assert_eq!(reason("", "", "10:45"), "until 10:45");
+        assert_eq!(reason("", "", ""), "");
+    }
+
+    #[test]
+    fn a_name_is_enough() {
+        let peers: Vec<Peer> = serde_json::from_str(r#"[{"name": "a:80", "address": null, "more": [1]}]"#).unwrap();
+        assert_eq!(
+            table(&peers),
+            "\
+PEER  ADDRESS  STATE  WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY
+a:80  -        -           -      -          -      -
+"
+        );
+    }
+}

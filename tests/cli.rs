@@ -1,0 +1,402 @@
+//! The command `durpina` as a person or a script runs it: what it asks of the management API, what it prints, and its
+//! exit codes.
+//!
+//! The API is a server in this process that answers what a test tells it, and records what it was asked.
+
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// The core has no threads; the server in here has one.
+#![allow(clippy::disallowed_methods)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+const PEER: &str = r#"{"name": "10.0.0.1:80", "address": "10.0.0.1", "weight": 5, "state": "up", "host": "10.0.0.1", "port": 80,
+ "addresses": ["10.0.0.1"], "initial_weight": 5, "effective_weight": 5.0, "by": null, "why": null, "since": null,
+ "until": null, "fails": 0, "max_fails": 1, "fail_timeout": "10s", "max_conns": 0, "slow_start": "0ms", "backup": false,
+ "configured": true, "in_flight": 2, "picks": 1234, "failures": 3, "checks": [], "description": null}"#;
+
+const FAILED_PEER: &str = r#"{"name": "[::1]:8080", "address": "::1", "weight": 1, "state": "temporary_down", "by": "passive",
+ "why": "connection refused", "until": "2026-11-22T10:45:31.250Z", "fails": 1, "in_flight": 0, "picks": 7}"#;
+
+/// What the API was asked.
+#[derive(Clone, Debug, Default)]
+struct Request {
+    /// Method and target.
+    line: String,
+    /// Names in lower case.
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A management API that gives every request the same answer.
+struct Api {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Api {
+    fn answering(status: &str, content_type: &str, body: &str) -> Self {
+        let answer = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        Self::raw(answer)
+    }
+
+    fn json(body: &str) -> Self {
+        Self::answering("200 OK", "application/json", body)
+    }
+
+    fn problem(status: &str, body: &str) -> Self {
+        Self::answering(status, "application/problem+json", body)
+    }
+
+    fn raw(answer: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let record = Arc::clone(&requests);
+        thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut connection = connection.unwrap();
+                let request = read(&connection);
+                record.lock().unwrap().push(request);
+                connection.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        Self { address, requests }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/durpina", self.address)
+    }
+
+    /// Runs a command against this API.
+    fn durpina(&self, arguments: &[&str]) -> Outcome {
+        durpina(arguments, &[("DURPINA_URL", &self.url())])
+    }
+
+    /// The only request there was.
+    fn request(&self) -> Request {
+        let requests = self.requests.lock().unwrap();
+        assert_eq!(requests.len(), 1, "a command asks once: {requests:?}");
+        requests[0].clone()
+    }
+}
+
+fn read(connection: &TcpStream) -> Request {
+    let mut reader = BufReader::new(connection);
+    let mut next = || {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    };
+    let mut request = Request { line: next(), ..Request::default() };
+    loop {
+        let line = next();
+        let Some((name, value)) = line.split_once(':') else { break };
+        request.headers.push((name.to_lowercase(), value.trim().to_owned()));
+    }
+    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    request.body = String::from_utf8(body).unwrap();
+    request
+}
+
+#[derive(Debug)]
+struct Outcome {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Outcome {
+    /// Ended with this code, and what a person sees is where it belongs: what was asked for, or what went wrong.
+    #[track_caller]
+    fn expect(&self, code: i32, stdout: &str, stderr: &str) {
+        assert_eq!((self.code, self.stdout.as_str(), self.stderr.as_str()), (code, stdout, stderr));
+    }
+}
+
+/// Runs the command with these variables and none of the caller's that it reads.
+fn durpina(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
+    let output = Command::new(env!("CARGO_BIN_EXE_durpina"))
+        .args(arguments)
+        .env_remove("DURPINA_URL")
+        .env_remove("DURPINA_TOKEN")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let shown = Outcome {
+        code: output.status.code().expect("it ends by itself"),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    };
+    for (_, token) in variables.iter().filter(|(name, _)| *name == "DURPINA_TOKEN") {
+        assert!(!shown.stdout.contains(token) && !shown.stderr.contains(token), "the token is shown: {shown:?}");
+    }
+    shown
+}
+
+#[test]
+fn peers_are_a_table() {
+    let api = Api::json(&format!("[{PEER}, {FAILED_PEER}]"));
+    api.durpina(&["peers", "web"]).expect(
+        0,
+        "\
+PEER         ADDRESS   STATE           WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY
+10.0.0.1:80  10.0.0.1  up                   5      0          2   1234
+[::1]:8080   ::1       temporary_down       1      1          0      7  passive: connection refused, until 2026-11-22T10:45:31.250Z
+",
+        "",
+    );
+    let request = api.request();
+    assert_eq!(request.line, "GET /durpina/upstreams/web/peers HTTP/1.1");
+    assert_eq!(request.header("authorization"), None);
+    assert_eq!(request.header("host"), Some(api.address.to_string().as_str()));
+}
+
+#[test]
+fn json_comes_out_as_it_came_in() {
+    let json = format!("[{PEER},\n\t{FAILED_PEER}]");
+    Api::json(&json).durpina(&["peers", "web", "--json"]).expect(0, &format!("{json}\n"), "");
+}
+
+#[test]
+fn names_and_selectors_are_encoded() {
+    let api = Api::json("[]");
+    api.durpina(&["peers", "a/b ü?", "--selector", "down&x"]).expect(
+        0,
+        "PEER  ADDRESS  STATE  WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY\n",
+        "",
+    );
+    assert_eq!(api.request().line, "GET /durpina/upstreams/a%2Fb%20%C3%BC%3F/peers?selector=down%26x HTTP/1.1");
+}
+
+#[test]
+fn the_token_is_sent_and_never_shown() {
+    for (arguments, variables) in [
+        (["info", "--token", "s3cret"].as_slice(), [].as_slice()),
+        (&["info"], &[("DURPINA_TOKEN", "s3cret")]),
+        (&["info", "--token=s3cret"], &[("DURPINA_TOKEN", "another")]),
+    ] {
+        let api =
+            Api::problem("401 Unauthorized", r#"{"title": "Unauthorized", "status": 401, "detail": "wrong token"}"#);
+        let url = api.url();
+        let variables = [variables, &[("DURPINA_URL", url.as_str())]].concat();
+        durpina(arguments, &variables).expect(3, "", "durpina: Unauthorized: wrong token\n");
+        assert_eq!(api.request().header("authorization"), Some("Bearer s3cret"));
+    }
+}
+
+#[test]
+fn info_shows_one_upstream_or_all() {
+    let upstream = format!(
+        r#"{{"name": "web", "revision": 7, "peers": [{PEER}], "monitors": [{{"id": "http", "name": "http", "interval": "5s",
+        "timeout": "1s", "schedule": "rotate", "rise": 2, "fall": 3, "peers": "all", "port": null, "url": "/up"}}],
+        "balancer": "round-robin", "retries": 2, "max_ejected_percent": 50}}"#
+    );
+    let api = Api::json(&upstream);
+    api.durpina(&["info", "web"]).expect(
+        0,
+        "\
+web: revision 7, balancer round-robin, retries 2
+
+PEER         ADDRESS   STATE  WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY
+10.0.0.1:80  10.0.0.1  up          5      0          2   1234
+
+MONITOR  KIND  INTERVAL  TIMEOUT  RISE  FALL  SCHEDULE
+http     http        5s       1s     2     3  rotate
+",
+        "",
+    );
+    assert_eq!(api.request().line, "GET /durpina/upstreams/web HTTP/1.1");
+
+    let api = Api::json(&format!("[{upstream}]"));
+    api.durpina(&["info"]).expect(
+        0,
+        "\
+UPSTREAM  REVISION  PEERS  USABLE  MONITORS  BALANCER
+web              7      1       1         1  round-robin
+",
+        "",
+    );
+    assert_eq!(api.request().line, "GET /durpina/upstreams HTTP/1.1");
+}
+
+#[test]
+fn a_peer_is_added_as_nginx_writes_it() {
+    let api = Api::answering("201 Created", "application/json", PEER);
+    let added = api.durpina(&["add", "web", "10.0.0.1:80 weight=5"]);
+    assert_eq!(
+        (added.code, added.stdout.lines().nth(1).map(|line| &line[..11])),
+        (0, Some("10.0.0.1:80")),
+        "{added:?}"
+    );
+    let request = api.request();
+    assert_eq!(request.line, "POST /durpina/upstreams/web/peers HTTP/1.1");
+    assert_eq!(request.header("content-type"), Some("text/plain"));
+    assert_eq!(request.body, "10.0.0.1:80 weight=5");
+}
+
+#[test]
+fn a_peer_is_removed() {
+    for (arguments, said) in [
+        (["remove", "web", "[::1]:80"].as_slice(), "removed [::1]:80 from web\n"),
+        // There is no JSON in this answer.
+        (&["remove", "web", "[::1]:80", "--json"], ""),
+    ] {
+        let api = Api::raw("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n".to_owned());
+        api.durpina(arguments).expect(0, said, "");
+        let request = api.request();
+        assert_eq!(request.line, "DELETE /durpina/upstreams/web/peers/%5B%3A%3A1%5D%3A80 HTTP/1.1");
+        assert_eq!(request.body, "");
+    }
+}
+
+#[test]
+fn weight_and_state_change_a_peer() {
+    for (arguments, body) in [
+        (["weight", "web", "10.0.0.1:80", "5"], r#"{"weight":5}"#),
+        (["state", "web", "10.0.0.1:80", "temporary_down"], r#"{"state":"temporary_down"}"#),
+    ] {
+        let api = Api::json(PEER);
+        let changed = api.durpina(&arguments);
+        assert_eq!((changed.code, changed.stdout.lines().count(), changed.stderr.as_str()), (0, 2, ""), "{changed:?}");
+        let request = api.request();
+        assert_eq!(request.line, "PATCH /durpina/upstreams/web/peers/10.0.0.1%3A80 HTTP/1.1");
+        assert_eq!(request.header("content-type"), Some("application/json"));
+        assert_eq!(request.body, body);
+    }
+}
+
+#[test]
+fn every_error_of_a_refusal_has_its_line() {
+    let api = Api::problem(
+        "422 Unprocessable Content",
+        r#"{"type": "about:blank", "title": "Unprocessable Content", "status": 422, "detail": "weight: expected more\nfail_timeout: expected a time",
+            "errors": [{"place": "weight", "message": "expected more"}, {"place": "fail_timeout", "message": "expected a time"}]}"#,
+    );
+    api.durpina(&["add", "web", "10.0.0.1 weight=0 fail_timeout=x", "--json"]).expect(
+        3,
+        "",
+        "durpina: Unprocessable Content\n  weight: expected more\n  fail_timeout: expected a time\n",
+    );
+}
+
+#[test]
+fn what_fails_behind_the_api_is_not_a_refusal() {
+    let api =
+        Api::problem("503 Service Unavailable", r#"{"title": "Service Unavailable", "detail": "shared data is full"}"#);
+    api.durpina(&["info"]).expect(4, "", "durpina: Service Unavailable: shared data is full\n");
+
+    for (status, reason) in [
+        ("404 Not Found", "is not the management API: status 404, text/html. Is the URL right?"),
+        ("200 OK", "is not the management API: status 200, text/html. Is the URL right?"),
+        ("502 Bad Gateway", "answered with status 502, and without a reason (text/html)"),
+    ] {
+        let api = Api::answering(status, "text/html", "<html>");
+        let message = format!("durpina: {}/upstreams {reason}\n", api.url());
+        for arguments in [["info"].as_slice(), &["info", "--json"]] {
+            api.durpina(arguments).expect(4, "", &message);
+        }
+    }
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let elsewhere = Api::json("[]");
+    let location = elsewhere.url();
+    let api = Api::raw(format!(
+        "HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    ));
+    assert_eq!(api.durpina(&["info", "--token", "s3cret"]).code, 4);
+    assert!(elsewhere.requests.lock().unwrap().is_empty(), "the token went elsewhere");
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_not_asked() {
+    let api = Api::json("[]");
+    let proxy = Api::json("[]");
+    let (url, proxy_url) = (api.url(), format!("http://{}", proxy.address));
+    let variables = [("DURPINA_URL", url.as_str()), ("HTTP_PROXY", &proxy_url), ("ALL_PROXY", &proxy_url)];
+    assert_eq!(durpina(&["peers", "web"], &variables).code, 0);
+    assert_eq!(api.requests.lock().unwrap().len(), 1);
+    assert!(proxy.requests.lock().unwrap().is_empty(), "the token could be seen by a proxy");
+}
+
+#[test]
+fn nobody_there() {
+    // Bound and given back: nobody listens on this port.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{address}/durpina");
+    let outcome = durpina(&["info", "--url", &url], &[("DURPINA_TOKEN", "s3cret")]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (4, ""));
+    assert!(outcome.stderr.starts_with(&format!("durpina: cannot reach {url}: Connection refused")), "{outcome:?}");
+}
+
+#[test]
+fn somebody_who_never_answers() {
+    // The kernel accepts the connection, and nobody reads from it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/durpina", listener.local_addr().unwrap());
+    let silence = format!("durpina: no answer from {url} within 200ms");
+    durpina(&["info", "--timeout", "200ms", "--url", &url], &[]).expect(4, "", &format!("{silence}\n"));
+    durpina(&["remove", "web", "p", "--timeout", "200ms", "--url", &url], &[]).expect(
+        4,
+        "",
+        &format!("{silence}; the change may have been made\n"),
+    );
+}
+
+#[test]
+fn help_goes_to_the_output_and_mistakes_do_not() {
+    let help = durpina(&["--help"], &[]);
+    assert_eq!((help.code, help.stderr.as_str()), (0, ""));
+    assert!(help.stdout.contains("Exit codes:\n  0  done\n"), "{}", help.stdout);
+    assert!(durpina(&["weight", "--help"], &[])
+        .stdout
+        .starts_with("usage: durpina weight UPSTREAM PEER N [OPTIONS]\n"));
+    durpina(&["--version"], &[]).expect(0, concat!("durpina ", env!("CARGO_PKG_VERSION"), "\n"), "");
+
+    for arguments in [[].as_slice(), &["piers"], &["peers"], &["info", "--verbose"], &["info", "--url", "localhost"]] {
+        let outcome = durpina(arguments, &[]);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(outcome.stderr.contains("usage: durpina "), "{outcome:?}");
+    }
+}
+
+#[test]
+fn check_tells_good_from_bad() {
+    let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = |name: &str, text: &str| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.into_os_string().into_string().unwrap()
+    };
+    let good = file("good.json", r#"{"upstreams": {"web": {"servers": ["10.0.0.1"]}}, "upstream": "web"}"#);
+    durpina(&["check", &good], &[]).expect(0, &format!("{good}: good. 1 upstreams with 1 servers, 1 routes\n"), "");
+
+    let bad = file("bad.json", r#"{"upstreams": {"web": {"servers": ["10.0.0.1 weight=0"]}}}"#);
+    let outcome = durpina(&["check", &bad], &[]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (1, ""));
+    assert!(outcome.stdout.starts_with("upstreams.web.servers[0].weight: expected an integer"), "{outcome:?}");
+    assert!(outcome.stdout.ends_with(&format!("\n{bad}: 1 errors\n")), "{outcome:?}");
+
+    let absent = directory.join("absent.json").into_os_string().into_string().unwrap();
+    let outcome = durpina(&["check", &absent], &[]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""));
+    assert!(outcome.stderr.starts_with(&format!("{absent}: No such file")), "{outcome:?}");
+}
