@@ -13,20 +13,22 @@
 //! | [`health`] | failures counted against peers |
 //! | [`status`] | what monitors, agents and name servers say about peers |
 //! | [`monitor`], [`resolver`], `lease` | what peers and name servers are asked, and which worker asks |
+//! | [`counters`], [`load`] | what happened at peers, in one worker and in all |
+//! | [`admin`] | the management API, the status page, the metrics |
 //! | [`balancer`], `pool` | who may be picked, and who is |
 //! | [`config`], [`route`], [`template`], [`time`], [`codes`] | the filter JSON |
 //! | [`store`] | the state that all workers share |
 //! | [`host`] | the proxy around the filter: Envoy, or a simulation |
 //! | `plugin` | the proxy-wasm callbacks (wasm only) |
 //!
-//! The management API will be a module beside [`peer`]: `admin`.
-//!
 //! The core knows no host: it has no clock, no random source and no I/O but through [`host::Host`]. It builds
 //! and is tested natively and on wasm32.
 
+pub mod admin;
 pub mod balancer;
 pub mod codes;
 pub mod config;
+pub mod counters;
 pub mod filter;
 pub mod health;
 pub mod host;

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::counters::Counts;
 use crate::time::Timestamp;
 
 /// How long a response time is remembered: after this time it counts 1/e. The value of Finagle and linkerd2.
@@ -29,6 +30,8 @@ pub struct Load {
     /// The requests in flight at all peers of the upstream.
     total: Rc<Cell<u32>>,
     latency: Cell<Latency>,
+    /// What was counted since the last [`take_counts`](Self::take_counts).
+    counts: Cell<Counts>,
     watcher: RefCell<Option<(Changed, u32)>>,
 }
 
@@ -119,6 +122,18 @@ impl Load {
         self.responded(took.max(FAILURE), now);
     }
 
+    /// Counts something.
+    pub fn count(&self, count: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        count(&mut counts);
+        self.counts.set(counts);
+    }
+
+    /// What was counted since this was last called.
+    pub fn take_counts(&self) -> Counts {
+        self.counts.take()
+    }
+
     /// Notes `position` in `changed` whenever a request begins or ends here.
     pub fn watch(&self, changed: &Changed, position: u32) {
         *self.watcher.borrow_mut() = Some((Rc::clone(changed), position));
@@ -151,6 +166,7 @@ impl InFlight {
     #[must_use]
     pub fn begin(load: Rc<Load>, now: Timestamp) -> Self {
         load.change(1);
+        load.count(|counts| counts.picks = counts.picks.saturating_add(1));
         Self { load, since: now }
     }
 

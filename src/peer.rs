@@ -536,13 +536,10 @@ impl<'h> Peer<'h> {
     pub fn set_state(&mut self, order: Order) -> Result<(), StoreError> {
         self.change(|changes, now| changes.order = Some((order, now)))?;
         if order == Order::Up {
-            let id = self.record.id;
             self.failures = Failures::default();
-            self.store.update_health(&self.upstream, |health| health.set(id, Failures::default()))?;
-            self.store.update_status(&self.upstream, |status| status.pardon(id))?;
+            self.store.pardon(&self.upstream, self.record.id)?;
             if let Some(status) = &mut self.status {
-                status.checks.clear();
-                status.agent = None;
+                status.pardon();
             }
         }
         Ok(())
@@ -588,6 +585,26 @@ impl<'h> Peer<'h> {
         let (_, after) = self.store.add_fail(&record, &self.record, false)?;
         self.failures = after;
         Ok(())
+    }
+
+    /// Has the peer's name looked up, if it is one: when its address is not known, or anyway if `force`. Returns whether that
+    /// is under way; the worker that makes the checks does it within a second.
+    ///
+    /// # Errors
+    ///
+    /// What stands in the way of the change. Then nothing has changed.
+    pub fn resolve(&mut self, force: bool) -> Result<bool, StoreError> {
+        if self.record.host_name().is_none() || self.store.host().resolves_names() {
+            return Ok(false);
+        }
+        if !force && !self.addresses().is_empty() {
+            return Ok(false);
+        }
+        let id = self.record.id;
+        self.store.update_status(&self.upstream, |status| {
+            status.change(id, |status| status.name.get_or_insert_default().expires = Timestamp::default());
+        })?;
+        Ok(true)
     }
 
     fn change(&mut self, mut change: impl FnMut(&mut Changes, Timestamp)) -> Result<(), StoreError> {

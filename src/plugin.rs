@@ -9,6 +9,7 @@ use std::time::Duration;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel};
 
+use crate::admin::LONGEST_BODY;
 use crate::filter::{Exchange, Filter, Outcome};
 use crate::host::envoy::{self, Envoy};
 use crate::host::{raw, CallId, Failure, Host, Level, Reply};
@@ -109,7 +110,8 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream { host: host(), filter: Rc::clone(&self.filter), exchange: Exchange::default() }))
+        let (host, filter) = (host(), Rc::clone(&self.filter));
+        Some(Box::new(Stream { host, filter, exchange: Exchange::default(), gathers: false }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -121,20 +123,52 @@ struct Stream {
     host: Rc<Envoy>,
     filter: Rc<RefCell<Filter>>,
     exchange: Exchange,
+    /// The body of a request for the management API is on its way.
+    gathers: bool,
+}
+
+impl Stream {
+    /// Answers a request for the management API, now that its body is there.
+    fn answer(&mut self) {
+        self.gathers = false;
+        let body = raw::request_body(LONGEST_BODY + 1).unwrap_or_default();
+        if let Ok(mut filter) = self.filter.try_borrow_mut() {
+            filter.request_body(&*self.host, &body);
+        }
+    }
 }
 
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _headers: usize, _end: bool) -> Action {
+    fn on_http_request_headers(&mut self, _headers: usize, end: bool) -> Action {
         // No host calls back while it is being called.
         let Ok(mut filter) = self.filter.try_borrow_mut() else { return Action::Pause };
-        let (outcome, exchange) = filter.request(&*self.host);
+        let (outcome, exchange) = filter.request(&*self.host, !end);
         self.exchange = exchange;
+        self.gathers = outcome == Outcome::Body;
         match outcome {
             Outcome::Continue => Action::Continue,
-            Outcome::Answered => Action::Pause,
+            Outcome::Answered | Outcome::Body => Action::Pause,
         }
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {
+        if !self.gathers {
+            return Action::Continue;
+        }
+        if end || size > LONGEST_BODY {
+            self.answer();
+        }
+        Action::Pause
+    }
+
+    fn on_http_request_trailers(&mut self, _trailers: usize) -> Action {
+        if !self.gathers {
+            return Action::Continue;
+        }
+        self.answer();
+        Action::Pause
     }
 
     fn on_http_response_headers(&mut self, _headers: usize, _end: bool) -> Action {

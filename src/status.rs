@@ -54,6 +54,12 @@ pub struct Check {
     pub at: Timestamp,
     /// How long it took, in milliseconds.
     pub took: u32,
+    /// How many checks were good so far.
+    pub passed: u64,
+    /// How many checks failed so far.
+    pub failed: u64,
+    /// How often the verdict became `down`.
+    pub ejections: u64,
 }
 
 /// What a verdict of a monitor becomes by a check.
@@ -83,6 +89,8 @@ impl Check {
     /// `fall` failed checks in a row make it `down`, `rise` good ones lift it (HAProxy, server options of these names).
     pub fn take(&mut self, why: Option<&str>, rise: u32, fall: u32) -> Option<Flip> {
         self.streak = if why.is_none() == self.is_good() { self.streak.saturating_add(1) } else { 1 };
+        let count = if why.is_none() { &mut self.passed } else { &mut self.failed };
+        *count = count.saturating_add(1);
         self.why.clear();
         self.why.push_str(why.unwrap_or_default());
         match (why.is_none(), self.is_down) {
@@ -95,6 +103,7 @@ impl Check {
     /// Changes the verdict.
     pub fn turn(&mut self, flip: Flip, now: Timestamp) {
         self.is_down = flip == Flip::Down;
+        self.ejections = self.ejections.saturating_add(u64::from(self.is_down));
         self.since = now;
         self.verdict_why = self.why.clone();
     }
@@ -215,11 +224,10 @@ impl Status {
         self.peers.retain_mut(|(id, status)| keep(*id, status));
     }
 
-    /// Forgets all that is said of a peer but its addresses.
+    /// Lifts all verdicts on a peer but the resolver's.
     pub fn pardon(&mut self, peer: PeerId) {
         if let Some((_, status)) = self.peers.iter_mut().find(|(id, _)| *id == peer) {
-            status.checks.clear();
-            status.agent = None;
+            status.pardon();
         }
     }
 
@@ -234,6 +242,15 @@ impl Status {
 }
 
 impl PeerStatus {
+    /// Lifts all verdicts; what was counted stays.
+    pub fn pardon(&mut self) {
+        for check in &mut self.checks {
+            (check.is_down, check.streak) = (false, 0);
+            check.why.clear();
+        }
+        self.agent = None;
+    }
+
     /// What a monitor found.
     #[must_use]
     pub fn check(&self, monitor: &str) -> Option<&Check> {

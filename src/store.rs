@@ -16,6 +16,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+use crate::counters::{Counters, Counts};
 use crate::health::{most_ejected, Failures, Health, PeerId, Verdict};
 use crate::host::{Expect, Host, HostError, Level};
 use crate::peer::{self, Order, PeerRecord, PeerState, Standing};
@@ -58,6 +61,8 @@ pub enum StoreError {
     Unresolved(String),
     /// What stands under the key is not ours.
     Corrupt(String),
+    /// The upstream is of another revision than was expected: this one.
+    Revision(u64),
 }
 
 impl fmt::Display for StoreError {
@@ -73,6 +78,7 @@ impl fmt::Display for StoreError {
             Self::TooManyMonitors(most) => write!(f, "an upstream can have at most {most} monitors"),
             Self::Invalid(message) => f.write_str(message),
             Self::Unresolved(name) => write!(f, "{name:?} has no address yet"),
+            Self::Revision(found) => write!(f, "the upstream is at revision {found} now"),
             Self::Corrupt(key) => write!(f, "the value of {key:?} in shared data is not one of this filter's"),
         }
     }
@@ -90,13 +96,38 @@ impl From<HostError> for StoreError {
 #[derive(Clone, Copy)]
 pub struct Store<'h> {
     host: &'h dyn Host,
+    /// Changes of records happen only at these revisions, in the form of the header `If-Match`.
+    only_if: Option<&'h str>,
 }
 
 impl<'h> Store<'h> {
     /// The state that `host` shares among its workers.
     #[must_use]
     pub fn new(host: &'h dyn Host) -> Self {
-        Self { host }
+        Self { host, only_if: None }
+    }
+
+    /// The same, where records are changed only if they are at a revision that `condition` names: `*`, or `"7", "8"`
+    /// (RFC 9110, section 13.1.1).
+    pub(crate) fn only_if(self, condition: Option<&'h str>) -> Self {
+        Self { only_if: condition, ..self }
+    }
+
+    /// Whether a change may be made to a record of this revision.
+    pub(crate) fn expect_revision(&self, revision: u64) -> Result<(), StoreError> {
+        let tag = format!("\"{revision}\"");
+        let names =
+            |condition: &str| condition.split(',').any(|one| matches!(one.trim(), one if one == "*" || one == tag));
+        match self.only_if {
+            Some(condition) if !names(condition) => Err(StoreError::Revision(revision)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets all that anybody but the operator has against a peer.
+    pub(crate) fn pardon(&self, upstream: &str, peer: PeerId) -> Result<(), StoreError> {
+        self.update_health(upstream, |health| health.set(peer, Failures::default()))?;
+        self.update_status(upstream, |status| status.pardon(peer))
     }
 
     pub(crate) fn host(&self) -> &'h dyn Host {
@@ -155,6 +186,7 @@ impl<'h> Store<'h> {
         self.retry(|| {
             let stored = self.record(upstream)?;
             let (before, cas) = stored.ok_or_else(|| StoreError::NoSuchUpstream(upstream.to_owned()))?;
+            self.expect_revision(before.revision)?;
             let mut record = before.clone();
             let result = change(&mut record)?;
             if record != before {
@@ -354,6 +386,55 @@ impl<'h> Store<'h> {
         })
     }
 
+    /// What happened at an upstream's peers.
+    pub(crate) fn counters(&self, upstream: &str) -> Result<Counters, StoreError> {
+        let stored = self.host.read(&counters_key(upstream))?;
+        Ok(stored.and_then(|stored| postcard::from_bytes(&stored.value).ok()).unwrap_or_default())
+    }
+
+    /// Adds what a worker counted. Nobody has to know at once, so that is not announced.
+    pub(crate) fn add_counters(
+        &self,
+        record: &Record,
+        worker: u64,
+        counted: &[(PeerId, Counts, u32)],
+    ) -> Result<(), StoreError> {
+        let key = counters_key(&record.name);
+        let peers: HashSet<PeerId> = record.peers.iter().map(|peer| peer.id).collect();
+        self.retry(|| {
+            let stored = self.host.read(&key)?;
+            let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
+            let counters = stored.and_then(|stored| postcard::from_bytes::<Counters>(&stored.value).ok());
+            let mut counters = counters.unwrap_or_default();
+            counters.add(worker, self.now(), counted);
+            counters.retain(|peer| peers.contains(&peer));
+            self.host.write(&key, &postcard::to_allocvec(&counters).unwrap_or_default(), expect)?;
+            Ok(())
+        })
+    }
+
+    /// Says which upstreams an instance of the filter has, by its latest configuration.
+    pub(crate) fn register(&self, instance: &str, configuration: u64, names: &[&str]) -> Result<(), StoreError> {
+        self.retry(|| {
+            let (mut index, expect) = self.index_entry()?;
+            if index.register(instance, configuration, names) {
+                self.host.write(&index_key(), &postcard::to_allocvec(&index).unwrap_or_default(), expect)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The upstreams that there are.
+    pub(crate) fn index(&self) -> Result<Index, StoreError> {
+        Ok(self.index_entry()?.0)
+    }
+
+    fn index_entry(&self) -> Result<(Index, Expect), StoreError> {
+        let stored = self.host.read(&index_key())?;
+        let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
+        Ok((stored.and_then(|stored| postcard::from_bytes(&stored.value).ok()).unwrap_or_default(), expect))
+    }
+
     fn retry<R>(&self, mut attempt: impl FnMut() -> Result<R, StoreError>) -> Result<R, StoreError> {
         for _ in 1..TRIES {
             match attempt() {
@@ -378,7 +459,7 @@ impl<'h> Store<'h> {
         );
     }
 
-    /// Counts a failure, and tells if it took the peer out of use. `status` is what is said of the peer.
+    /// Counts a failure, logs it, and returns whether it took the peer out of use. `status` is what is said of the peer.
     pub(crate) fn fail(
         &self,
         record: &Record,
@@ -386,7 +467,7 @@ impl<'h> Store<'h> {
         status: Option<&PeerStatus>,
         why: &dyn fmt::Display,
         is_check: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let (before, after) = self.add_fail(record, peer, is_check)?;
         let upstream = &record.name;
         let now = self.now();
@@ -409,7 +490,7 @@ impl<'h> Store<'h> {
             let why = format!("{why}; failure {count} within {within}");
             self.report(upstream, name, [from, to], "passive", &why);
         }
-        Ok(())
+        Ok(from.is_usable() && !to.is_usable())
     }
 }
 
@@ -452,6 +533,52 @@ impl Status {
     }
 }
 
+/// The upstreams of all instances of the filter, because shared data cannot be listed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Index {
+    instances: Vec<Instance>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Instance {
+    name: String,
+    configuration: u64,
+    /// Counts its configurations.
+    generation: u64,
+    upstreams: Vec<String>,
+}
+
+impl Index {
+    /// Takes in a configuration. Returns whether it is a new one.
+    fn register(&mut self, name: &str, configuration: u64, upstreams: &[&str]) -> bool {
+        let upstreams: Vec<String> = upstreams.iter().map(|name| (*name).to_owned()).collect();
+        match self.instances.iter_mut().find(|instance| instance.name == name) {
+            Some(known) if known.configuration == configuration => return false,
+            Some(known) => {
+                (known.configuration, known.upstreams) = (configuration, upstreams);
+                known.generation = known.generation.wrapping_add(1);
+            }
+            None => {
+                let name = name.to_owned();
+                self.instances.push(Instance { name, configuration, generation: 1, upstreams });
+            }
+        }
+        true
+    }
+
+    /// Their names, none twice.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        let names = self.instances.iter().flat_map(|instance| &instance.upstreams).map(String::as_str);
+        names.filter(|name| seen.insert(*name)).collect()
+    }
+
+    /// How many configurations there were, of all instances together.
+    pub(crate) fn generation(&self) -> u64 {
+        self.instances.iter().map(|instance| instance.generation).sum()
+    }
+}
+
 /// What a read found, compared with what was known.
 pub(crate) enum Fresh<T> {
     /// Nothing.
@@ -464,6 +591,14 @@ pub(crate) enum Fresh<T> {
 
 fn record_key(upstream: &str) -> String {
     format!("durpina/{FORMAT}/upstream/{upstream}")
+}
+
+fn counters_key(upstream: &str) -> String {
+    format!("durpina/{FORMAT}/counters/{upstream}")
+}
+
+fn index_key() -> String {
+    format!("durpina/{FORMAT}/index")
 }
 
 fn status_key(upstream: &str) -> String {

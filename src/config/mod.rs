@@ -23,9 +23,12 @@ pub use upstream::{BalancerConfig, UpstreamConfig};
 
 use crate::host::Gateways;
 use crate::monitor::MonitorConfig;
+use crate::peer::{Changes, Order};
 use crate::route::{Route, Routes};
 use crate::server::{parse_port, Server};
-use json::{Json, Object};
+use crate::time::Timestamp;
+pub(crate) use json::Json;
+use json::Object;
 use problem::{quoted, Place};
 
 /// Names of upstreams are keys of shared data, words of log lines and parts of URLs.
@@ -51,6 +54,8 @@ pub struct Config {
     pub reports: bool,
     /// What calls to servers are made through.
     pub gateways: Gateways,
+    /// The management API, if there is one.
+    pub admin: Option<AdminConfig>,
     /// What is allowed, but probably not meant.
     pub warnings: Vec<Problem>,
 }
@@ -114,13 +119,11 @@ impl Config {
             }
             table.extend(read_target(&at, value, 0, &known, problems).map(Route::to));
         }
-        if let Some(value) = admin {
-            read_admin(&root.key("admin"), value, problems);
-        }
+        let admin = admin.and_then(|value| read_admin(&root.key("admin"), value, problems));
         let mut gateways = Gateways::default();
         let at = root.key("envoy");
         let reports = envoy.is_some_and(|value| read_envoy(&at, value, &mut gateways, problems));
-        Some(Self { upstreams, routes: Routes::new(table), reports, gateways, warnings: Vec::new() })
+        Some(Self { upstreams, routes: Routes::new(table), reports, gateways, admin, warnings: Vec::new() })
     }
 }
 
@@ -276,47 +279,99 @@ fn name_server(text: &str) -> Option<SocketAddr> {
     text.parse().ok()
 }
 
-fn read_admin(at: &Place<'_>, value: &Json, problems: &mut Problems) {
-    let Some(mut object) = Object::open(at, value, "an object", problems) else { return };
+/// What the management API is configured with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// How its paths begin, without a slash at the end.
+    pub prefix: String,
+    /// What who may change something has to know. Without it nobody may.
+    pub token: Option<String>,
+    /// Whose requests are answered.
+    pub allow: Vec<Network>,
+}
+
+/// Addresses that begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u16,
+}
+
+impl Network {
+    /// Whether the address is one of them.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (ours, theirs, width) = match (self.address, address) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => (u128::from(u32::from(ours)), u128::from(u32::from(theirs)), 32),
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => (u128::from(ours), u128::from(theirs), 128),
+            _ => return false,
+        };
+        // All bits shifted out means that all addresses are the same.
+        let shift = |address: u128| address.checked_shr(width - u32::from(self.bits)).unwrap_or(0);
+        shift(ours) == shift(theirs)
+    }
+}
+
+fn read_admin(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Option<AdminConfig> {
+    let mut object = Object::open(at, value, "an object", problems)?;
+    let mut config = AdminConfig { prefix: String::new(), token: None, allow: Vec::new() };
     let place = at.key("prefix");
     match object.get("prefix") {
         None => problems.say(&place, "expected a path such as \"/durpina\", found nothing"),
         Some(value) => {
             if let Some(prefix) = read::string(&place, value, "a path such as \"/durpina\"", problems) {
                 let plain = prefix.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'%'));
-                if !plain || !prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains("//") {
+                let dots = prefix.split('/').any(|step| matches!(step, "." | ".."));
+                if !plain || dots || !prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains("//") {
                     problems.expected(&place, "a path such as \"/durpina\", without a slash at its end", value);
                 }
+                prefix.clone_into(&mut config.prefix);
             }
         }
     }
     if let Some(value) = object.get("token") {
-        if !matches!(value, Json::String(token) if !token.is_empty()) {
-            problems.expected_secret(&at.key("token"), "a string that is not empty", value);
+        match value {
+            Json::String(token) if !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()) => {
+                config.token = Some(token.clone());
+            }
+            _ => problems.expected_secret(&at.key("token"), "a string of visible ASCII characters", value),
         }
     }
-    if let Some(value) = object.get("allow") {
-        read_networks(&at.key("allow"), value, problems);
-    }
+    config.allow = match object.get("allow") {
+        Some(value) => read_networks(&at.key("allow"), value, problems),
+        // Loopback.
+        None => ["127.0.0.0/8", "::1"].into_iter().filter_map(network).collect(),
+    };
     object.close(None, problems);
-    problems.unsupported(at, "the management API");
+    Some(config)
 }
 
-fn read_networks(at: &Place<'_>, value: &Json, problems: &mut Problems) {
+fn read_networks(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Vec<Network> {
     let Json::Array(items) = value else {
         problems.expected(at, "an array of networks", value);
-        return;
+        return Vec::new();
     };
+    let mut networks = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let place = at.index(index);
         let Some(text) = read::string(&place, item, "a network", problems) else { continue };
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let width = address.parse::<IpAddr>().map(|ip| if ip.is_ipv4() { 32 } else { 128 });
-        let fits = |width: u16| bits.is_none_or(|bits| parse_bits(bits).is_some_and(|bits| bits <= width));
-        if !width.is_ok_and(fits) {
-            problems.expected(&place, "a network such as \"10.0.0.0/8\" or \"::1\"", item);
+        match network(text) {
+            Some(network) => networks.push(network),
+            None => problems.expected(&place, "a network such as \"10.0.0.0/8\" or \"::1\"", item),
         }
     }
+    networks
+}
+
+fn network(text: &str) -> Option<Network> {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let address: IpAddr = address.parse().ok()?;
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    let bits = match bits {
+        Some(bits) => parse_bits(bits).filter(|bits| *bits <= width)?,
+        None => width,
+    };
+    Some(Network { address, bits })
 }
 
 fn parse_bits(text: &str) -> Option<u16> {
@@ -346,9 +401,14 @@ fn read_envoy(at: &Place<'_>, value: &Json, gateways: &mut Gateways, problems: &
 ///
 /// All that is wrong with it. `Ok(None)` for the placeholder.
 pub fn parse_server(text: &str, defaults: &Server, default_port: u16) -> Result<Option<Server>, Problems> {
+    read_server(&Json::String(text.to_owned()), defaults, default_port)
+}
+
+/// Reads one server outside a configuration, from JSON.
+pub(crate) fn read_server(json: &Json, defaults: &Server, default_port: u16) -> Result<Option<Server>, Problems> {
     let mut problems = Problems::default();
     let defaults = server::Defaults { port: default_port, server: defaults };
-    let server = server::server(&Place::ROOT, &Json::String(text.to_owned()), &defaults, &mut problems);
+    let server = server::server(&Place::ROOT, json, &defaults, &mut problems);
     if problems.is_empty() {
         Ok(server)
     } else {
@@ -362,13 +422,53 @@ pub fn parse_server(text: &str, defaults: &Server, default_port: u16) -> Result<
 ///
 /// All that is wrong with it.
 pub fn parse_monitor(text: &[u8]) -> Result<MonitorConfig, Problems> {
+    read_monitor(&parse_json(text)?)
+}
+
+pub(crate) fn read_monitor(json: &Json) -> Result<MonitorConfig, Problems> {
     let mut problems = Problems::default();
-    let json: Option<Json> = serde_json::from_slice(text)
-        .map_err(|error| problems.say(&Place::ROOT, format!("not valid JSON: {error}")))
-        .ok();
-    match json.and_then(|json| monitor::monitor(&Place::ROOT, &json, &mut problems)) {
+    match monitor::monitor(&Place::ROOT, json, &mut problems) {
         Some(monitor) if problems.is_empty() => Ok(monitor),
         _ => Err(problems),
+    }
+}
+
+pub(crate) fn parse_json(text: &[u8]) -> Result<Json, Problems> {
+    serde_json::from_slice(text).map_err(|error| {
+        let mut problems = Problems::default();
+        problems.say(&Place::ROOT, format!("not valid JSON: {error}"));
+        problems
+    })
+}
+
+/// Reads changes of a peer: any of `weight`, `state`, `max_fails`, `fail_timeout`, `max_conns`, `slow_start`. The order's time
+/// is left to who applies it.
+pub(crate) fn read_changes(json: &Json) -> Result<Changes, Problems> {
+    let mut problems = Problems::default();
+    let root = Place::ROOT;
+    let mut changes = Changes::default();
+    if let Some(mut object) = Object::open(&root, json, "an object", &mut problems) {
+        let mut server = Server::default();
+        let mut changed = |key: &'static str, server: &mut Server| {
+            let value = object.get(key)?;
+            server::parameter(&root.key(key), key, value, server, &mut problems);
+            Some(())
+        };
+        changes.weight = changed("weight", &mut server).map(|()| server.weight);
+        changes.max_fails = changed("max_fails", &mut server).map(|()| server.max_fails);
+        changes.fail_timeout = changed("fail_timeout", &mut server).map(|()| server.fail_timeout);
+        changes.max_conns = changed("max_conns", &mut server).map(|()| server.max_conns);
+        changes.slow_start = changed("slow_start", &mut server).map(|()| server.slow_start);
+        if let Some(value) = object.get("state") {
+            let order = read::word(&root.key("state"), value, Order::NAMES, &mut problems);
+            changes.order = order.map(|order| (order, Timestamp::default()));
+        }
+        object.close(None, &mut problems);
+    }
+    if problems.is_empty() {
+        Ok(changes)
+    } else {
+        Err(problems)
     }
 }
 

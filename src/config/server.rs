@@ -169,7 +169,7 @@ fn endpoint(at: &Place<'_>, text: &str, default_port: u16, problems: &mut Proble
     }
 }
 
-fn parameter(at: &Place<'_>, key: &str, value: &Json, server: &mut Server, problems: &mut Problems) {
+pub(super) fn parameter(at: &Place<'_>, key: &str, value: &Json, server: &mut Server, problems: &mut Problems) {
     fn put<T>(slot: &mut T, value: Option<T>) {
         if let Some(value) = value {
             *slot = value;

@@ -137,7 +137,7 @@ fn errors_of_the_whole_have_their_place_too() {
             r#"{"admin": {"prefix": "/d", "allow": ["10.0.0.0/33"]}}"#,
             "admin.allow[0]: expected a network such as \"10.0.0.0/8\" or \"::1\", found \"10.0.0.0/33\"",
         ),
-        (r#"{"admin": {"prefix": "/d"}}"#, "admin: the management API is not supported yet"),
+        (r#"{"admin": {"token": "x"}}"#, "admin.prefix: expected a path such as \"/durpina\", found nothing"),
     ] {
         let found = errors(text);
         assert!(found.iter().any(|error| error == expected), "{text}\n  expected {expected}\n  found    {found:#?}");

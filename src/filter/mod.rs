@@ -19,13 +19,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::json;
 use xxhash_rust::xxh64::xxh64;
 
+use crate::admin::{problem, Admin};
 use crate::balancer::{KeySource, Pick};
 use crate::config::{Capabilities, Config, Problems, UpstreamConfig};
 use crate::health::PeerId;
-use crate::host::{CallId, Failure, Host, Level, Reply, Response, MOST_CANDIDATES};
+use crate::host::{CallId, Failure, Host, Level, Reply, MOST_CANDIDATES};
 use crate::load::{InFlight, Load};
 use crate::peer::PeerRecord;
 use crate::request::Request;
@@ -39,6 +39,8 @@ use checks::Checks;
 const SOON: Duration = Duration::from_millis(10);
 /// The time between ticks otherwise.
 const TICK: Duration = Duration::from_secs(1);
+/// The status that answers are counted as of which the host reports nothing.
+const ASSUMED: u16 = 200;
 /// How many upstreams are declared in one tick, so that no tick holds up a worker's requests for long.
 const DECLARED_AT_ONCE: usize = 100;
 
@@ -53,6 +55,12 @@ pub struct Filter {
     /// When all views were told to read again, whatever the host's version says.
     doubted: Timestamp,
     checks: Option<Checks>,
+    admin: Option<Admin>,
+    /// Tells this worker from others, and this configuration from others.
+    worker: u64,
+    configuration: u64,
+    /// The upstreams are listed in shared data.
+    is_registered: bool,
     /// Whether the configuration counts on the host to report failed attempts.
     reports: bool,
     /// The configuration was refused, and the host goes on with it nevertheless.
@@ -102,6 +110,9 @@ pub enum Outcome {
     Continue,
     /// The filter answered it.
     Answered,
+    /// It is one for the management API, and the filter waits for its whole body: see
+    /// [`request_body`](Filter::request_body).
+    Body,
 }
 
 impl Filter {
@@ -126,7 +137,8 @@ impl Filter {
             Upstream { view: View::new(&name, host.random()), declaration: Some((config, print)) }
         };
         let upstreams: Vec<Upstream> = config.upstreams.into_iter().map(upstream).collect();
-        let checks = Checks::new(host, instance, xxh64(text, 0), config.gateways);
+        let configuration = xxh64(text, 0);
+        let checks = Checks::new(host, instance, configuration, config.gateways);
         let by_name =
             upstreams.iter().enumerate().map(|(at, upstream)| (Rc::clone(upstream.view.name()), at)).collect();
         let instance = instance.to_owned();
@@ -139,6 +151,10 @@ impl Filter {
             declared: 0,
             doubted: Timestamp::default(),
             checks: Some(checks),
+            admin: config.admin.map(Admin::new),
+            worker: host.random(),
+            configuration,
+            is_registered: false,
             reports,
             refused: false,
         })
@@ -155,6 +171,10 @@ impl Filter {
             declared: 0,
             doubted: Timestamp::default(),
             checks: None,
+            admin: None,
+            worker: 0,
+            configuration: 0,
+            is_registered: true,
             reports: false,
             refused: true,
         }
@@ -162,20 +182,12 @@ impl Filter {
 
     /// Does what is due besides requests. Returns the time after which it wants to be called again.
     pub fn tick(&mut self, host: &dyn Host) -> Duration {
-        let pending = self.upstreams.iter_mut().skip(self.declared).take(DECLARED_AT_ONCE);
-        for upstream in pending {
-            if let Some(declaration) = declaration(upstream.declaration.as_ref(), &self.instance) {
-                let name = Rc::clone(upstream.view.name());
-                if let Err(error) = Store::new(host).declare(&name, &declaration) {
-                    host.log(Level::Error, &format!("upstream {name:?} cannot be written to shared data: {error}"));
-                }
-            }
-            self.declared = self.declared.saturating_add(1);
-        }
+        self.declare(host, DECLARED_AT_ONCE);
         let now = host.now();
         if now.since(self.doubted) >= TICK || now < self.doubted {
             self.doubted = now;
             self.upstreams.iter_mut().for_each(|upstream| upstream.view.doubt());
+            self.flush_counts(host);
         }
         if self.declared < self.upstreams.len() {
             return SOON;
@@ -184,6 +196,29 @@ impl Filter {
             checks.tick(host, &self.instance, &mut self.upstreams);
         }
         self.wait(host)
+    }
+
+    /// Declares some more of the upstreams, and lists them when that was the last of them.
+    fn declare(&mut self, host: &dyn Host, most: usize) {
+        let store = Store::new(host);
+        for upstream in self.upstreams.iter_mut().skip(self.declared).take(most) {
+            if let Some(declaration) = declaration(upstream.declaration.as_ref(), &self.instance) {
+                let name = upstream.view.name();
+                if let Err(error) = store.declare(name, &declaration) {
+                    host.log(Level::Error, &format!("upstream {name:?} cannot be written to shared data: {error}"));
+                }
+            }
+            self.declared = self.declared.saturating_add(1);
+        }
+        if self.is_registered || self.declared < self.upstreams.len() {
+            return;
+        }
+        let own = self.upstreams.iter().filter(|upstream| upstream.declaration.is_some());
+        let names: Vec<&str> = own.map(|upstream| &**upstream.view.name()).collect();
+        match store.register(&self.instance, self.configuration, &names) {
+            Ok(()) => self.is_registered = true,
+            Err(error) => host.log(Level::Error, &format!("the upstreams cannot be listed in shared data: {error}")),
+        }
     }
 
     /// A call has ended, or is as far as it had to be. Returns the time after which the filter wants its next tick.
@@ -205,8 +240,17 @@ impl Filter {
         checks.unwrap_or(TICK).clamp(SOON, TICK)
     }
 
-    /// Sends a request on its way.
-    pub fn request(&mut self, host: &dyn Host) -> (Outcome, Exchange) {
+    /// Sends a request on its way. `has_body` says whether a body follows its headers.
+    pub fn request(&mut self, host: &dyn Host, has_body: bool) -> (Outcome, Exchange) {
+        let is_for = |admin: &Admin| admin.is_for(&host.path());
+        if self.admin.as_ref().is_some_and(is_for) {
+            let _ = host.offer(&[]);
+            if has_body {
+                return (Outcome::Body, Exchange::default());
+            }
+            self.request_body(host, &[]);
+            return (Outcome::Answered, Exchange::default());
+        }
         match self.route(host) {
             Ok(exchange) => (Outcome::Continue, exchange),
             Err(refusal) => {
@@ -215,9 +259,26 @@ impl Filter {
                 if let Some(fault) = refusal.fault {
                     host.log(Level::Error, &fault);
                 }
-                host.respond(&problem(503, "Service Unavailable", &refusal.detail));
+                host.respond(&problem(503, &refusal.detail));
                 (Outcome::Answered, Exchange::default())
             }
+        }
+    }
+
+    /// Answers a request for the management API. `body` is the whole of its body, or more of it than
+    /// [`LONGEST_BODY`](crate::admin::LONGEST_BODY).
+    pub fn request_body(&mut self, host: &dyn Host, body: &[u8]) {
+        // Whoever asks this worker sees all that it knows: upstreams that no tick has declared yet, and its counts.
+        self.declare(host, usize::MAX);
+        self.flush_counts(host);
+        if let Some(admin) = &self.admin {
+            host.respond(&admin.answer(host, body));
+        }
+    }
+
+    fn flush_counts(&mut self, host: &dyn Host) {
+        for upstream in &mut self.upstreams {
+            upstream.view.flush_counts(host, self.worker);
         }
     }
 
@@ -320,7 +381,8 @@ impl Filter {
             request.load().responded(now.since(request.since), now);
         }
         let watched = self.upstreams.get(exchange.upstream);
-        if watched.is_some_and(|upstream| !upstream.view.record().config.fail_codes.is_empty()) {
+        let matters = watched.is_some_and(|upstream| !upstream.view.record().config.fail_codes.is_empty());
+        if matters || !exchange.reported {
             exchange.status = host.response_status();
         }
     }
@@ -333,6 +395,10 @@ impl Filter {
             return false;
         }
         if exchange.reported && self.failing_status(exchange).is_none() {
+            // All that is no success is reported right after this, and counted as what it is then.
+            if let Some((_, load)) = exchange.candidates.first().and_then(Option::as_ref) {
+                load.count(|counts| counts.answered(ASSUMED));
+            }
             exchange.in_flight = None;
             return true;
         }
@@ -340,8 +406,12 @@ impl Filter {
         false
     }
 
-    /// The host reports that an attempt of a request failed. Asked for once the request is over.
+    /// The host reports that a request did not end well: an attempt failed, or its status is no success. Asked for once the request is over.
     pub fn failed(&mut self, host: &dyn Host, exchange: &mut Exchange) {
+        if let Some((_, load)) = exchange.candidates.first().and_then(Option::as_ref) {
+            load.count(|counts| counts.unanswered(ASSUMED));
+        }
+        exchange.status = exchange.status.or_else(|| host.final_status());
         self.judge(host, exchange);
     }
 
@@ -349,7 +419,13 @@ impl Filter {
         if !exchange.responded {
             self.count_retried(host, exchange);
         }
-        if let Some(failure) = host.last_attempt().or_else(|| self.failing_status(exchange)) {
+        let failure = host.last_attempt();
+        if let (None, Some(status)) = (failure, exchange.status) {
+            if let Some((_, load)) = exchange.candidates.get(exchange.judged).and_then(Option::as_ref) {
+                load.count(|counts| counts.answered(status));
+            }
+        }
+        if let Some(failure) = failure.or_else(|| self.failing_status(exchange)) {
             self.count(host, exchange, failure);
         }
         exchange.in_flight = None;
@@ -388,9 +464,14 @@ impl Filter {
         // A peer that was removed in the meantime has no counter any more.
         let Some(peer): Option<&PeerRecord> = view.record().peers.iter().find(|peer| peer.id == id) else { return };
         let said = view.status().of(id);
-        if let Err(error) = Store::new(host).fail(view.record(), peer, said, &failure, false) {
-            let (upstream, peer) = (view.name(), &peer.server.name);
-            host.log(Level::Error, &format!("a failure of {peer} in upstream {upstream:?} cannot be counted: {error}"));
+        load.count(|counts| counts.failed(failure));
+        match Store::new(host).fail(view.record(), peer, said, &failure, false) {
+            Ok(is_ejected) => load.count(|counts| counts.ejections += u64::from(is_ejected)),
+            Err(error) => {
+                let (upstream, peer) = (view.name(), &peer.server.name);
+                let what = format!("a failure of {peer} in upstream {upstream:?} cannot be counted: {error}");
+                host.log(Level::Error, &what);
+            }
         }
     }
 }
@@ -433,16 +514,6 @@ fn client_key(host: &dyn Host) -> Vec<u8> {
         Some(IpAddr::V4(address)) => address.octets().to_vec(),
         Some(IpAddr::V6(address)) => address.octets().to_vec(),
         None => Vec::new(),
-    }
-}
-
-/// An answer in the form of RFC 9457.
-fn problem(status: u32, title: &str, detail: &str) -> Response {
-    let document = json!({"type": "about:blank", "title": title, "status": status, "detail": detail});
-    Response {
-        status,
-        headers: vec![("content-type", "application/problem+json".to_owned())],
-        body: document.to_string().into_bytes(),
     }
 }
 

@@ -193,11 +193,12 @@ fn a_configuration_writes_nothing_before_it_is_used() {
     let mut one = worker(&sim, &three());
     assert_eq!(sim.writes(), 0, "a host that tries a configuration leaves no trace");
     one.tick();
-    assert_eq!(sim.writes(), 1);
+    let written = sim.writes();
+    assert!(written > 0);
     let mut two = worker(&sim, &three());
     two.tick();
     get(&mut two);
-    assert_eq!(sim.writes(), 1, "the second worker finds it declared");
+    assert_eq!(sim.writes(), written, "the second worker finds it declared");
 }
 
 #[test]
@@ -211,7 +212,7 @@ fn a_refused_configuration_changes_nothing_and_names_its_errors() {
     assert_eq!(sim.logged("weight: expected an integer from 1 to 65535, found 0").len(), 2);
     assert!(matches!(get(&mut worker), Answer::Served { .. }));
     let host = sim.worker();
-    assert_eq!(Filter::refused().request(&host).0, Outcome::Answered, "a host that goes on gets 503");
+    assert_eq!(Filter::refused().request(&host, false).0, Outcome::Answered, "a host that goes on gets 503");
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn a_thousand_upstreams_are_declared_without_holding_up_requests() {
         ticks += 1;
         assert!(ticks < 100);
     }
-    assert_eq!(sim.keys().len(), 1_000);
+    assert_eq!(sim.keys().iter().filter(|key| key.contains("/upstream/")).count(), 1_000);
 }
 
 #[test]

@@ -283,6 +283,10 @@ impl Host for Envoy {
         let status = raw::response_header(":status").ok()??;
         std::str::from_utf8(&status).ok()?.parse().ok()
     }
+
+    fn final_status(&self) -> Option<u16> {
+        u16::try_from(integer(b"response\0code")?).ok().filter(|status| *status > 0)
+    }
 }
 
 /// Which cluster gRPC goes to: an `envoy.config.core.v3.GrpcService` whose `envoy_grpc.cluster_name` is set.

@@ -297,8 +297,8 @@ pub trait Host {
     /// Answers the request.
     fn respond(&self, response: &Response);
 
-    /// Whether the host calls [`Filter::failed`](crate::filter::Filter::failed) for each request with a failed attempt,
-    /// where the configuration says that it should. Asking after every request would cost more.
+    /// Whether the host calls [`Filter::failed`](crate::filter::Filter::failed) for each request with a failed attempt
+    /// or a status that is no success, where the configuration says that it should. Asking after every request would cost more.
     fn reports_failures(&self) -> bool;
 
     /// How many attempts of this request failed before the last one. Zero also when there was none.
@@ -310,4 +310,7 @@ pub trait Host {
 
     /// The status of the answer, in the response's phase.
     fn response_status(&self) -> Option<u16>;
+
+    /// The status of the answer, when the request is over; `None` if there was none.
+    fn final_status(&self) -> Option<u16>;
 }

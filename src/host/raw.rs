@@ -93,6 +93,7 @@ const RESPONSE_HEADERS: u32 = 2;
 const CALL_HEADERS: u32 = 6;
 const STREAM_HEADERS: u32 = 4;
 const CALL_BODY: u32 = 4;
+const REQUEST_BODY: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const GAUGE: u32 = 1;
 
@@ -140,6 +141,12 @@ pub(crate) fn call_header(name: &str) -> Result<Option<Vec<u8>>> {
 
 pub(crate) fn stream_header(name: &str) -> Result<Option<Vec<u8>>> {
     header(STREAM_HEADERS, name)
+}
+
+/// The beginning of what has arrived of the request's body.
+pub(crate) fn request_body(most: usize) -> Result<Vec<u8>> {
+    optional(bytes(|data, size| unsafe { proxy_get_buffer_bytes(REQUEST_BODY, 0, most, data, size) }))
+        .map(Option::unwrap_or_default)
 }
 
 /// The beginning of the body of a reply to a call.

@@ -264,6 +264,7 @@ pub struct Sent {
     authority: String,
     headers: Vec<(String, String)>,
     client: Option<IpAddr>,
+    body: Vec<u8>,
 }
 
 impl Sent {
@@ -277,7 +278,14 @@ impl Sent {
     #[must_use]
     pub fn bytes(path: &[u8]) -> Self {
         let method = "GET".to_owned();
-        Self { path: path.to_vec(), method, authority: String::new(), headers: Vec::new(), client: None }
+        Self {
+            path: path.to_vec(),
+            method,
+            authority: String::new(),
+            headers: Vec::new(),
+            client: None,
+            body: Vec::new(),
+        }
     }
 
     /// With this method.
@@ -297,6 +305,12 @@ impl Sent {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// With this body.
+    #[must_use]
+    pub fn body(self, body: &[u8]) -> Self {
+        Self { body: body.to_vec(), ..self }
     }
 
     /// From this address.
@@ -406,7 +420,12 @@ impl Worker {
     /// not know yet.
     pub fn begin(&mut self, sent: Sent) -> (Answer, Ended) {
         self.host.receive(sent);
-        let (outcome, exchange) = self.filter.request(&self.host);
+        let body = self.host.sent.borrow().body.clone();
+        let (mut outcome, exchange) = self.filter.request(&self.host, !body.is_empty());
+        if outcome == Outcome::Body {
+            self.filter.request_body(&self.host, &body);
+            outcome = Outcome::Answered;
+        }
         let answer = self.host.attempt(outcome);
         let host = &self.host;
         (answer, Ended { exchange, failed: host.failed.get(), last: host.last.get(), status: host.status.get() })
@@ -419,7 +438,8 @@ impl Worker {
         self.host.status.set(ended.status);
         self.filter.response(&self.host, &mut ended.exchange);
         let kept = self.filter.done(&self.host, &mut ended.exchange);
-        if kept && (ended.failed > 0 || ended.last.is_some()) {
+        let is_success = ended.status.is_none_or(|status| status < 300);
+        if kept && (ended.failed > 0 || ended.last.is_some() || !is_success) {
             self.filter.failed(&self.host, &mut ended.exchange);
         }
     }
@@ -457,6 +477,12 @@ impl SimHost {
     /// This worker's clock is off by that many milliseconds.
     pub fn skew(&self, millis: i64) {
         self.skew.set(millis);
+    }
+
+    /// The filter's own answer to the request in hand, if it gave one.
+    #[must_use]
+    pub fn answer(&self) -> Option<Response> {
+        self.answer.borrow().clone()
     }
 
     /// The addresses that were offered for the request in hand.
@@ -622,6 +648,10 @@ impl Host for SimHost {
     }
 
     fn response_status(&self) -> Option<u16> {
+        self.status.get()
+    }
+
+    fn final_status(&self) -> Option<u16> {
         self.status.get()
     }
 }

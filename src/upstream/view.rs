@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::record::{Declaration, Record};
 use crate::balancer::{self, Candidates, Kind, Options, Pick, RoundRobin};
 use crate::config::BalancerConfig;
+use crate::counters::{Counts, WORD};
 use crate::health::{Failures, Health, PeerId};
 use crate::host::Host;
 use crate::load::Load;
@@ -36,6 +37,9 @@ pub(crate) struct View {
     seats: Vec<Option<Seat>>,
     /// The requests in flight at all peers, through this worker.
     in_flight: Rc<Cell<u32>>,
+    /// When counts were last shared, and whether something was in flight then.
+    counted: Timestamp,
+    was_busy: bool,
     balancer: BalancerConfig,
     kind: Option<&'static Kind>,
     seed: u64,
@@ -56,6 +60,8 @@ impl View {
             version: None,
             seats: Vec::new(),
             in_flight: Rc::default(),
+            counted: Timestamp::default(),
+            was_busy: false,
             balancer: BalancerConfig::default(),
             kind: None,
             seed,
@@ -223,6 +229,37 @@ impl View {
             let before = peer::standing(peer, &failures, said, just_before).state;
             let after = peer::standing(peer, &Failures::default(), said, now).state;
             store.report(&self.name, &peer.server.name, [before, after], "passive", "fail_timeout passed");
+        }
+    }
+
+    /// Adds what this worker counted to what all workers share. `worker` is this one's number.
+    pub(crate) fn flush_counts(&mut self, host: &dyn Host, worker: u64) {
+        let now = host.now();
+        let mut is_new = false;
+        let mut is_busy = false;
+        let counted = self.record.peers.iter().zip(&self.seats).filter_map(|(peer, seat)| {
+            let load = &seat.as_ref()?.load;
+            let (counts, in_flight) = (load.take_counts(), load.in_flight());
+            is_new |= counts != Counts::default();
+            is_busy |= in_flight > 0;
+            (in_flight > 0 || counts != Counts::default()).then_some((peer.id, counts, in_flight))
+        });
+        let counted: Vec<_> = counted.collect();
+        // A worker that had something in flight says once that it has nothing any more.
+        let is_due = is_busy && now.since(self.counted) >= WORD;
+        if !is_new && !is_due && is_busy == self.was_busy {
+            return;
+        }
+        if Store::new(host).add_counters(&self.record, worker, &counted).is_ok() {
+            (self.counted, self.was_busy) = (now, is_busy);
+            return;
+        }
+        // Not written: counted again next time.
+        for (id, counts, _) in counted {
+            let at = self.record.peers.iter().position(|peer| peer.id == id);
+            if let Some(seat) = at.and_then(|at| self.seats.get(at)?.as_ref()) {
+                seat.load.count(|now| *now = counts);
+            }
         }
     }
 
