@@ -136,9 +136,11 @@ impl Question {
         let mut addresses = Vec::new();
         let mut take = |owner: &ParsedName<&[u8]>, ttl: Duration, address: IpAddr| {
             let is_usable = !address.is_unspecified() && !address.is_multicast();
-            if owner == name && is_usable && addresses.len() < MOST_ADDRESSES && !addresses.contains(&address) {
+            // Name servers change the order from answer to answer, which is no change.
+            let Err(at) = addresses.binary_search(&address) else { return };
+            if owner == name && is_usable && addresses.len() < MOST_ADDRESSES {
                 *hold = ttl.min(*hold);
-                addresses.push(address);
+                addresses.insert(at, address);
             }
         };
         match self.family {
@@ -155,8 +157,6 @@ impl Question {
                 }
             }
         }
-        // Name servers change the order from answer to answer, which is no change.
-        addresses.sort_unstable();
         Ok(addresses)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::documents::{known, monitor_document, Snapshot};
+use super::documents::{known, monitor_json, Snapshot};
 use super::paths::{encode, Resource};
 use super::{json, Ask, Method, Refusal};
 use crate::config::{self, Json};
@@ -136,7 +136,7 @@ fn add_monitor(ask: &Ask<'_>, name: &str) -> Result<Response, Refusal> {
     ask.store.update_record(name, |record| record.add_monitor(monitor.clone()))?;
     log(ask, name, &format!("monitor={id} added"));
     let after = Snapshot::take(&ask.store, name)?;
-    let mut response = json(201, &monitor_document(&after, &id)?);
+    let mut response = json(201, monitor_json(&after, &id)?);
     let location = format!("{}/upstreams/{}/monitors/{}", ask.prefix, encode(name), encode(&id));
     response.headers.extend([("location", location), after.etag()]);
     Ok(response)
@@ -158,7 +158,7 @@ fn answer(
     location: Option<String>,
 ) -> Result<Response, Refusal> {
     let snapshot = Snapshot::take(&ask.store, upstream)?;
-    let mut response = json(status, &snapshot.peer(snapshot.find(peer)?));
+    let mut response = json(status, snapshot.peer_json(snapshot.find(peer)?));
     response.headers.push(snapshot.etag());
     response.headers.extend(location.map(|location| ("location", location)));
     Ok(response)

@@ -30,12 +30,12 @@ pub(super) fn render(ask: &Ask<'_>) -> Result<Response, StoreError> {
     page.peers();
     page.family("durpina_upstream_revision", "gauge", "Counts the changes to an upstream.");
     for snapshot in &snapshots {
-        page.line("durpina_upstream_revision", &[("upstream", &snapshot.record.name)], snapshot.record.revision as f64);
+        page.line("durpina_upstream_revision", &[("upstream", &snapshot.record.name)], whole(snapshot.record.revision));
     }
     page.family("durpina_configuration_generation", "gauge", "Counts the configurations of this process.");
-    page.line("durpina_configuration_generation", &[], index.generation() as f64);
+    page.line("durpina_configuration_generation", &[], whole(index.generation()));
     page.family("durpina_build_info", "gauge", "The version of the filter, with the value 1.");
-    page.line("durpina_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    page.line("durpina_build_info", &[("version", env!("CARGO_PKG_VERSION"))], whole(1_u8));
     Ok(Response {
         status: 200,
         headers: vec![("content-type", "text/plain; version=0.0.4; charset=utf-8".to_owned())],
@@ -48,55 +48,62 @@ struct Page<'s> {
     snapshots: &'s [Snapshot],
 }
 
-/// The lines of one peer in one family: the further label with its value, and the figure.
-type Figures<'s> = Vec<(Vec<(&'static str, &'s str)>, f64)>;
+/// The lines of one peer in one family: the further labels with their values, and the figure in thousandths.
+///
+/// Formatting floating-point numbers would take a fiftieth of the filter.
+type Figures<'s> = Vec<(Vec<(&'static str, &'s str)>, u64)>;
+
+/// A whole figure.
+fn whole(figure: impl Into<u64>) -> u64 {
+    figure.into().saturating_mul(1_000)
+}
 
 impl Page<'_> {
     fn peers(&mut self) {
         self.each("durpina_peer_up", "gauge", "Whether the peer gets requests.", |snapshot, peer| {
-            vec![(vec![], f64::from(u8::from(snapshot.standing(peer).state.is_usable())))]
+            vec![(vec![], whole(snapshot.standing(peer).state.is_usable()))]
         });
         self.each("durpina_peer_status", "gauge", "1 for the state that the peer is in.", |snapshot, peer| {
             let state = snapshot.standing(peer).state;
-            STATES.into_iter().map(|one| (vec![("state", one.name())], f64::from(u8::from(one == state)))).collect()
+            STATES.into_iter().map(|one| (vec![("state", one.name())], whole(one == state))).collect()
         });
         self.each("durpina_peer_weight", "gauge", "The weight in force.", |snapshot, peer| {
-            vec![(vec![], f64::from(snapshot.peer(peer).weight))]
+            vec![(vec![], whole(snapshot.peer(peer).weight))]
         });
         let help = "The weight with slow start and the agent's word, 0 for a peer that gets no requests.";
         self.each("durpina_peer_effective_weight", "gauge", help, |snapshot, peer| {
-            vec![(vec![], snapshot.peer(peer).effective_weight)]
+            vec![(vec![], (snapshot.peer(peer).effective_weight * 1e3) as u64)]
         });
         self.each("durpina_peer_in_flight_requests", "gauge", "Requests in flight.", |snapshot, peer| {
-            vec![(vec![], f64::from(snapshot.counters.in_flight(peer.id, snapshot.now)))]
+            vec![(vec![], whole(snapshot.counters.in_flight(peer.id, snapshot.now)))]
         });
         self.each("durpina_peer_picks_total", "counter", "Attempts of requests that went there.", |snapshot, peer| {
-            vec![(vec![], snapshot.counters.of(peer.id).picks as f64)]
+            vec![(vec![], whole(snapshot.counters.of(peer.id).picks))]
         });
         let help = "Answers by the class of their status.";
         self.each("durpina_peer_http_responses_total", "counter", help, |snapshot, peer| {
             let counts = snapshot.counters.of(peer.id).responses;
             let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(counts);
-            classes.map(|(class, count)| (vec![("code", class)], count as f64)).collect()
+            classes.map(|(class, count)| (vec![("code", class)], whole(count))).collect()
         });
         let help = "Failed attempts and checks, by reason.";
         self.each("durpina_peer_failures_total", "counter", help, |snapshot, peer| {
             let said = snapshot.status.of(peer.id);
             let checks: u64 = said.iter().flat_map(|said| &said.checks).map(|check| check.failed).sum();
             let counts = REASONS.into_iter().zip(snapshot.counters.of(peer.id).failures);
-            counts.chain([("check", checks)]).map(|(why, count)| (vec![("reason", why)], count as f64)).collect()
+            counts.chain([("check", checks)]).map(|(why, count)| (vec![("reason", why)], whole(count))).collect()
         });
         let help = "How often failures of requests or checks took the peer out of use.";
         self.each("durpina_peer_ejections_total", "counter", help, |snapshot, peer| {
             let by_checks: u64 =
                 snapshot.status.of(peer.id).iter().flat_map(|said| &said.checks).map(|check| check.ejections).sum();
-            vec![(vec![], (snapshot.counters.of(peer.id).ejections + by_checks) as f64)]
+            vec![(vec![], whole(snapshot.counters.of(peer.id).ejections + by_checks))]
         });
         self.each("durpina_peer_checks_total", "counter", "Checks by their result.", |snapshot, peer| {
             let checks = snapshot.status.of(peer.id).into_iter().flat_map(|said| &said.checks);
             let results = checks.flat_map(|check| {
                 [("ok", check.passed), ("failed", check.failed)].map(|(result, count)| {
-                    (vec![("monitor", check.monitor.as_str()), ("result", result)], count as f64)
+                    (vec![("monitor", check.monitor.as_str()), ("result", result)], whole(count))
                 })
             });
             results.collect()
@@ -104,7 +111,7 @@ impl Page<'_> {
         let help = "How long the last check took.";
         self.each("durpina_peer_check_duration_seconds", "gauge", help, |snapshot, peer| {
             let checks = snapshot.status.of(peer.id).into_iter().flat_map(|said| &said.checks);
-            checks.map(|check| (vec![("monitor", check.monitor.as_str())], f64::from(check.took) / 1e3)).collect()
+            checks.map(|check| (vec![("monitor", check.monitor.as_str())], u64::from(check.took))).collect()
         });
     }
 
@@ -132,12 +139,16 @@ impl Page<'_> {
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], figure: f64) {
+    fn line(&mut self, name: &str, labels: &[(&str, &str)], thousandths: u64) {
         self.text.push_str(name);
         for (at, (label, value)) in labels.iter().enumerate() {
             let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let _ = write!(self.text, "{}{label}=\"{value}\"", if at == 0 { '{' } else { ',' });
         }
-        let _ = writeln!(self.text, "{} {figure}", if labels.is_empty() { "" } else { "}" });
+        let _ = write!(self.text, "{} {}", if labels.is_empty() { "" } else { "}" }, thousandths / 1_000);
+        if thousandths % 1_000 != 0 {
+            let _ = write!(self.text, ".{:03}", thousandths % 1_000);
+        }
+        self.text.push('\n');
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! A tick costs what is due, whatever the number of peers; after a change, it costs a look at each upstream.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -51,12 +51,12 @@ pub(super) struct Checks {
     gateways: Gateways,
     /// None while another worker holds the lease, or nobody has to.
     work: Option<Work>,
-    calls: BTreeMap<CallId, Flight>,
+    calls: Vec<(CallId, Flight)>,
     /// Connections that were made, until their servers close them or it takes too long.
-    closing: BTreeMap<CallId, Timestamp>,
-    lookups: BTreeMap<u64, Lookup>,
+    closing: Vec<(CallId, Timestamp)>,
+    lookups: Vec<(u64, Lookup)>,
     next_lookup: u64,
-    books: BTreeMap<usize, Book>,
+    books: ByPosition<Book>,
     /// What the host's version was when there was no work, so that it is looked for again when that changes.
     idle: Option<u64>,
     complained: Option<Timestamp>,
@@ -69,12 +69,35 @@ struct Work {
     jobs: BTreeMap<(Timestamp, u64), Job>,
     next_job: u64,
     /// Due, but too many calls are under way.
-    waiting: VecDeque<Job>,
-    /// By the upstream's position: the record for which its jobs were made, and a number that older jobs do not have.
-    plans: BTreeMap<usize, (Option<u32>, u64)>,
+    waiting: Vec<Job>,
+    /// For each upstream: the record for which its jobs were made, and a number that older jobs do not have.
+    plans: ByPosition<(Option<u32>, u64)>,
     next_plan: u64,
     seen: u64,
     looked: Timestamp,
+}
+
+/// Something for some of the upstreams, by their positions.
+struct ByPosition<T>(Vec<Option<T>>);
+
+impl<T> Default for ByPosition<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> ByPosition<T> {
+    fn get(&self, position: usize) -> Option<&T> {
+        self.0.get(position)?.as_ref()
+    }
+
+    /// Where the one of an upstream is or will be.
+    fn slot(&mut self, position: usize) -> Option<&mut Option<T>> {
+        if self.0.len() <= position {
+            self.0.resize_with(position + 1, || None);
+        }
+        self.0.get_mut(position)
+    }
 }
 
 #[derive(Clone)]
@@ -166,11 +189,11 @@ impl Checks {
             lease: Lease::new(format!("durpina/lease/{instance}"), host.random(), configuration),
             gateways,
             work: None,
-            calls: BTreeMap::new(),
-            closing: BTreeMap::new(),
-            lookups: BTreeMap::new(),
+            calls: Vec::new(),
+            closing: Vec::new(),
+            lookups: Vec::new(),
             next_lookup: 0,
-            books: BTreeMap::new(),
+            books: ByPosition::default(),
             idle: None,
             complained: None,
         }
@@ -211,15 +234,15 @@ impl Checks {
 
     /// Whether a call is an HTTP request.
     pub(super) fn is_http(&self, call: CallId) -> bool {
-        self.calls.get(&call).is_some_and(|flight| flight.is_http)
+        self.calls.iter().any(|(id, flight)| *id == call && flight.is_http)
     }
 
     /// How long until there is something to do; none if nothing is ever to be done.
     pub(super) fn wait(&self, host: &dyn Host) -> Option<Duration> {
         let now = host.now();
         let until = |at: Timestamp| at.since(now);
-        let call = self.calls.values().map(|call| until(call.deadline)).min();
-        let close = self.closing.values().map(|deadline| until(*deadline)).min();
+        let call = self.calls.iter().map(|(_, call)| until(call.deadline)).min();
+        let close = self.closing.iter().map(|(_, deadline)| until(*deadline)).min();
         let work = match &self.work {
             Some(work) => {
                 let job = work.jobs.first_key_value().map(|((due, _), _)| until(*due));
@@ -286,15 +309,15 @@ impl Run<'_> {
         (work.seen, work.looked) = (version, now);
         for position in 0..self.upstreams.len() {
             if self.refresh(position).is_none() {
-                if let Some(work) = &mut self.checks.work {
-                    work.plans.remove(&position);
+                if let Some(plan) = self.checks.work.as_mut().and_then(|work| work.plans.slot(position)) {
+                    *plan = None;
                 }
-                self.checks.books.remove(&position);
+                self.checks.books.slot(position).into_iter().for_each(|book| *book = None);
                 continue;
             }
             let changed = self.reload(position);
             let number = self.upstreams.get(position).and_then(|upstream| upstream.view.record_number());
-            let planned = self.checks.work.as_ref().and_then(|work| work.plans.get(&position));
+            let planned = self.checks.work.as_ref().and_then(|work| work.plans.get(position));
             if changed || planned.is_none_or(|(known, _)| *known != number) {
                 self.plan(position, number, after);
             }
@@ -305,9 +328,10 @@ impl Run<'_> {
     fn reload(&mut self, position: usize) -> bool {
         let Some(upstream) = self.upstreams.get(position) else { return false };
         let record = upstream.view.record();
-        let known = self.checks.books.get(&position).map(|book| book.number);
+        let known = self.checks.books.get(position).map(|book| book.number);
         let Ok(Fresh::New(status, number)) = Store::new(self.host).status_since(record, known) else { return false };
-        let book = self.checks.books.entry(position).or_default();
+        let Some(slot) = self.checks.books.slot(position) else { return false };
+        let book = slot.get_or_insert_default();
         book.replace(status, number, record, upstream.view.health());
         true
     }
@@ -318,7 +342,7 @@ impl Run<'_> {
         let record = upstream.view.record();
         work.next_plan += 1;
         let plan = work.next_plan;
-        work.plans.insert(position, (number, plan));
+        work.plans.slot(position).into_iter().for_each(|slot| *slot = Some((number, plan)));
         for monitor in &record.monitors {
             let id: Rc<str> = Rc::from(monitor.id.as_str());
             match monitor.schedule {
@@ -337,7 +361,7 @@ impl Run<'_> {
         if record.config.resolver.is_empty() {
             return;
         }
-        let book = self.checks.books.get(&position);
+        let book = self.checks.books.get(position);
         for peer in record.peers.iter().filter(|peer| peer.host_name().is_some()) {
             let known = book.and_then(|book| book.status.of(peer.id)?.name.as_ref());
             let job = Job { upstream: position, plan: Some(plan), task: Task::Resolve { peer: peer.id } };
@@ -349,14 +373,14 @@ impl Run<'_> {
     fn do_jobs(&mut self, after: Timestamp) {
         let now = self.host.now();
         while let Some(work) = self.checks.work.as_mut() {
-            if let Some(job) = work.waiting.front().cloned().filter(|_| self.checks.calls.len() < MOST_CALLS) {
-                work.waiting.pop_front();
+            if !work.waiting.is_empty() && self.checks.calls.len() < MOST_CALLS {
+                let job = work.waiting.remove(0);
                 self.begin(&job);
                 continue;
             }
             let Some(entry) = work.jobs.first_entry().filter(|entry| entry.key().0 <= now) else { break };
             let ((due, _), job) = entry.remove_entry();
-            let current = work.plans.get(&job.upstream).map(|(_, plan)| *plan);
+            let current = work.plans.get(job.upstream).map(|(_, plan)| *plan);
             if job.plan.is_some() && job.plan != current {
                 continue;
             }
@@ -367,7 +391,7 @@ impl Run<'_> {
             if self.checks.calls.len() < MOST_CALLS {
                 self.begin(&job);
             } else {
-                work.waiting.push_back(job);
+                work.waiting.push(job);
             }
         }
     }
@@ -387,7 +411,7 @@ impl Run<'_> {
         };
         let Some(monitor) = record.monitors.iter().find(|monitor| *monitor.id == **id).cloned() else { return };
         let now = self.host.now();
-        let (health, book) = (upstream.view.health(), self.checks.books.get(&job.upstream));
+        let (health, book) = (upstream.view.health(), self.checks.books.get(job.upstream));
         let status = |peer: &PeerRecord| book.and_then(|book| book.status.of(peer.id));
         let is_meant = |peer: &&PeerRecord| {
             monitor.peers.matches(peer::standing(peer, &health.of(peer.id), status(peer), now).state)
@@ -431,7 +455,7 @@ impl Run<'_> {
             .host
             .call(&self.checks.gateways, &call)
             .map_err(|error| format!("{error}; calls go through the cluster {gateway:?}, is it there?"))?;
-        self.checks.calls.insert(id, Flight { upstream, peer, began, deadline, is_http, purpose });
+        self.checks.calls.push((id, Flight { upstream, peer, began, deadline, is_http, purpose }));
         Ok(())
     }
 
@@ -445,7 +469,7 @@ impl Run<'_> {
             self.reply(id, &Reply::Failed(Failure::Timeout));
         }
         let host = self.host;
-        self.checks.closing.retain(|id, deadline| {
+        self.checks.closing.retain(|(id, deadline)| {
             let keep = now < *deadline;
             if !keep {
                 host.end_call(*id, EndCall::Cancel);
@@ -455,10 +479,11 @@ impl Run<'_> {
     }
 
     fn reply(&mut self, call: CallId, reply: &Reply) {
-        let Some(flight) = self.checks.calls.remove(&call) else {
-            self.checks.closing.remove(&call);
+        let Some(at) = self.checks.calls.iter().position(|(id, _)| *id == call) else {
+            self.checks.closing.retain(|(id, _)| *id != call);
             return;
         };
+        let (_, flight) = self.checks.calls.swap_remove(at);
         let now = self.host.now();
         // A reply that breaks off looks like one that does not come in time, but comes clearly earlier.
         let broken_off = *reply == Reply::Failed(Failure::Timeout) && now.after(GRACE + SOON / 4) < flight.deadline;
@@ -466,7 +491,7 @@ impl Run<'_> {
             if broken_off && !matches!(call, CallId::Stream(_)) { &Reply::Failed(Failure::Reset) } else { reply };
         if *reply == Reply::Connected {
             self.host.end_call(call, EndCall::Close);
-            self.checks.closing.insert(call, flight.deadline.max(now.after(GRACE)));
+            self.checks.closing.push((call, flight.deadline.max(now.after(GRACE))));
         }
         // The peer may be gone, or another instance may be in charge by now.
         if self.refresh(flight.upstream).is_none() {
@@ -526,12 +551,11 @@ impl Run<'_> {
     /// Takes in an event, and tells everybody if it changes the use of the peer.
     fn note(&mut self, position: usize, id: PeerId, event: Event) {
         let Some(peer) = self.peer(position, id).cloned() else { return };
-        if !self.checks.books.contains_key(&position) {
+        if self.checks.books.get(position).is_none() {
             self.reload(position);
         }
-        let (Some(upstream), Some(book)) = (self.upstreams.get(position), self.checks.books.get_mut(&position)) else {
-            return;
-        };
+        let book = self.checks.books.slot(position).and_then(Option::as_mut);
+        let (Some(upstream), Some(book)) = (self.upstreams.get(position), book) else { return };
         let (record, health) = (upstream.view.record(), upstream.view.health());
         let store = Store::new(self.host);
         let now = self.host.now();
@@ -599,7 +623,7 @@ impl Run<'_> {
                 let expires = is.expires;
                 log_resolution(self.host, &record.name, &peer.server.name, outcome, &was, &is);
                 if let Some(work) = self.checks.work.as_mut() {
-                    let plan = work.plans.get(&position).map(|(_, plan)| *plan);
+                    let plan = work.plans.get(position).map(|(_, plan)| *plan);
                     work.add(expires, Job { upstream: position, plan, task: Task::Resolve { peer: id } });
                 }
             }
@@ -611,8 +635,8 @@ impl Run<'_> {
         let now = self.host.now();
         let store = Store::new(self.host);
         let mut failed = None;
-        for (position, book) in &mut self.checks.books {
-            let Some(upstream) = self.upstreams.get(*position) else { continue };
+        for (upstream, book) in self.upstreams.iter().zip(&mut self.checks.books.0) {
+            let Some(book) = book else { continue };
             let is_due = all || now.since(book.written) >= WRITE || now < book.written;
             if is_due && !book.events.is_empty() {
                 let written = book.write(&store, upstream.view.record(), upstream.view.health(), false);
@@ -623,27 +647,27 @@ impl Run<'_> {
             self.checks.complain(self.host, &format!("what checks found cannot be written: {error}"));
         }
         if all {
-            self.checks.books.clear();
+            self.checks.books.0.clear();
         }
     }
 
     /// Begins to look up a peer's name.
     fn look_up(&mut self, upstream: usize, peer: PeerId) {
         let is_under_way = |lookup: &Lookup| lookup.upstream == upstream && lookup.peer == peer;
-        if self.checks.lookups.values().any(is_under_way) {
+        if self.checks.lookups.iter().map(|(_, lookup)| lookup).any(is_under_way) {
             return;
         }
         let Some(name) = self.peer(upstream, peer).and_then(PeerRecord::host_name) else { return };
         self.checks.next_lookup += 1;
         let id = self.checks.next_lookup;
         let lookup = Lookup { upstream, peer, name, server: 0, missing: 0, answers: Vec::new() };
-        self.checks.lookups.insert(id, lookup);
+        self.checks.lookups.push((id, lookup));
         self.ask(id);
     }
 
     /// Asks the name server whose turn it is.
     fn ask(&mut self, id: u64) {
-        let Some(lookup) = self.checks.lookups.get_mut(&id) else { return };
+        let Some((_, lookup)) = self.checks.lookups.iter_mut().find(|(known, _)| *known == id) else { return };
         (lookup.missing, lookup.answers) = (2, Vec::new());
         let (upstream, peer, name, server) = (lookup.upstream, lookup.peer, lookup.name.clone(), lookup.server);
         let resolver: Option<SocketAddr> =
@@ -666,7 +690,7 @@ impl Run<'_> {
 
     /// Takes in an answer of a name server. When both are there, draws the conclusion or asks the next one.
     fn answer(&mut self, id: u64, answer: Result<Answer, String>) {
-        let Some(lookup) = self.checks.lookups.get_mut(&id) else { return };
+        let Some((_, lookup)) = self.checks.lookups.iter_mut().find(|(known, _)| *known == id) else { return };
         lookup.answers.push(answer);
         lookup.missing = lookup.missing.saturating_sub(1);
         if lookup.missing > 0 {
@@ -680,7 +704,7 @@ impl Run<'_> {
             self.ask(id);
             return;
         }
-        self.checks.lookups.remove(&id);
+        self.checks.lookups.retain(|(known, _)| *known != id);
         let at = self.host.now();
         self.note(upstream, peer, Event::Resolved { outcome, at });
     }
