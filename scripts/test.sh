@@ -7,6 +7,9 @@ source scripts/tools.sh
 need_envoy
 need_wasm_runner
 need_dnsmasq
+need_promtool
+need_schemathesis
+scripts/page-test.sh --tools
 
 stage "release filter"
 scripts/build.sh

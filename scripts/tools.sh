@@ -78,3 +78,29 @@ need_dnsmasq() {
   want dnsmasq-base "a real name server, for the tests of names"
   apt_install
 }
+
+# What holds the metrics against the rules of Prometheus: promtool, taken out of the package without installing that, because
+# installing it would start a Prometheus on many machines.
+need_promtool() {
+  local promtool=$root/.tools/bin/promtool
+  [ -x "$promtool" ] && return
+  if command -v promtool >/dev/null; then
+    mkdir -p .tools/bin
+    ln -sf "$(command -v promtool)" "$promtool"
+    return
+  fi
+  say "+ promtool (out of Debian's package prometheus, into .tools): checks the metrics"
+  command -v apt-get >/dev/null || die "there is no apt-get here; put promtool into PATH, then call again"
+  local unpacked=$root/.tools/prometheus
+  rm -rf "$unpacked" && mkdir -p "$unpacked" .tools/bin
+  (cd "$unpacked" && { apt-get download -q prometheus >/dev/null 2>&1 || { apt_update && cd "$unpacked" && apt-get download -q prometheus >/dev/null; }; }) ||
+    die "Debian's package prometheus cannot be had; put promtool into PATH, then call again"
+  dpkg-deb --fsys-tarfile "$unpacked"/prometheus_*.deb | tar -x -C "$unpacked" ./usr/bin/promtool
+  mv "$unpacked/usr/bin/promtool" "$promtool"
+  rm -rf "$unpacked"
+}
+
+# What holds the management API against its description.
+need_schemathesis() {
+  python_package schemathesis "holds the management API against docs/openapi.yaml" || die "pip found no schemathesis for this machine"
+}

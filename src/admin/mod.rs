@@ -222,7 +222,10 @@ impl Refusal {
         Self { errors, ..Self::new(422, detail) }
     }
 
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        if self.status == 422 && self.errors.is_empty() {
+            self.errors.push((String::new(), self.detail.clone()));
+        }
         let mut response = document(self.status, &self.detail, &self.errors);
         if let Some(allow) = self.allow {
             response.headers.push(("allow", allow));

@@ -1,5 +1,6 @@
 //! The filter in a real Envoy, between real sockets: what a user would miss if it broke.
 //!
+//! - [`admin`]: the management API, the status page, the metrics;
 //! - [`balancing`]: who gets how much;
 //! - [`balancers`]: the same for the balancers beyond round robin;
 //! - [`failover`]: servers die under load and come back, and no client notices;
@@ -19,6 +20,7 @@
 // The core is not allowed to read a clock; tests measure with one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod admin;
 mod balancers;
 mod balancing;
 mod configuration;
