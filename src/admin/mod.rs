@@ -1,11 +1,11 @@
 //! The management API: upstreams seen and changed over HTTP, by scripts, by people in a browser, by Prometheus.
 //!
 //! The filter answers these requests itself; they reach no server. A request passes three gates, the client's address, the
-//! token, and for changes the page it comes from; then [`paths`] says what it is for, and one of these answers:
+//! token, and for changes the page it comes from; then `paths` says what it is for, and one of these answers:
 //!
-//! - [`documents`]: upstreams, peers and monitors as JSON;
-//! - [`changes`]: what a request changes;
-//! - [`metrics`]: figures for Prometheus;
+//! - `documents`: upstreams, peers and monitors as JSON;
+//! - `changes`: what a request changes;
+//! - `metrics`: figures for Prometheus;
 //! - `page.html`: the status page.
 //!
 //! Everything works on shared state, so any worker can answer, and every worker has a change at its next request.

@@ -19,6 +19,7 @@ use std::rc::Rc;
 mod ketama;
 mod least_conn;
 mod least_time;
+mod maglev;
 mod random;
 mod rendezvous;
 mod round_robin;

@@ -6,32 +6,30 @@
 //! distributed hash tables", 2005). The retries are the next ones in that order: where a key's requests go when its
 //! peer is out of use is where its retries go already.
 //!
-//! **Bound.** Nothing moves but what must: when a peer goes, its keys go to all others by their weights, and no
-//! other key moves; when one comes, or gets heavier, it takes its keys from all others. The pick does not depend on
+//! More than [`FEW`] peers would take too long to be looked at for each key. They share a table that gives a peer for
+//! each hash of a key in one step, [`Maglev`](super::maglev)'s.
+//!
+//! **Bound.** Up to [`FEW`] peers, nothing moves but what must: when a peer goes, its keys go to all others by their weights, and no
+//! other key moves; when one comes, or gets heavier, it takes its keys from all others. With more, fewer than 1 % of the
+//! others' keys move as well. A peer that is down moves none but its own, however many there are: it keeps its place, and its
+//! keys are hashed anew. Growing past [`FEW`] peers moves most keys, once. The pick does not depend on
 //! the order of servers, and is the same in every worker and on every host, for ever: it uses names, 64-bit integers,
 //! and floating-point operations that IEEE 754 defines to the last bit. Golden vectors in the tests hold it.
 //!
-//! **Cost.** A hash for each peer; the logarithm is only taken of the best of those of equal weight, because among them
-//! the highest hash wins. `docs/balancers.md` has the figures. More than [`FEW`] peers are
-//! divided by a hash of their names into [`GROUPS`]; a key chooses a group by the same rule, with the sum of its
-//! weights, and then a peer in it. Shares are exact as before. A peer that is out of use keeps its place in this
-//! structure and the key is hashed anew, so its keys still go to all others. But when a peer is added or removed, the
-//! group's weight changes: of the other keys, about one in n moves as well, so that twice as many move as must. The
-//! alternative, Maglev (Eisenbud et al., 2016), picks in constant time from a table that takes long to build,
-//! and moves some keys at every change of a table of practical size. Growing past [`FEW`] peers moves most keys, once.
+//! **Cost.** A hash for each of few peers; the logarithm is only taken of the best of those of equal weight, because among them
+//! the highest hash wins. Of many, a look into the table for each candidate. `docs/balancers.md` has the figures.
 //!
 //! **Choose it** where servers keep something for a key. Coming from nginx's `hash … consistent`, see
 //! [`Ketama`](super::Ketama).
 
 use xxhash_rust::xxh64::xxh64;
 
+use super::maglev::Table;
 use super::{is_within_bound, sorted, Balancer, Candidates, Entry, Options, Pick, FULL};
 use crate::host::MOST_CANDIDATES;
 
 /// Up to so many peers, all are looked at.
-const FEW: usize = 128;
-/// Into how many groups more than that are divided.
-const GROUPS: usize = 32;
+const FEW: usize = 16;
 /// How often a key is hashed anew to get around peers that are out of use, before all are looked at.
 const ATTEMPTS: u64 = 32;
 
@@ -42,12 +40,14 @@ pub struct Rendezvous {
     /// Whether an entry can be full.
     limited: bool,
     entries: Vec<Entry>,
+    /// What each entry has of its weight, in parts of [`FULL`].
+    parts: Vec<u8>,
     /// The sum of the effective weights.
     weights: f64,
     /// Those that may be picked, with the weights that they have now.
     open: Field,
-    /// All of them, with their full weights, in groups; empty up to [`FEW`].
-    groups: Vec<Field>,
+    /// All of them, with their full weights; empty up to [`FEW`].
+    table: Table,
 }
 
 impl Rendezvous {
@@ -64,21 +64,17 @@ impl Rendezvous {
 
     fn pick_within(&self, key: u64, bound: Option<f64>, candidates: &mut Candidates) {
         let admits = |position: u32| self.admits(position, bound);
-        if !self.groups.is_empty() {
+        if !self.table.is_empty() {
             for attempt in 0..ATTEMPTS {
                 if candidates.is_full() {
                     return;
                 }
                 let key = if attempt == 0 { key } else { mix(key, attempt) };
-                let Some(position) = self.group(key).and_then(|group| group.best(key, 1, None).next()) else {
-                    break;
-                };
-                // Who starts slowly turns away the same keys each time, fewer and fewer.
-                let takes = self.entries.get(position as usize).is_some_and(|entry| {
-                    let own = || mix(key, xxh64(entry.name.as_bytes(), GOLDEN)) >> 58;
-                    entry.part == FULL || own() < u64::from(entry.part) * 64 / u64::from(FULL)
-                });
-                if takes && admits(position) {
+                let Some(position) = self.table.get(key) else { break };
+                // Beside the entries, because those are many and far apart in memory.
+                let part = self.parts.get(position as usize).copied().unwrap_or_default();
+                let takes = part >= FULL as u8 || (part > 0 && self.takes(position, key));
+                if takes && (!(self.limited || bound.is_some()) || admits(position)) {
                     candidates.push(position);
                 }
             }
@@ -86,26 +82,20 @@ impl Rendezvous {
         if self.limited || bound.is_some() || !candidates.as_slice().is_empty() {
             let taken = *candidates;
             let free = |position| !taken.contains(position) && admits(position);
-            self.open.best(key, taken.room(), Some(&free)).for_each(|position| candidates.push(position));
+            self.open.best(key, candidates, Some(&free));
         } else {
-            self.open.best(key, candidates.room(), None).for_each(|position| candidates.push(position));
+            self.open.best(key, candidates, None);
         }
     }
+}
 
-    /// The group that a key chooses.
-    fn group(&self, key: u64) -> Option<&Field> {
-        let mut best = (f64::INFINITY, None);
-        for group in &self.groups {
-            let hash = mix(key, group.seed);
-            // Most groups are out of the question by a lower bound that needs no logarithm.
-            if least_score(hash) < best.0 * group.weight {
-                let score = score(hash, group.weight);
-                if score < best.0 {
-                    best = (score, Some(group));
-                }
-            }
-        }
-        best.1
+impl Rendezvous {
+    /// Whether an entry that starts slowly takes a key: it turns away the same ones each time, fewer and fewer.
+    fn takes(&self, position: u32, key: u64) -> bool {
+        self.entries.get(position as usize).is_some_and(|entry| {
+            let own = mix(key, xxh64(entry.name.as_bytes(), GOLDEN)) >> 58;
+            own < u64::from(entry.part) * 64 / u64::from(FULL)
+        })
     }
 }
 
@@ -114,21 +104,23 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Balancer for Rendezvous {
     fn set_entries(&mut self, entries: &[Entry]) {
+        let is_same = |(a, b): (&Entry, &Entry)| a.name == b.name && a.weight == b.weight;
+        let same = self.entries.len() == entries.len() && self.entries.iter().zip(entries).all(is_same);
         self.entries = entries.to_vec();
+        self.parts = entries.iter().map(|entry| u8::try_from(entry.part).unwrap_or(u8::MAX)).collect();
         self.limited = entries.iter().any(|entry| entry.load.has_limit());
         self.weights = entries.iter().map(|entry| f64::from(entry.effective())).sum();
         let seeded: Vec<(u64, u32)> = entries.iter().map(|entry| xxh64(entry.name.as_bytes(), 0)).zip(0..).collect();
         let effective = |position: u32| entries.get(position as usize).map_or(0, Entry::effective);
         self.open = Field::new(&seeded, effective);
-        let mut groups = vec![Vec::new(); if entries.len() > FEW { GROUPS } else { 0 }];
-        for member in seeded {
-            if let Some(group) = groups.get_mut((member.0 >> 32) as usize % GROUPS) {
-                group.push(member);
-            }
+        if entries.len() <= FEW {
+            self.table = Table::default();
+        } else if !same || self.table.is_empty() {
+            // Who is up and who is down does not change the table.
+            let weighted: Vec<(u64, u32)> =
+                seeded.iter().zip(entries).map(|((seed, _), entry)| (*seed, entry.weight)).collect();
+            self.table = Table::new(&weighted);
         }
-        let weight = |position: u32| entries.get(position as usize).map_or(0, |entry| entry.weight);
-        self.groups = groups.iter().map(|group| Field::new(group, weight)).collect();
-        self.groups.iter_mut().zip(1..).for_each(|(group, number)| group.seed = mix(GOLDEN, number));
     }
 
     fn pick(&mut self, request: &Pick<'_>, candidates: &mut Candidates) {
@@ -143,12 +135,10 @@ impl Balancer for Rendezvous {
 /// Peers that compete for keys.
 #[derive(Debug, Default)]
 struct Field {
-    seed: u64,
-    weight: f64,
     /// Hashes of the names, with positions; those of one weight together.
     members: Vec<(u64, u32)>,
-    /// Weights, and where in `members` those of this weight end.
-    classes: Vec<(f64, usize)>,
+    /// Weights, and where in `members` those of this weight begin and end.
+    classes: Vec<(f64, usize, usize)>,
 }
 
 impl Field {
@@ -158,42 +148,43 @@ impl Field {
             weighted.map(|(weight, seed, at)| u128::from(weight) << 96 | u128::from(*seed) << 32 | u128::from(*at)),
         );
         let weight_of = |packed: &u128| f64::from((packed >> 96) as u32);
-        let mut classes: Vec<(f64, usize)> = Vec::new();
+        let mut classes: Vec<(f64, usize, usize)> = Vec::new();
         for (end, packed) in (1..).zip(&weighted) {
             let weight = weight_of(packed);
             match classes.last_mut() {
-                Some(class) if class.0 == weight => class.1 = end,
-                _ => classes.push((weight, end)),
+                Some(class) if class.0 == weight => class.2 = end,
+                _ => classes.push((weight, end - 1, end)),
             }
         }
-        Self {
-            seed: 0,
-            weight: weighted.iter().map(weight_of).sum(),
-            members: weighted.iter().map(|packed| ((packed >> 32) as u64, *packed as u32)).collect(),
-            classes,
-        }
+        Self { members: weighted.iter().map(|packed| ((packed >> 32) as u64, *packed as u32)).collect(), classes }
     }
 
-    /// The positions that win the key, best first, of those whom `admits` lets in.
-    fn best(&self, key: u64, wanted: usize, admits: Option<&dyn Fn(u32) -> bool>) -> impl Iterator<Item = u32> {
+    /// Adds the positions that win the key, best first, of those whom `admits` lets in, as far as there is room.
+    fn best(&self, key: u64, candidates: &mut Candidates, admits: Option<&dyn Fn(u32) -> bool>) {
+        let wanted = candidates.room();
+        let named = |packed: u64, members: &[(u64, u32)]| members.get((packed & INDEX) as usize).map(|(_, at)| *at);
+        if self.classes.len() == 1 {
+            // Among equal weights the highest hash has the lowest score.
+            for packed in highest(key, &self.members, admits).into_iter().take(wanted).filter(|packed| *packed > 0) {
+                named(packed, &self.members).into_iter().for_each(|position| candidates.push(position));
+            }
+            return;
+        }
         let mut best = Best::new(wanted);
-        let mut start = 0;
-        for (weight, end) in &self.classes {
-            let members = self.members.get(start..*end).unwrap_or_default();
-            start = *end;
-            // Among equal weights the highest hash has the lowest score, so only few scores are worked out.
+        // The heaviest first: the lower the scores so far, the fewer of the others have to be worked out.
+        for (weight, start, end) in self.classes.iter().rev() {
+            let members = self.members.get(*start..*end).unwrap_or_default();
             for packed in highest(key, members, admits).into_iter().take(wanted).filter(|packed| *packed > 0) {
-                let Some((_, position)) = members.get((packed & INDEX) as usize) else { continue };
-                if self.classes.len() == 1 {
-                    best.enter(-(packed as f64), *position);
-                } else if least_score(packed) < best.highest() * weight {
-                    best.enter(score(packed, *weight), *position);
-                } else {
+                // Most are out of the question by a lower bound that needs no logarithm.
+                if least_score(packed) >= best.highest() * weight {
                     break;
+                }
+                if let Some(position) = named(packed, members) {
+                    best.enter(score(packed, *weight), position);
                 }
             }
         }
-        best.into_positions()
+        best.into_positions().for_each(|position| candidates.push(position));
     }
 }
 
@@ -205,6 +196,10 @@ const INDEX: u64 = 0xffff;
 /// Minima and maxima of single numbers need no branches, which nobody could predict here.
 fn highest(key: u64, members: &[(u64, u32)], admits: Option<&dyn Fn(u32) -> bool>) -> [u64; MOST_CANDIDATES] {
     let (mut first, mut second, mut third) = (0, 0, 0);
+    if let [(seed, position)] = members {
+        let is_in = admits.is_none_or(|admits| admits(*position));
+        return [if is_in { mix(key, *seed) & !INDEX } else { 0 }, 0, 0];
+    }
     for ((seed, position), index) in members.iter().zip(0_u64..) {
         if admits.is_some_and(|admits| !admits(*position)) {
             continue;
@@ -411,7 +406,7 @@ mod tests {
             counts[position as usize] += 1;
             moved += u32::from(position != 0 && name(&before, position) != name(&after, pick(&mut new, key)));
         }
-        assert!(moved < 400, "{moved} of 200,000 keys of remaining peers moved");
+        assert!(moved < 2_000, "{moved} of 200,000 keys of remaining peers moved: more than 1 %");
         assert!(counts.iter().all(|count| (120..290).contains(count)), "shares are even");
     }
 
@@ -487,6 +482,6 @@ mod tests {
         assert_eq!(first, GOLDEN_PICKS);
     }
 
-    const GOLDEN_DIGESTS: [u64; 3] = [0x5e97_7a59_0dca_b92d, 0x3176_d374_dbf1_2ecb, 0xa263_1da5_d350_d0c3];
+    const GOLDEN_DIGESTS: [u64; 3] = [0x5e97_7a59_0dca_b92d, 0x3176_d374_dbf1_2ecb, 0x5aeb_94f2_cf17_1536];
     const GOLDEN_PICKS: [u32; 8] = [0, 6, 4, 2, 2, 5, 5, 5];
 }
