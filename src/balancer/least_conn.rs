@@ -24,7 +24,8 @@ pub struct LeastConn {
     entries: Vec<Entry>,
     /// What each entry was given so far, for its weight.
     given: Vec<f64>,
-    ranks: Vec<(f64, f64)>,
+    /// What is compared, see [`rank`].
+    ranks: Vec<u128>,
     /// Positions of winners: node `i` has the children `2i` and `2i + 1`, the root is 1, the leaves are the entries.
     tree: Vec<u32>,
     leaves: usize,
@@ -34,7 +35,13 @@ pub struct LeastConn {
 const NOBODY: u32 = u32::MAX;
 
 /// The rank of who must not be picked.
-const LAST: (f64, f64) = (f64::INFINITY, f64::INFINITY);
+const LAST: u128 = u128::MAX;
+
+/// A rank: the lower comes first. Two numbers that are not negative in one that compares like them, because nobody could
+/// predict the branches of comparing them one after the other.
+fn rank(busy: f64, given: f64) -> u128 {
+    u128::from(busy.to_bits()) << 64 | u128::from(given.to_bits())
+}
 
 impl LeastConn {
     /// What is compared: lower comes first. Kept, because it changes for one entry at a time.
@@ -42,7 +49,7 @@ impl LeastConn {
         let rank = match self.entries.get(position as usize) {
             Some(entry) if entry.is_open() => {
                 let given = self.given.get(position as usize).copied().unwrap_or_default();
-                (f64::from(entry.load.in_flight()) / f64::from(entry.effective()), given)
+                rank(f64::from(entry.load.in_flight()) / f64::from(entry.effective()), given)
             }
             _ => LAST,
         };
@@ -51,15 +58,14 @@ impl LeastConn {
         }
     }
 
-    fn rank_of(&self, position: u32) -> (f64, f64) {
+    fn rank_of(&self, position: u32) -> u128 {
         self.ranks.get(position as usize).copied().unwrap_or(LAST)
     }
 
     fn play(&mut self, node: usize) {
         let child = |at: usize| self.tree.get(at).copied().unwrap_or(NOBODY);
         let (left, right) = (child(2 * node), child(2 * node + 1));
-        let ((a, b), (c, d)) = (self.rank_of(left), self.rank_of(right));
-        let winner = if (c < a) | ((c == a) & (d < b)) { right } else { left };
+        let winner = if self.rank_of(right) < self.rank_of(left) { right } else { left };
         if let Some(node) = self.tree.get_mut(node) {
             *node = winner;
         }
@@ -80,19 +86,17 @@ impl LeastConn {
 
     /// The best of those that are no candidates yet: what is next to the candidates' paths to the root.
     fn runner_up(&self, candidates: &Candidates) -> Option<u32> {
-        let mut best = (None, LAST);
+        let (mut best, mut lowest) = (NOBODY, LAST);
         for position in candidates.as_slice() {
             let mut node = self.leaves + *position as usize;
             while node > 1 {
                 let rival = self.tree.get(node ^ 1).copied().unwrap_or(NOBODY);
-                let rank = self.rank_of(rival);
-                if rank < best.1 && !candidates.contains(rival) {
-                    best = (Some(rival), rank);
-                }
+                let rank = if candidates.contains(rival) { LAST } else { self.rank_of(rival) };
+                (best, lowest) = if rank < lowest { (rival, rank) } else { (best, lowest) };
                 node /= 2;
             }
         }
-        best.0
+        (best != NOBODY).then_some(best)
     }
 }
 

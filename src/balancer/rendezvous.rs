@@ -163,6 +163,12 @@ impl Field {
     fn best(&self, key: u64, candidates: &mut Candidates, admits: Option<&dyn Fn(u32) -> bool>) {
         let wanted = candidates.room();
         let named = |packed: u64, members: &[(u64, u32)]| members.get((packed & INDEX) as usize).map(|(_, at)| *at);
+        if self.classes.len() == 1 && wanted == 1 && admits.is_none() {
+            let hashes = self.members.iter().zip(0_u64..);
+            let best = hashes.fold(0, |best, ((seed, _), index)| best.max((mix(key, *seed) & !INDEX) | index));
+            named(best, &self.members).into_iter().for_each(|position| candidates.push(position));
+            return;
+        }
         if self.classes.len() == 1 {
             // Among equal weights the highest hash has the lowest score.
             for packed in highest(key, &self.members, admits).into_iter().take(wanted).filter(|packed| *packed > 0) {
