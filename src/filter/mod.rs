@@ -242,8 +242,9 @@ impl Filter {
 
     /// Sends a request on its way. `has_body` says whether a body follows its headers.
     pub fn request(&mut self, host: &dyn Host, has_body: bool) -> (Outcome, Exchange) {
-        let is_for = |admin: &Admin| admin.is_for(&host.path());
-        if self.admin.as_ref().is_some_and(is_for) {
+        // What a route needs as well is read once.
+        let mut request = Request::new(host);
+        if self.admin.as_ref().is_some_and(|admin| admin.is_for(request.target())) {
             let _ = host.offer(&[]);
             if has_body {
                 return (Outcome::Body, Exchange::default());
@@ -251,7 +252,7 @@ impl Filter {
             self.request_body(host, &[]);
             return (Outcome::Answered, Exchange::default());
         }
-        match self.route(host) {
+        match self.route(host, &mut request) {
             Ok(exchange) => (Outcome::Continue, exchange),
             Err(refusal) => {
                 // Should the host go on with the request in spite of the answer, no peer may be left in its place.
@@ -282,12 +283,11 @@ impl Filter {
         }
     }
 
-    fn route(&mut self, host: &dyn Host) -> Result<Exchange, Refusal> {
+    fn route(&mut self, host: &dyn Host, request: &mut Request<'_>) -> Result<Exchange, Refusal> {
         if self.refused {
             return Err(Refusal::because("the configuration of this proxy's upstreams was refused, see its log"));
         }
-        let mut request = Request::new(host);
-        let Some((_, route)) = self.routes.find(&mut request) else {
+        let Some((_, route)) = self.routes.find(request) else {
             host.offer(&[]).map_err(|error| Refusal::fault("the request cannot be passed on", &error))?;
             return Ok(Exchange::default());
         };
