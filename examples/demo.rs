@@ -38,6 +38,8 @@ use support::server::{serve_until_orphaned, ServerProcess};
 /// The servers: names and weights. The first one is killed.
 const CAST: [(&str, u32); 3] = [("red", 5), ("green", 2), ("blue", 1)];
 const FAIL_TIMEOUT: &str = "3s";
+/// Of the management API.
+const TOKEN: &str = "demo";
 
 /// The plot: how long each part lasts.
 const BEFORE_THE_KILL: Duration = Duration::from_secs(5);
@@ -176,9 +178,10 @@ impl Show {
         let changes = self.envoy.state_changes();
         for StateChange { peer, from, to, .. } in changes.iter().skip(self.told) {
             let meaning = match to.as_str() {
-                "temporary_down" => format!(": it gets no requests for {FAIL_TIMEOUT}"),
-                "up" => ": its fail_timeout is over, it gets its share again".to_owned(),
-                _ => String::new(),
+                "temporary_down" => ": it gets no requests for now",
+                "down" => ": its monitor is sure",
+                "up" => ": it gets its share again",
+                _ => "",
             };
             self.tell(&format!("durpina: {} is {to} (it was {from}){meaning}", self.name(peer)))?;
         }
@@ -261,14 +264,21 @@ impl Show {
         };
         let addr = self.envoy.addr();
         let admin = self.envoy.admin_addr();
-        let (name, pid) = (self.servers[1].name(), self.servers[1].pid().unwrap_or_default());
+        let (name, pid, peer) =
+            (self.servers[1].name(), self.servers[1].pid().unwrap_or_default(), self.servers[1].addr());
         let text = format!(
             "{verdict}\n\n\
              The traffic has ended; Envoy and the servers go on until Ctrl-C. To try from another terminal:\n\n\
              \x20 curl -i http://{addr}/                       # who answers?\n\
              \x20 for i in 1 2 3 4 5 6 7 8; do curl -s http://{addr}/; done\n\
              \x20 kill -9 {pid}                                  # the server {name}; then curl again\n\
-             \x20 curl -s 'http://{admin}/stats?filter=durpina'  # what Envoy counted\n"
+             \x20 curl -s 'http://{admin}/stats?filter=durpina'  # what Envoy counted\n\
+             \n\
+             Its management API: the page http://{addr}/durpina/ in a browser, with the token {TOKEN}, or\n\
+             \n\
+             \x20 export DURPINA_URL=http://{addr}/durpina DURPINA_TOKEN={TOKEN}\n\
+             \x20 cargo run -q --bin durpina -- peers web\n\
+             \x20 cargo run -q --bin durpina -- state web {peer} drain     # a drained server gets no new requests\n"
         );
         self.screen.say(&text)
     }
@@ -281,7 +291,12 @@ fn filter(servers: &[ServerProcess]) -> Value {
         .zip(CAST)
         .map(|(server, (_, weight))| format!("{} weight={weight} fail_timeout={FAIL_TIMEOUT}", server.addr()))
         .collect();
-    json!({ "upstreams": { "web": { "servers": servers, "retries": 2 } }, "upstream": "web" })
+    let monitor = json!({ "name": "http", "interval": "1s", "schedule": "all" });
+    json!({
+        "upstreams": { "web": { "servers": servers, "retries": 2, "monitors": [monitor] } },
+        "upstream": "web",
+        "admin": { "prefix": "/durpina", "token": TOKEN }
+    })
 }
 
 /// A server is this program again.

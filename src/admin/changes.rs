@@ -13,7 +13,7 @@ use crate::config::{self, Json};
 use crate::host::{Level, Response};
 use crate::peer::{Changes, Order, PeerRecord};
 use crate::store::StoreError;
-use crate::upstream::{self, ServerSpec};
+use crate::upstream;
 
 /// The deepest nesting of a body's JSON: nothing that is meant has more than two levels.
 const DEEPEST: usize = 16;
@@ -33,24 +33,21 @@ pub(super) fn make(ask: &Ask<'_>) -> Result<Response, Refusal> {
 }
 
 fn add_peer(ask: &Ask<'_>, name: &str) -> Result<Response, Refusal> {
-    let spec = match content_type(ask).as_ref() {
-        "application/json" => {
-            let config = known(ask, name)?.record.config;
-            let json = read_json(ask)?;
-            let server = config::read_server(&json, &config.server_defaults, config.default_port);
-            let server = server.map_err(|problems| Refusal::invalid(&problems))?;
-            ServerSpec::Parameters(server.ok_or_else(|| Refusal::new(422, "0.0.0.0 is a placeholder, not a server"))?)
-        }
+    let config = known(ask, name)?.record.config;
+    let json = match content_type(ask).as_ref() {
+        "application/json" => read_json(ask)?,
         "text/plain" => {
             let text = std::str::from_utf8(body(ask)?).map_err(|_| Refusal::new(400, "the body is not UTF-8"))?;
-            ServerSpec::Directive(text.trim().to_owned())
+            Json::String(text.trim().to_owned())
         }
         _ => return Err(Refusal::new(415, "expected application/json or text/plain")),
     };
-    known(ask, name)?;
+    let server = config::read_server(&json, &config.server_defaults, config.default_port);
+    let server = server.map_err(|problems| Refusal::invalid(&problems))?;
+    let server = server.ok_or_else(|| Refusal::new(422, "0.0.0.0 is a placeholder, not a server"))?;
     let handle = upstream::Upstream::get(ask.store, name)?;
     let mut handle = handle.ok_or_else(|| StoreError::NoSuchUpstream(name.to_owned()))?;
-    let added = handle.add_peer(spec)?.name().to_owned();
+    let added = handle.add_peer(server)?.name().to_owned();
     log(ask, name, &format!("peer={added} added"));
     let location = format!("{}/upstreams/{}/peers/{}", ask.prefix, encode(name), encode(&added));
     answer(ask, 201, name, &added, Some(location))
