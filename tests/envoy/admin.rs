@@ -350,3 +350,31 @@ fn many_upstreams_are_listed_quickly() {
     // The figure to reach is 20 ms; a machine that does other things at the same time may take longer.
     assert!(times[0] < Duration::from_millis(100), "{times:?}");
 }
+
+#[test]
+fn the_command_line_does_what_the_api_does() {
+    let (envoy, servers) = playground();
+    let durpina = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_durpina"));
+        command.args(arguments).env("DURPINA_URL", format!("http://{}/durpina", envoy.addr()));
+        let output = command.env("DURPINA_TOKEN", TOKEN).output().expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), said)
+    };
+    let name = servers[0].addr().to_string();
+    let (code, table) = durpina(&["peers", "web"]);
+    assert!(code == Some(0) && table.contains(&name), "{table}");
+    assert_eq!(durpina(&["weight", "web", &name, "7"]).0, Some(0));
+    assert_eq!(durpina(&["state", "web", &name, "drain"]).0, Some(0));
+    let peer = get(&mut envoy.client(), &format!("/upstreams/web/peers/{name}"));
+    assert_eq!((&peer["weight"], &peer["state"]), (&json!(7), &json!("draining")));
+    assert_eq!(durpina(&["add", "web", "[::1]:9 down"]).0, Some(0));
+    let (code, json) = durpina(&["peers", "web", "--selector", "permanent_down", "--json"]);
+    let peers: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((code, &peers[0]["name"]), (Some(0), &json!("[::1]:9")));
+    assert_eq!(durpina(&["remove", "web", "[::1]:9"]).0, Some(0));
+    let (code, said) = durpina(&["add", "web", "10.0.0.4 weight=0 fail_timeout=30x"]);
+    assert!(code == Some(3) && said.contains("\n  weight: ") && said.contains("\n  fail_timeout: "), "{said}");
+    let (code, said) = durpina(&["info", "[::1]/x y"]);
+    assert!(code == Some(0) && said.contains("[::1]:1"), "{said}");
+}
