@@ -506,7 +506,7 @@ impl<'h> Peer<'h> {
         u16::try_from(self.record.hundredths(agent).div_ceil(100)).unwrap_or(u16::MAX)
     }
 
-    /// Changes the weight, for all workers.
+    /// Changes the weight, for all workers. It counts until a configuration or the peer's agent says otherwise.
     ///
     /// # Errors
     ///
@@ -515,7 +515,12 @@ impl<'h> Peer<'h> {
         if weight == 0 {
             return Err(StoreError::Invalid("weight: expected an integer from 1 to 65535, found 0".to_owned()));
         }
-        self.change(|changes, _| changes.weight = Some(weight))
+        self.change(|changes, _| changes.weight = Some(weight))?;
+        self.store.overrule_weight(&self.upstream, self.record.id)?;
+        if let Some(agent) = self.status.as_mut().and_then(|status| status.agent.as_mut()) {
+            agent.weight = None;
+        }
+        Ok(())
     }
 
     /// The upstream that the peer is of.

@@ -124,6 +124,20 @@ impl<'h> Store<'h> {
         }
     }
 
+    /// Forgets the weight that a peer's agent asked for, because somebody set another one: the latest word counts, and the
+    /// agent may have the next.
+    pub(crate) fn overrule_weight(&self, upstream: &str, peer: PeerId) -> Result<(), StoreError> {
+        self.update_status(upstream, |status| {
+            if status.of(peer).is_some_and(|status| status.agent.is_some()) {
+                status.change(peer, |status| {
+                    if let Some(agent) = &mut status.agent {
+                        agent.weight = None;
+                    }
+                });
+            }
+        })
+    }
+
     /// Forgets all that anybody but the operator has against a peer.
     pub(crate) fn pardon(&self, upstream: &str, peer: PeerId) -> Result<(), StoreError> {
         self.update_health(upstream, |health| health.set(peer, Failures::default()))?;

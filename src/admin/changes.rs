@@ -84,6 +84,9 @@ fn change_peer(ask: &Ask<'_>, name: &str, peer: &str) -> Result<Response, Refusa
     if changes.order.is_some_and(|(order, _)| order == Order::Up) {
         ask.store.pardon(name, target.id)?;
     }
+    if changes.weight.is_some() {
+        ask.store.overrule_weight(name, target.id)?;
+    }
     log(ask, name, &format!("peer={} {}", target.server.name, described(&changes)));
     let after = Snapshot::take(&ask.store, name)?;
     if let Some(peer) = after.record.peers.iter().find(|peer| peer.id == target.id) {
@@ -140,9 +143,15 @@ fn add_monitor(ask: &Ask<'_>, name: &str) -> Result<Response, Refusal> {
 }
 
 fn remove_monitor(ask: &Ask<'_>, name: &str, id: &str) -> Result<Response, Refusal> {
-    known(ask, name)?;
+    let before = known(ask, name)?;
     ask.store.update_record(name, |record| record.remove_monitor(id))?;
     log(ask, name, &format!("monitor={id} removed"));
+    // Its verdicts went with it.
+    let after = Snapshot::take(&ask.store, name)?;
+    for peer in &after.record.peers {
+        let change = [before.standing(peer).state, after.standing(peer).state];
+        ask.store.report(name, &peer.server.name, change, "operator", &format!("monitor {id} is removed"));
+    }
     Ok(Response { status: 204, headers: Vec::new(), body: Vec::new() })
 }
 

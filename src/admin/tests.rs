@@ -307,6 +307,22 @@ fn monitors_come_and_go() {
 }
 
 #[test]
+fn a_monitor_s_verdicts_go_with_it_and_the_log_says_so() {
+    let (sim, mut worker) =
+        start(&CONFIG.replace("\"name\": \"http\"", "\"name\": \"http\", \"interval\": \"1s\", \"schedule\": \"all\""));
+    sim.server("10.0.0.1:80", crate::host::sim::Behaviour::Answers(500));
+    for _ in 0..400 {
+        sim.advance(Duration::from_millis(10));
+        worker.tick();
+        worker.deliver();
+    }
+    assert_eq!(get(&mut worker, "/durpina/upstreams/web/peers/10.0.0.1:80")["by"], "monitor http");
+    assert_eq!(status(&mut worker, with("DELETE", "/durpina/upstreams/web/monitors/http")), 204);
+    let line = "from=down to=temporary_down by=operator why=\"monitor http is removed\"";
+    assert_eq!(sim.logged(line).len(), 1, "the failures that were counted still count");
+}
+
+#[test]
 fn figures_add_up_over_all_workers() {
     let (sim, mut one) = start(CONFIG);
     let mut two = Worker::start(&sim, CONFIG).unwrap();

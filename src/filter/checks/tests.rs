@@ -225,6 +225,11 @@ fn the_agent_s_word_counts_in_all_workers_at_their_next_request() {
     };
     said(&sim, &mut all, "up 50%\n");
     all.iter_mut().for_each(|worker| assert_eq!(share(worker), 100));
+    {
+        let upstream = crate::upstream::Upstream::get(crate::store::Store::new(&all[0].host), "u").unwrap().unwrap();
+        upstream.get_peer(A).unwrap().set_weight(2).unwrap();
+    }
+    all.iter_mut().for_each(|worker| assert_eq!(share(worker), 200, "the later word counts"));
     said(&sim, &mut all, "100% # ok");
     all.iter_mut().for_each(|worker| assert_eq!(share(worker), 150));
     said(&sim, &mut all, "drain");
