@@ -20,6 +20,9 @@ use crate::time::{millis, Timestamp};
 /// What is said of an upstream's peers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// Counts the changes that matter for the use of peers. It comes first, so that a worker that picks peers need not read the
+    /// rest when all that changed is when they were last checked.
+    turn: u64,
     /// Ordered by id; nothing is kept of a peer of which nothing is said.
     peers: Vec<(PeerId, PeerStatus)>,
 }
@@ -200,6 +203,16 @@ pub struct Resolution {
 }
 
 impl Status {
+    /// Says that something changed that matters for the use of peers.
+    pub fn turn(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// Whether stored bytes differ from this in something that matters for the use of peers.
+    pub(crate) fn is_turned(&self, stored: &[u8]) -> bool {
+        !postcard::take_from_bytes(stored).is_ok_and(|(turn, _): (u64, _)| turn == self.turn)
+    }
+
     /// What is said of a peer.
     #[must_use]
     pub fn of(&self, peer: PeerId) -> Option<&PeerStatus> {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counters::{Counters, Counts};
 use crate::health::{most_ejected, Failures, Health, PeerId, Verdict};
-use crate::host::{Expect, Host, HostError, Level};
+use crate::host::{Expect, Host, HostError, Level, Stored};
 use crate::peer::{self, Order, PeerRecord, PeerState, Standing};
 use crate::status::{PeerStatus, Resolution, Status};
 use crate::time::Timestamp;
@@ -278,11 +278,35 @@ impl<'h> Store<'h> {
     /// What is said of an upstream's peers, as it concerns those in `record`, if its number is not `known` any more. The
     /// number is [`NOTHING`] while nothing is said.
     pub(crate) fn status_since(&self, record: &Record, known: Option<u32>) -> Result<Fresh<Status>, StoreError> {
+        self.status_unless(record, |stored| known == Some(stored.map_or(NOTHING, |stored| stored.cas)))
+    }
+
+    /// The same, if anything that matters for the use of peers differs from what is `known` under that number.
+    pub(crate) fn status_turned(
+        &self,
+        record: &Record,
+        known: &Status,
+        number: Option<u32>,
+    ) -> Result<Fresh<Status>, StoreError> {
+        self.status_unless(record, |stored| match (stored, number) {
+            (_, None) => false,
+            (None, Some(number)) => number == NOTHING,
+            (Some(stored), Some(number)) => {
+                stored.cas == number || (number != NOTHING && !known.is_turned(&stored.value))
+            }
+        })
+    }
+
+    fn status_unless(
+        &self,
+        record: &Record,
+        is_same: impl Fn(Option<&Stored>) -> bool,
+    ) -> Result<Fresh<Status>, StoreError> {
         let stored = self.host.read(&status_key(&record.name))?;
-        let cas = stored.as_ref().map_or(NOTHING, |stored| stored.cas);
-        if Some(cas) == known {
+        if is_same(stored.as_ref()) {
             return Ok(Fresh::Same);
         }
+        let cas = stored.as_ref().map_or(NOTHING, |stored| stored.cas);
         let mut status = stored.and_then(|stored| Status::decode(&stored.value)).unwrap_or_default();
         status.restrict(record);
         Ok(Fresh::New(status, cas))
@@ -311,6 +335,7 @@ impl<'h> Store<'h> {
             let mut status = before.clone();
             let result = change(&mut status);
             if status != before {
+                status.turn();
                 self.host.write(&key, &status.encode(), expect)?;
                 self.host.announce();
             }

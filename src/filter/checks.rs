@@ -787,6 +787,9 @@ impl Book {
     fn write(&mut self, store: &Store<'_>, record: &Record, health: &Health, announce: bool) -> Result<(), StoreError> {
         use crate::host::HostError;
         for _ in 0..TRIES {
+            if announce {
+                self.status.turn();
+            }
             match store.write_status(&record.name, &self.status, self.number) {
                 Ok(()) => {
                     self.number = store.status_number(&record.name, &self.status, self.number)?;

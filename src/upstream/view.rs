@@ -148,7 +148,7 @@ impl View {
                 self.status_cas = None;
             }
         }
-        if let Fresh::New(status, cas) = store.status_since(&self.record, self.status_cas)? {
+        if let Fresh::New(status, cas) = store.status_turned(&self.record, &self.status, self.status_cas)? {
             self.status = status;
             self.status_cas = Some(cas);
             self.take_seats(host);
