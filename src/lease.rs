@@ -42,6 +42,8 @@ pub(crate) struct Lease {
 pub(crate) struct Grant {
     /// What was due after this time, and until now.
     pub(crate) after: Timestamp,
+    /// The time at which they were taken: what is due later is the next grant's.
+    pub(crate) now: Timestamp,
     /// A number that all workers of this machine share, and no other machine.
     pub(crate) machine: u64,
 }
@@ -56,8 +58,9 @@ struct Held {
 }
 
 impl Lease {
-    pub(crate) fn new(key: String, me: u64, configuration: u64) -> Self {
-        Self { key, me, configuration, is_new: true }
+    /// For an instance of the filter: `me` tells this worker from others, `configuration` its configuration from others.
+    pub(crate) fn new(instance: &str, me: u64, configuration: u64) -> Self {
+        Self { key: key(instance), me, configuration, is_new: true }
     }
 
     /// Takes the lease or renews it, if this worker may have it.
@@ -84,13 +87,24 @@ impl Lease {
             Ok(()) => {
                 self.is_new = false;
                 let earliest = Timestamp::from_nanos(now.as_nanos().saturating_sub(LATEST.as_nanos() as u64));
-                Ok(Some(Grant { after: after.max(earliest), machine }))
+                Ok(Some(Grant { after: after.max(earliest), now, machine }))
             }
             // Somebody else was faster.
             Err(HostError::Conflict) => Ok(None),
             Err(error) => Err(error),
         }
     }
+}
+
+fn key(instance: &str) -> String {
+    format!("durpina/lease/{instance}")
+}
+
+/// Whether any worker of this instance of the filter makes checks.
+pub(crate) fn is_held(host: &dyn Host, instance: &str) -> bool {
+    let now = host.now();
+    let held = host.read(&key(instance)).ok().flatten().and_then(|stored| Held::decode(&stored.value));
+    held.is_some_and(|held| now < held.until && held.until <= now.after(TERM * 2))
 }
 
 impl Held {
@@ -123,7 +137,7 @@ mod tests {
     use crate::testing::test;
 
     fn lease(me: u64, configuration: u64) -> Lease {
-        Lease::new("lease".to_owned(), me, configuration)
+        Lease::new("test", me, configuration)
     }
 
     #[test]

@@ -517,7 +517,8 @@ impl<'h> Peer<'h> {
         }
         self.change(|changes, _| changes.weight = Some(weight))?;
         self.store.overrule_weight(&self.upstream, self.record.id)?;
-        if let Some(agent) = self.status.as_mut().and_then(|status| status.agent.as_mut()) {
+        let agent = self.status.as_mut().and_then(|status| status.agent.as_mut());
+        if let Some(agent) = agent.filter(|agent| !agent.is_weightless()) {
             agent.weight = None;
         }
         Ok(())
@@ -587,7 +588,8 @@ impl<'h> Peer<'h> {
     pub fn add_fail(&mut self) -> Result<(), StoreError> {
         let record = self.store.record(&self.upstream)?;
         let (record, _) = record.ok_or_else(|| StoreError::NoSuchUpstream(self.upstream.clone()))?;
-        let (_, after) = self.store.add_fail(&record, &self.record, false)?;
+        let status = self.store.status(&record)?;
+        let (_, after) = self.store.add_fail(&record, &self.record, &status, false)?;
         self.failures = after;
         Ok(())
     }

@@ -127,7 +127,7 @@ impl Pool {
             let [primary, backup, resting] = &mut ranks;
             let members = if peer.server.backup { backup } else { primary };
             let (name, load) = (Rc::clone(&seat.name), Rc::clone(&seat.load));
-            let entry = Entry { name, weight: weight * unit / 100, unit, part, load };
+            let entry = Entry { name, weight: if unit == 1 { weight / 100 } else { weight }, unit, part, load };
             if standing.state == PeerState::TemporaryDown {
                 resting.add(at, Entry { part: FULL, ..entry.clone() });
             }

@@ -43,6 +43,8 @@ pub struct PeerStatus {
 pub struct Check {
     /// The monitor's id.
     pub monitor: String,
+    /// The monitor's name: another one of the same id starts afresh.
+    pub kind: String,
     /// The verdict.
     pub is_down: bool,
     /// Since when that is the verdict; the epoch if it never was another one.
@@ -77,8 +79,8 @@ pub enum Flip {
 impl Check {
     /// Nothing found yet.
     #[must_use]
-    pub fn new(monitor: &str) -> Self {
-        Self { monitor: monitor.to_owned(), ..Self::default() }
+    pub fn new(monitor: &str, kind: &str) -> Self {
+        Self { monitor: monitor.to_owned(), kind: kind.to_owned(), ..Self::default() }
     }
 
     /// Whether the last check was good, or there was none.
@@ -127,6 +129,8 @@ pub struct Agent {
     pub max_conns: Option<u32>,
     /// What it says to people.
     pub description: String,
+    /// The words of its last line that mean nothing.
+    pub unknown: Vec<String>,
     /// Since when its word on being used is the same.
     pub since: Timestamp,
 }
@@ -139,6 +143,7 @@ impl Agent {
         self.admin = report.admin.or(self.admin);
         self.weight = report.weight.or(self.weight);
         self.max_conns = report.max_conns.or(self.max_conns);
+        self.unknown.clone_from(&report.unknown);
         if let Some(description) = &report.description {
             self.description.clone_from(description);
         }
@@ -156,8 +161,13 @@ impl Agent {
     /// Whether it wants the peer to get nothing new.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        let is_weightless = matches!(self.weight, Some(Weight::Percent(0) | Weight::Exactly(0)));
-        self.admin == Some(Admin::Drain) || is_weightless
+        self.admin == Some(Admin::Drain) || self.is_weightless()
+    }
+
+    /// Whether the weight that it wants is none.
+    #[must_use]
+    pub fn is_weightless(&self) -> bool {
+        matches!(self.weight, Some(Weight::Percent(0) | Weight::Exactly(0)))
     }
 
     /// Its words, in short.
@@ -271,11 +281,12 @@ impl PeerStatus {
     }
 
     /// Changes what a monitor found.
-    pub fn change_check<R>(&mut self, monitor: &str, change: impl FnOnce(&mut Check) -> R) -> R {
+    pub fn change_check<R>(&mut self, monitor: &str, kind: &str, change: impl FnOnce(&mut Check) -> R) -> R {
+        self.checks.retain(|check| check.monitor != monitor || check.kind == kind);
         if let Some(check) = self.checks.iter_mut().find(|check| check.monitor == monitor) {
             return change(check);
         }
-        let mut check = Check::new(monitor);
+        let mut check = Check::new(monitor, kind);
         let result = change(&mut check);
         self.checks.push(check);
         result
@@ -301,7 +312,7 @@ mod tests {
     #[test]
     fn a_verdict_takes_so_many_in_a_row() {
         let now = Timestamp::from_millis(5);
-        let mut check = Check::new("http");
+        let mut check = Check::new("http", "http");
         let mut observe = |good: bool| {
             let flip = check.take((!good).then_some("status 503"), 2, 3);
             flip.into_iter().for_each(|flip| check.turn(flip, now));
@@ -331,7 +342,7 @@ mod tests {
     #[test]
     fn it_reads_back_and_foreign_bytes_are_refused() {
         let mut status = Status::default();
-        status.change(PeerId(7), |peer| peer.change_check("http", |check| check.take(Some("reset"), 2, 3)));
+        status.change(PeerId(7), |peer| peer.change_check("http", "http", |check| check.take(Some("reset"), 2, 3)));
         status.change(PeerId(2), |peer| peer.name = Some(Resolution::default()));
         let bytes = status.encode();
         assert_eq!(Status::decode(&bytes), Some(status));

@@ -13,7 +13,7 @@
 //! The keys hold the layout's number, [`FORMAT`]. A filter with another layout finds nothing and starts from its
 //! configuration, beside the old one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -22,12 +22,12 @@ use crate::counters::{Counters, Counts};
 use crate::health::{most_ejected, Failures, Health, PeerId, Verdict};
 use crate::host::{Expect, Host, HostError, Level, Stored};
 use crate::peer::{self, Order, PeerRecord, PeerState, Standing};
-use crate::status::{PeerStatus, Resolution, Status};
+use crate::status::{Check, PeerStatus, Resolution, Status};
 use crate::time::Timestamp;
 use crate::upstream::{Declaration, Record};
 
 /// The layout of what is stored. Another number means other keys.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The number of a value that is not there: hosts number values from 1.
 pub(crate) const NOTHING: u32 = 0;
@@ -130,7 +130,8 @@ impl<'h> Store<'h> {
         self.update_status(upstream, |status| {
             if status.of(peer).is_some_and(|status| status.agent.is_some()) {
                 status.change(peer, |status| {
-                    if let Some(agent) = &mut status.agent {
+                    // At 0 it is a verdict: the agent lets the peer drain.
+                    if let Some(agent) = status.agent.as_mut().filter(|agent| !agent.is_weightless()) {
                         agent.weight = None;
                     }
                 });
@@ -364,6 +365,7 @@ impl<'h> Store<'h> {
         &self,
         record: &Record,
         peer: &PeerRecord,
+        status: &Status,
         is_check: bool,
     ) -> Result<(Failures, Failures), StoreError> {
         self.update_health(&record.name, |health| {
@@ -373,9 +375,8 @@ impl<'h> Store<'h> {
             let is_down =
                 |failures: &Failures| matches!(failures.verdict(now, peer.fail_timeout()), Verdict::Down { .. });
             if is_down(&after) && !is_down(&before) {
-                let status = self.status(record).unwrap_or_default();
                 let is_ejected = status.of(peer.id).and_then(PeerStatus::down_by).is_some();
-                if !is_ejected && !may_eject(record, health, &status, peer.id, now) {
+                if !is_ejected && !may_eject(record, health, status, peer.id, now) {
                     after.until = Timestamp::default();
                 }
             }
@@ -402,11 +403,12 @@ impl<'h> Store<'h> {
     /// Forgets failures that no longer count, and those of peers that are gone. Returns the peers that are back
     /// through this call, and through no other worker's, with what was counted against them.
     pub(crate) fn settle(&self, record: &Record) -> Result<Vec<(PeerId, Failures)>, StoreError> {
+        let peers: HashMap<PeerId, &PeerRecord> = record.peers.iter().map(|peer| (peer.id, peer)).collect();
         self.update_health(&record.name, |health| {
             let now = self.now();
             let mut back = Vec::new();
             health.retain(|id, failures| {
-                let Some(peer) = record.peers.iter().find(|peer| peer.id == id) else {
+                let Some(peer) = peers.get(&id) else {
                     // A younger peer than any in this record was added after it was read.
                     return id.0 >= record.next_id;
                 };
@@ -498,19 +500,20 @@ impl<'h> Store<'h> {
         );
     }
 
-    /// Counts a failure, logs it, and returns whether it took the peer out of use. `status` is what is said of the peer.
+    /// Counts a failure, logs it, and returns whether it took the peer out of use. `status` is what is said of the upstream's peers.
     pub(crate) fn fail(
         &self,
         record: &Record,
         peer: &PeerRecord,
-        status: Option<&PeerStatus>,
+        status: &Status,
         why: &dyn fmt::Display,
         is_check: bool,
     ) -> Result<bool, StoreError> {
-        let (before, after) = self.add_fail(record, peer, is_check)?;
+        let (before, after) = self.add_fail(record, peer, status, is_check)?;
         let upstream = &record.name;
         let now = self.now();
-        let state = |failures: &Failures| -> Standing<'_> { peer::standing(peer, failures, status, now) };
+        let said = status.of(peer.id);
+        let state = |failures: &Failures| -> Standing<'_> { peer::standing(peer, failures, said, now) };
         let (from, to) = (state(&before).state, state(&after).state);
         let name = &peer.server.name;
         let within = crate::time::format_duration(peer.fail_timeout());
@@ -538,7 +541,9 @@ impl<'h> Store<'h> {
 pub(crate) fn may_eject(record: &Record, health: &Health, status: &Status, peer: PeerId, now: Timestamp) -> bool {
     let is_in_play = |peer: &&PeerRecord| {
         let agent = status.of(peer.id).and_then(|status| status.agent.as_ref());
-        peer.order(now).0 == Order::Up && !agent.is_some_and(|agent| agent.is_down() || agent.is_draining())
+        let name = status.of(peer.id).and_then(|status| status.name.as_ref());
+        let is_known = name.is_none_or(|name| name.gone.is_none() && !name.addresses.is_empty());
+        is_known && peer.order(now).0 == Order::Up && !agent.is_some_and(|agent| agent.is_down() || agent.is_draining())
     };
     let is_out = |other: &&PeerRecord| {
         let verdict = health.of(other.id).verdict(now, other.fail_timeout());
@@ -551,11 +556,12 @@ pub(crate) fn may_eject(record: &Record, health: &Health, status: &Status, peer:
 
 impl Status {
     /// Leaves out what concerns peers and monitors that are gone, and says of names that nobody has resolved that it is so.
-    fn restrict(&mut self, record: &Record) {
+    pub(crate) fn restrict(&mut self, record: &Record) {
         let is_there = |id: &str| record.monitors.iter().any(|monitor| monitor.id == id);
+        let is_same = |check: &Check| record.monitors.iter().any(|m| m.id == check.monitor && m.name == check.kind);
         let peers: HashSet<PeerId> = record.peers.iter().map(|peer| peer.id).collect();
         self.retain(|peer, status| {
-            status.checks.retain(|check| is_there(&check.monitor));
+            status.checks.retain(is_same);
             status.agent = status.agent.take().filter(|agent| is_there(&agent.monitor));
             peers.contains(&peer)
         });

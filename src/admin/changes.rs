@@ -69,6 +69,9 @@ fn change_peer(ask: &Ask<'_>, name: &str, peer: &str) -> Result<Response, Refusa
     let target = before.find(peer)?.clone();
     let changes = config::read_changes(&read_json(ask)?).map_err(|problems| Refusal::invalid(&problems))?;
     let now = ask.store.now();
+    let is_up = changes.order.is_some_and(|(order, _)| order == Order::Up);
+    // Who is up already does not start slowly again.
+    let is_up_already = is_up && before.standing(&target).state.is_usable() && target.order(now).0 == Order::Up;
     ask.store.update_record(name, |record| {
         let peer = record.peers.iter_mut().find(|peer| peer.id == target.id);
         let peer = peer.ok_or_else(|| StoreError::NoSuchPeer(target.server.name.clone()))?;
@@ -78,10 +81,12 @@ fn change_peer(ask: &Ask<'_>, name: &str, peer: &str) -> Result<Response, Refusa
         ours.fail_timeout = changes.fail_timeout.or(ours.fail_timeout);
         ours.max_conns = changes.max_conns.or(ours.max_conns);
         ours.slow_start = changes.slow_start.or(ours.slow_start);
-        ours.order = changes.order.map(|(order, _)| (order, now)).or(ours.order);
+        if !is_up_already {
+            ours.order = changes.order.map(|(order, _)| (order, now)).or(ours.order);
+        }
         Ok(())
     })?;
-    if changes.order.is_some_and(|(order, _)| order == Order::Up) {
+    if is_up {
         ask.store.pardon(name, target.id)?;
     }
     if changes.weight.is_some() {
@@ -101,8 +106,7 @@ fn fail(ask: &Ask<'_>, name: &str, peer: &str) -> Result<Response, Refusal> {
     let before = known(ask, name)?;
     let peer: &PeerRecord = before.find(peer)?;
     ask.store.expect_revision(before.record.revision)?;
-    let said = before.status.of(peer.id);
-    ask.store.fail(&before.record, peer, said, &"reported through the management API", false)?;
+    ask.store.fail(&before.record, peer, &before.status, &"reported through the management API", false)?;
     log(ask, name, &format!("peer={} failed", peer.server.name));
     answer(ask, 200, name, &peer.server.name, None)
 }

@@ -15,12 +15,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Upstream;
-use crate::health::{Health, PeerId};
+use crate::health::{Health, PeerId, Verdict};
 use crate::host::{Ask, Call, CallId, EndCall, Failure, Gateways, Host, Level, Reply};
-use crate::lease::{Lease, POLL};
+use crate::lease::{self, Lease, POLL};
 use crate::monitor::{agent, kind_named, Finding, MonitorConfig, Schedule, Slots};
-use crate::peer::{self, PeerRecord, PeerState};
-use crate::resolver::{Answer, Family, Question, SHORTEST_TTL};
+use crate::peer::{self, PeerRecord};
+use crate::resolver::{Answer, Family, Question, LONGEST_TTL, SHORTEST_TTL};
 use crate::status::{took, Flip, Resolution, Status};
 use crate::store::{may_eject, Fresh, Store, StoreError};
 use crate::time::Timestamp;
@@ -36,6 +36,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const LOOK_ANYWAY: Duration = Duration::from_secs(1);
 /// How often good checks are written down.
 const WRITE: Duration = Duration::from_secs(1);
+/// How long a verdict waits for others that turn at the same moment, and how often a view is looked at anew for replies.
+const BATCH: Duration = Duration::from_millis(10);
 /// How often it is said that calls cannot be made at all.
 const COMPLAIN: Duration = Duration::from_secs(60);
 /// The shortest time after a failed check to the next one.
@@ -57,8 +59,12 @@ pub(super) struct Checks {
     lookups: Vec<(u64, Lookup)>,
     next_lookup: u64,
     books: ByPosition<Book>,
+    /// When the view of an upstream was last brought up to date for a reply.
+    refreshed: ByPosition<Timestamp>,
     /// What the host's version was when there was no work, so that it is looked for again when that changes.
     idle: Option<u64>,
+    /// When it was looked for.
+    looked: Timestamp,
     complained: Option<Timestamp>,
 }
 
@@ -68,8 +74,6 @@ struct Work {
     machine: u64,
     jobs: BTreeMap<(Timestamp, u64), Job>,
     next_job: u64,
-    /// Due, but too many calls are under way.
-    waiting: Vec<Job>,
     /// For each upstream: the record for which its jobs were made, and a number that older jobs do not have.
     plans: ByPosition<(Option<u32>, u64)>,
     next_plan: u64,
@@ -152,6 +156,10 @@ struct Book {
     /// The number of the shared value that this is a copy of.
     number: u32,
     events: Vec<(PeerId, Event)>,
+    /// Something is left out that still stands in shared data.
+    is_restricted: bool,
+    /// A verdict turned: everybody has to know.
+    is_urgent: bool,
     written: Timestamp,
 }
 
@@ -186,7 +194,7 @@ impl Checks {
     /// For an instance of the filter with this configuration.
     pub(super) fn new(host: &dyn Host, instance: &str, configuration: u64, gateways: Gateways) -> Self {
         Self {
-            lease: Lease::new(format!("durpina/lease/{instance}"), host.random(), configuration),
+            lease: Lease::new(instance, host.random(), configuration),
             gateways,
             work: None,
             calls: Vec::new(),
@@ -194,7 +202,9 @@ impl Checks {
             lookups: Vec::new(),
             next_lookup: 0,
             books: ByPosition::default(),
+            refreshed: ByPosition::default(),
             idle: None,
+            looked: Timestamp::default(),
             complained: None,
         }
     }
@@ -209,7 +219,7 @@ impl Checks {
         match run.checks.lease.take(host) {
             Ok(Some(grant)) => {
                 run.look(grant.after, grant.machine);
-                run.do_jobs(grant.after);
+                run.do_jobs(grant.after, grant.now);
                 run.write_books(false);
             }
             Ok(None) => {
@@ -243,6 +253,8 @@ impl Checks {
         let until = |at: Timestamp| at.since(now);
         let call = self.calls.iter().map(|(_, call)| until(call.deadline)).min();
         let close = self.closing.iter().map(|(_, deadline)| until(*deadline)).min();
+        let is_urgent = self.books.0.iter().flatten().any(|book| book.is_urgent);
+        let urgent = is_urgent.then_some(BATCH);
         let work = match &self.work {
             Some(work) => {
                 let job = work.jobs.first_key_value().map(|((due, _), _)| until(*due));
@@ -250,7 +262,7 @@ impl Checks {
             }
             None => self.idle.is_none().then_some(POLL),
         };
-        [call, close, work].into_iter().flatten().min()
+        [call, close, work, urgent].into_iter().flatten().min()
     }
 
     fn complain(&mut self, host: &dyn Host, what: &str) {
@@ -274,7 +286,9 @@ impl Run<'_> {
     /// Whether there is anything to check. Looked at again when something was announced.
     fn is_needed(&mut self) -> bool {
         let version = self.host.version();
-        if self.checks.idle == Some(version) {
+        let now = self.host.now();
+        let is_fresh = now >= self.checks.looked && now.since(self.checks.looked) < LOOK_ANYWAY;
+        if self.checks.idle == Some(version) && is_fresh {
             return false;
         }
         let needed = (0..self.upstreams.len()).any(|position| {
@@ -284,7 +298,7 @@ impl Run<'_> {
                 !record.monitors.is_empty() || (has_names && record.peers.iter().any(|peer| peer.host_name().is_some()))
             })
         });
-        self.checks.idle = (!needed).then_some(version);
+        (self.checks.idle, self.checks.looked) = ((!needed).then_some(version), now);
         needed
     }
 
@@ -293,7 +307,8 @@ impl Run<'_> {
         let upstream = self.upstreams.get_mut(position).filter(|upstream| upstream.declaration.is_some())?;
         // What cannot be read now is looked at again later.
         upstream.refresh(self.host, self.instance).ok()?;
-        Some(upstream.view.record()).filter(|record| record.is_in_charge(self.instance))
+        let is_alive = |other: &str| lease::is_held(self.host, other);
+        Some(upstream.view.record()).filter(|record| record.is_in_charge(self.instance, is_alive))
     }
 
     /// Looks at what others changed, and plans anew where that matters. `after` is the time from which on jobs are due.
@@ -306,6 +321,11 @@ impl Run<'_> {
         if !is_new && now >= work.looked && since < if work.seen == version { LOOK_ANYWAY } else { LOOK } {
             return;
         }
+        if now < work.looked {
+            // The clock was turned back: no job is due at the time at which it should be.
+            work.jobs.clear();
+            work.plans = ByPosition::default();
+        }
         (work.seen, work.looked) = (version, now);
         for position in 0..self.upstreams.len() {
             if self.refresh(position).is_none() {
@@ -315,8 +335,20 @@ impl Run<'_> {
                 self.checks.books.slot(position).into_iter().for_each(|book| *book = None);
                 continue;
             }
-            let changed = self.reload(position);
             let number = self.upstreams.get(position).and_then(|upstream| upstream.view.record_number());
+            let planned = self.checks.work.as_ref().and_then(|work| work.plans.get(position));
+            if planned.is_some_and(|(known, _)| *known != number) {
+                // What is said of peers and monitors that are gone is forgotten, also in what is written next.
+                let upstream = self.upstreams.get(position);
+                let book = self.checks.books.slot(position).and_then(Option::as_mut);
+                if let (Some(upstream), Some(book)) = (upstream, book) {
+                    let record = upstream.view.record();
+                    book.status.restrict(record);
+                    book.events.retain(|(_, event)| event.is_of(record));
+                    book.is_restricted = true;
+                }
+            }
+            let changed = self.reload(position);
             let planned = self.checks.work.as_ref().and_then(|work| work.plans.get(position));
             if changed || planned.is_none_or(|(known, _)| *known != number) {
                 self.plan(position, number, after);
@@ -343,6 +375,8 @@ impl Run<'_> {
         work.next_plan += 1;
         let plan = work.next_plan;
         work.plans.slot(position).into_iter().for_each(|slot| *slot = Some((number, plan)));
+        // Jobs of names may be due in a day only.
+        work.jobs.retain(|_, job| job.upstream != position || job.plan.is_none());
         for monitor in &record.monitors {
             let id: Rc<str> = Rc::from(monitor.id.as_str());
             match monitor.schedule {
@@ -365,18 +399,18 @@ impl Run<'_> {
         for peer in record.peers.iter().filter(|peer| peer.host_name().is_some()) {
             let known = book.and_then(|book| book.status.of(peer.id)?.name.as_ref());
             let job = Job { upstream: position, plan: Some(plan), task: Task::Resolve { peer: peer.id } };
-            work.add(known.map_or(after, |known| known.expires), job);
+            // No answer holds for longer than that, unless the clock was turned back.
+            let due = known.map_or(after, |known| known.expires);
+            work.add(if due > after.after(LONGEST_TTL) { after } else { due }, job);
         }
     }
 
     /// Does the jobs that are due.
-    fn do_jobs(&mut self, after: Timestamp) {
-        let now = self.host.now();
+    fn do_jobs(&mut self, after: Timestamp, now: Timestamp) {
         while let Some(work) = self.checks.work.as_mut() {
-            if !work.waiting.is_empty() && self.checks.calls.len() < MOST_CALLS {
-                let job = work.waiting.remove(0);
-                self.begin(&job);
-                continue;
+            // What is due stays in the queue, and gets its next slot when its turn has come.
+            if self.checks.calls.len() + self.checks.closing.len() >= MOST_CALLS {
+                break;
             }
             let Some(entry) = work.jobs.first_entry().filter(|entry| entry.key().0 <= now) else { break };
             let ((due, _), job) = entry.remove_entry();
@@ -388,11 +422,7 @@ impl Run<'_> {
             if job.plan.is_some() {
                 work.schedule(upstream.view.record(), job.clone(), due.max(after).max(now));
             }
-            if self.checks.calls.len() < MOST_CALLS {
-                self.begin(&job);
-            } else {
-                work.waiting.push(job);
-            }
+            self.begin(&job);
         }
     }
 
@@ -413,8 +443,11 @@ impl Run<'_> {
         let now = self.host.now();
         let (health, book) = (upstream.view.health(), self.checks.books.get(job.upstream));
         let status = |peer: &PeerRecord| book.and_then(|book| book.status.of(peer.id));
+        // Whom its own verdict took out of the selection is checked on: nobody else can lift that.
         let is_meant = |peer: &&PeerRecord| {
-            monitor.peers.matches(peer::standing(peer, &health.of(peer.id), status(peer), now).state)
+            let own = status(peer).and_then(|status| status.check(&monitor.id));
+            own.is_some_and(|check| check.is_down)
+                || monitor.peers.matches(peer::standing(peer, &health.of(peer.id), status(peer), now).state)
         };
         let peer = match (peer, &job.task) {
             (None, Task::Turn { number, .. }) => {
@@ -427,7 +460,9 @@ impl Run<'_> {
         let Some(peer) = peer else { return };
         // A name without an address is the resolver's to tell of.
         let addresses = peer.addresses(status(peer));
-        let turn = self.checks.next_lookup as usize % addresses.len().max(1);
+        let made = status(peer).and_then(|status| status.check(&monitor.id));
+        let made = made.map_or(0, |check| check.passed.saturating_add(check.failed));
+        let turn = (made % (addresses.len() as u64).max(1)) as usize;
         let Some(mut to) = addresses.get(turn).copied() else { return };
         to.set_port(monitor.port.unwrap_or(to.port()));
         let Some(kind) = kind_named(&monitor.name) else { return };
@@ -494,8 +529,15 @@ impl Run<'_> {
             self.checks.closing.push((call, flight.deadline.max(now.after(GRACE))));
         }
         // The peer may be gone, or another instance may be in charge by now.
-        if self.refresh(flight.upstream).is_none() {
-            return;
+        let is_fresh = self.checks.refreshed.get(flight.upstream).is_some_and(|at| *at <= now && now < at.after(BATCH));
+        if !is_fresh {
+            if self.refresh(flight.upstream).is_none() {
+                if let Purpose::Ask(lookup, _) = flight.purpose {
+                    self.checks.lookups.retain(|(known, _)| *known != lookup);
+                }
+                return;
+            }
+            self.checks.refreshed.slot(flight.upstream).into_iter().for_each(|slot| *slot = Some(now));
         }
         match flight.purpose {
             Purpose::Check(monitor) => {
@@ -511,10 +553,9 @@ impl Run<'_> {
                 self.answer(lookup, answer);
             }
         }
-        if self.checks.work.is_none() {
-            // Whoever has the lease now goes on from what is written.
-            self.write_books(true);
-        }
+        // Whoever has the lease now, if it is not this worker, goes on from what is written.
+        let all = self.checks.work.is_none();
+        self.write_books(all);
     }
 
     /// Makes a finding of a reply, and events of that.
@@ -533,9 +574,11 @@ impl Run<'_> {
             Finding::Bad(why) => self.note(upstream, peer, checked(Some(why), true)),
             Finding::Silent(why) => self.note(upstream, peer, checked(Some(why), false)),
             Finding::Said(report) => {
-                for word in &report.unknown {
+                let known = self.checks.books.get(upstream).and_then(|book| book.status.of(peer)?.agent.as_ref());
+                if !report.unknown.is_empty() && known.is_none_or(|agent| agent.unknown != report.unknown) {
                     let name = self.peer(upstream, peer).map(|peer| peer.server.name.clone()).unwrap_or_default();
-                    let line = format!("peer={name} monitor={:?}: the agent said an unknown word {word:?}", monitor.id);
+                    let (monitor, words) = (&monitor.id, report.unknown.join(" "));
+                    let line = format!("peer={name} monitor={monitor:?}: the agent said unknown words: {words:?}");
                     self.host.log(Level::Warn, &line);
                 }
                 self.note(upstream, peer, checked(None, false));
@@ -551,6 +594,9 @@ impl Run<'_> {
     /// Takes in an event, and tells everybody if it changes the use of the peer.
     fn note(&mut self, position: usize, id: PeerId, event: Event) {
         let Some(peer) = self.peer(position, id).cloned() else { return };
+        if !self.upstreams.get(position).is_some_and(|upstream| event.is_of(upstream.view.record())) {
+            return;
+        }
         if self.checks.books.get(position).is_none() {
             self.reload(position);
         }
@@ -564,14 +610,9 @@ impl Run<'_> {
         let state_before = peer::standing(&peer, &failures, before.as_ref(), now).state;
         let effect = event.apply(&mut book.status, id, record, health, now);
         book.events.push((id, event.clone()));
-        if effect == Effect::Turned {
-            if let Err(error) = book.write(&store, record, health, true) {
-                let name = upstream.view.name();
-                self.checks.complain(self.host, &format!("upstream={name}: what was found cannot be written: {error}"));
-                return;
-            }
-        }
-        let after = book.status.of(id);
+        // Written when all that comes at the same moment is in: half of a thousand peers may die at once.
+        book.is_urgent |= effect == Effect::Turned;
+        let (status, after) = (&book.status, book.status.of(id));
         let standing = peer::standing(&peer, &failures, after, now);
         let (by, why) = event.reason();
         let why = if standing.state.is_usable() { why } else { standing.why().unwrap_or(why) };
@@ -587,9 +628,11 @@ impl Run<'_> {
                     );
                     self.host.log(Level::Warn, &line);
                 }
-                let is_settled = after.and_then(|status| status.check(&monitor.id)).is_none_or(|check| check.is_down);
+                let check = after.and_then(|status| status.check(&monitor.id));
+                // One that stays in use in spite of that is checked in its slots only.
+                let is_settled = check.is_none_or(|check| check.is_down || check.streak >= monitor.fall);
                 let what = format!("check {:?}: {why}", monitor.id);
-                if let Err(error) = store.fail(record, &peer, after, &what, true) {
+                if let Err(error) = store.fail(record, &peer, status, &what, true) {
                     self.checks.complain(self.host, &format!("a failed check cannot be counted: {error}"));
                 }
                 if let Some(work) = self.checks.work.as_mut().filter(|_| *is_verdict && !is_settled) {
@@ -637,9 +680,11 @@ impl Run<'_> {
         let mut failed = None;
         for (upstream, book) in self.upstreams.iter().zip(&mut self.checks.books.0) {
             let Some(book) = book else { continue };
-            let is_due = all || now.since(book.written) >= WRITE || now < book.written;
-            if is_due && !book.events.is_empty() {
-                let written = book.write(&store, upstream.view.record(), upstream.view.health(), false);
+            let since = now.since(book.written);
+            let is_due = all || now < book.written || since >= if book.is_urgent { BATCH } else { WRITE };
+            if is_due && (book.is_urgent || book.is_restricted || !book.events.is_empty()) {
+                let is_urgent = book.is_urgent;
+                let written = book.write(&store, upstream.view.record(), upstream.view.health(), is_urgent);
                 failed = written.err().or(failed);
             }
         }
@@ -726,6 +771,9 @@ fn conclude(answers: &[Result<Answer, String>]) -> Lookups {
             Err(why) => error = error.or(Some(why)),
         }
     }
+    // In whatever order the two came.
+    let (mut found, v6): (Vec<IpAddr>, Vec<IpAddr>) = found.into_iter().partition(IpAddr::is_ipv4);
+    found.extend(v6);
     match (hold, error) {
         (Some(hold), _) => Lookups::Found(found, hold),
         (None, _) if no_such_name => Lookups::Gone("the name does not exist".to_owned()),
@@ -794,6 +842,7 @@ impl Book {
                 Ok(()) => {
                     self.number = store.status_number(&record.name, &self.status, self.number)?;
                     self.events.clear();
+                    (self.is_restricted, self.is_urgent) = (false, false);
                     self.written = store.now();
                     if announce {
                         store.host().announce();
@@ -813,6 +862,16 @@ impl Book {
 }
 
 impl Event {
+    /// Whether it is of a monitor that there is, or of none.
+    fn is_of(&self, record: &Record) -> bool {
+        match self {
+            Self::Checked { monitor, .. } | Self::Said { monitor, .. } => {
+                record.monitors.iter().any(|known| known.id == monitor.id && known.name == monitor.name)
+            }
+            Self::Resolved { .. } => true,
+        }
+    }
+
     fn at(&self) -> Timestamp {
         match self {
             Self::Checked { at, .. } | Self::Said { at, .. } | Self::Resolved { at, .. } => *at,
@@ -840,7 +899,7 @@ impl Event {
         match self {
             Self::Checked { monitor, why, is_verdict, at, took: length } => {
                 let flip = status.change(peer, |status| {
-                    status.change_check(&monitor.id, |check| {
+                    status.change_check(&monitor.id, &monitor.name, |check| {
                         (check.at, check.took) = (*at, took(*length));
                         let flip = check.take(why.as_deref(), monitor.rise, monitor.fall);
                         flip.filter(|_| *is_verdict)
@@ -853,14 +912,16 @@ impl Event {
                         .peers
                         .iter()
                         .find(|known| known.id == peer)
-                        .map(|known| { peer::standing(known, &health.of(peer), None, now).state }),
-                    Some(PeerState::TemporaryDown)
+                        .map(|known| health.of(peer).verdict(now, known.fail_timeout())),
+                    Some(Verdict::Down { .. })
                 );
                 if flip == Flip::Down && !is_out && !is_resting && !may_eject(record, health, status, peer, now) {
                     let streak = status.of(peer).and_then(|status| status.check(&monitor.id)).map(|check| check.streak);
                     return if streak == Some(monitor.fall) { Effect::Spared } else { Effect::Noted };
                 }
-                status.change(peer, |status| status.change_check(&monitor.id, |check| check.turn(flip, *at)));
+                status.change(peer, |status| {
+                    status.change_check(&monitor.id, &monitor.name, |check| check.turn(flip, *at))
+                });
                 Effect::Turned
             }
             Self::Said { monitor, report, at } => status.change(peer, |status| {
@@ -868,8 +929,11 @@ impl Event {
                 let mut agent = status.agent.take().unwrap_or_default();
                 agent.monitor.clone_from(&monitor.id);
                 agent.hear(report, *at);
+                // What is said to people nobody has to know at once.
+                let used = |agent: &crate::status::Agent| (agent.health, agent.admin, agent.weight, agent.max_conns);
+                let is_same = before.as_ref().map(used) == Some(used(&agent));
                 status.agent = Some(agent);
-                if before == status.agent {
+                if is_same {
                     Effect::Noted
                 } else {
                     Effect::Turned

@@ -463,9 +463,8 @@ impl Filter {
         let view = &mut upstream.view;
         // A peer that was removed in the meantime has no counter any more.
         let Some(peer): Option<&PeerRecord> = view.record().peers.iter().find(|peer| peer.id == id) else { return };
-        let said = view.status().of(id);
         load.count(|counts| counts.failed(failure));
-        match Store::new(host).fail(view.record(), peer, said, &failure, false) {
+        match Store::new(host).fail(view.record(), peer, view.status(), &failure, false) {
             Ok(is_ejected) => load.count(|counts| counts.ejections += u64::from(is_ejected)),
             Err(error) => {
                 let (upstream, peer) = (view.name(), &peer.server.name);

@@ -74,9 +74,10 @@ impl Record {
         postcard::from_bytes(bytes).ok()
     }
 
-    /// Whether this instance was the last one to declare the upstream: it is the one that checks it.
-    pub(crate) fn is_in_charge(&self, instance: &str) -> bool {
-        self.declared_by.last().is_some_and(|(by, _)| by == instance)
+    /// Whether it is this instance that checks the upstream: the last one to declare it of those that are alive.
+    pub(crate) fn is_in_charge(&self, instance: &str, is_alive: impl Fn(&str) -> bool) -> bool {
+        let mut later = self.declared_by.iter().rev().map(|(by, _)| by).take_while(|by| *by != instance);
+        self.declared_by.iter().any(|(by, _)| by == instance) && !later.any(|by| is_alive(by))
     }
 
     /// Whether this instance's declaration has counted before.

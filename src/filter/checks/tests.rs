@@ -199,6 +199,90 @@ fn a_new_configuration_goes_on_where_the_old_one_stopped() {
     assert!((5..=7).contains(&checks), "{checks} checks in 6 seconds of old and new together");
 }
 
+/// What one server that fails is asked in ten seconds, at an interval of one.
+#[test]
+fn who_fails_and_stays_in_use_is_not_stormed() {
+    let sim = Sim::new();
+    let config = format!(r#"{{"upstreams": {{"u": {{"servers": ["{A}"], "monitors": [{HTTP}]}}}}, "upstream": "u"}}"#);
+    let mut all = workers(&sim, 1, &config);
+    sim.server(A, Behaviour::Answers(500));
+    pass(&sim, &mut all, secs(20));
+    let before = sim.calls(A).len();
+    pass(&sim, &mut all, secs(10));
+    assert!((9..=11).contains(&(sim.calls(A).len() - before)), "{} checks", sim.calls(A).len() - before);
+    assert_eq!(served(&mut all[0]), [A]);
+}
+
+#[test]
+fn checks_go_on_when_the_clock_is_turned_back() {
+    let sim = Sim::new();
+    let mut all = workers(&sim, 2, &two_servers(HTTP));
+    pass(&sim, &mut all, secs(3));
+    sim.turn_back(secs(3600));
+    let before = sim.calls(A).len();
+    pass(&sim, &mut all, secs(5));
+    assert!((4..=6).contains(&(sim.calls(A).len() - before)));
+}
+
+#[test]
+fn the_next_instance_checks_when_the_one_in_charge_is_gone() {
+    let sim = Sim::new();
+    let mut first = vec![Worker::named(&sim, "one", &two_servers(HTTP)).unwrap()];
+    pass(&sim, &mut first, secs(2));
+    let mut second = vec![Worker::named(&sim, "two", &two_servers(HTTP)).unwrap()];
+    let both = |first: &mut [Worker], second: &mut [Worker], steps: u64| {
+        let before = sim.calls(A).len();
+        for _ in 0..steps * 100 {
+            sim.advance(millis(10));
+            for worker in first.iter_mut().chain(second.iter_mut()) {
+                worker.tick();
+                worker.deliver();
+            }
+        }
+        sim.calls(A).len() - before
+    };
+    both(&mut first, &mut second, 2);
+    assert!((9..=11).contains(&both(&mut first, &mut second, 10)), "one set of checks of both");
+    both(&mut first, &mut [], 3);
+    assert!((9..=11).contains(&both(&mut first, &mut [], 10)), "the other one goes on alone");
+}
+
+#[test]
+fn a_selection_does_not_keep_a_verdict_for_ever() {
+    let sim = Sim::new();
+    let monitor = HTTP.replace("\"http\"", "\"http\", \"peers\": \"failing\"");
+    let mut all = workers(&sim, 1, &two_servers(&monitor).replace(A, &format!("{A} max_fails=100")));
+    pass(&sim, &mut all, secs(1));
+    let upstream = |worker: &Worker| {
+        crate::upstream::Upstream::get(crate::store::Store::new(&worker.host), "u")
+            .unwrap()
+            .unwrap()
+            .get_peer(A)
+            .unwrap()
+            .add_fail()
+    };
+    upstream(&all[0]).unwrap();
+    sim.server(A, Behaviour::Answers(500));
+    pass(&sim, &mut all, secs(5));
+    assert_eq!(served(&mut all[0]), [B]);
+    sim.server(A, Behaviour::Answers(200));
+    pass(&sim, &mut all, secs(5));
+    assert_eq!(served(&mut all[0]), [A, B]);
+}
+
+#[test]
+fn another_monitor_of_the_same_id_starts_afresh() {
+    let sim = Sim::new();
+    let http = r#"{"name": "http", "id": "hc", "interval": "1s", "schedule": "all"}"#;
+    let mut all = workers(&sim, 1, &two_servers(http));
+    sim.server(A, Behaviour::Answers(500));
+    pass(&sim, &mut all, secs(5));
+    assert_eq!(served(&mut all[0]), [B]);
+    let mut next = workers(&sim, 1, &two_servers(&http.replace("\"http\"", "\"tcp\"")));
+    pass(&sim, &mut next, secs(12));
+    assert_eq!(served(&mut next[0]), [A, B]);
+}
+
 #[test]
 fn lost_replies_are_failures() {
     let sim = Sim::new();
@@ -244,7 +328,7 @@ fn the_agent_s_word_counts_in_all_workers_at_their_next_request() {
     all.iter_mut().for_each(|worker| assert_eq!(share(worker), 0, "no answer is no verdict"));
     sim.server("10.0.0.1:9000", Behaviour::Answers(200));
     said(&sim, &mut all, "up sideways");
-    assert!(!sim.logged("the agent said an unknown word \"sideways\"").is_empty());
+    assert!(!sim.logged("the agent said unknown words: \"sideways\"").is_empty());
 }
 
 const NAMED: &str =
