@@ -20,7 +20,8 @@ if need_wasm_opt; then
   if [ ! "$small" -nt "$built" ]; then
     # The features are those that Rust uses; older versions of wasm-opt do not read them from the file.
     wasm-opt -Oz --enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int \
-      --enable-multivalue --enable-reference-types "$built" -o "$small"
+      --enable-multivalue --enable-reference-types "$built" -o "$small.new"
+    mv "$small.new" "$small"
   fi
   built=$small
 else

@@ -126,6 +126,8 @@ pub struct PeerRecord {
     pub server: Server,
     /// Declared by the configuration, not added at run time.
     pub configured: bool,
+    /// What the configuration said of a server of this name, where another one was put into its place at run time.
+    pub declared: Option<Server>,
     /// What was changed since.
     pub changes: Changes,
 }
@@ -213,6 +215,11 @@ impl PeerRecord {
 
     /// A new declaration: it wins over run-time changes to the values that it changed.
     pub(crate) fn declare(&mut self, server: &Server) {
+        self.configured = true;
+        if self.declared.as_ref() == Some(server) {
+            return;
+        }
+        self.declared = None;
         let before = std::mem::replace(&mut self.server, server.clone());
         if before.weight != server.weight {
             self.changes.weight = None;
@@ -232,7 +239,6 @@ impl PeerRecord {
         if (before.down, before.drain) != (server.down, server.drain) {
             self.changes.order = None;
         }
-        self.configured = true;
     }
 }
 

@@ -180,6 +180,7 @@ mod tests {
             id: PeerId(id),
             server: server.clone(),
             configured: true,
+            declared: None,
             changes: Default::default(),
         };
         let peers: Vec<PeerRecord> = (0..).zip(servers).map(record).collect();

@@ -124,6 +124,22 @@ impl<'h> Store<'h> {
         }
     }
 
+    /// Removes a monitor, and what it found.
+    pub(crate) fn remove_monitor(&self, upstream: &str, id: &str) -> Result<Record, StoreError> {
+        let record = self.update_record(upstream, |record| {
+            record.remove_monitor(id)?;
+            Ok(record.clone())
+        })?;
+        self.update_status(upstream, |status| {
+            status.retain(|_, status| {
+                status.checks.retain(|check| check.monitor != id);
+                status.agent = status.agent.take().filter(|agent| agent.monitor != id);
+                true
+            });
+        })?;
+        Ok(record)
+    }
+
     /// Forgets the weight that a peer's agent asked for, because somebody set another one: the latest word counts, and the
     /// agent may have the next.
     pub(crate) fn overrule_weight(&self, upstream: &str, peer: PeerId) -> Result<(), StoreError> {
@@ -448,7 +464,8 @@ impl<'h> Store<'h> {
             let counters = stored.and_then(|stored| postcard::from_bytes::<Counters>(&stored.value).ok());
             let mut counters = counters.unwrap_or_default();
             counters.add(worker, self.now(), counted);
-            counters.retain(|peer| peers.contains(&peer));
+            // A younger peer than any in this record was added after it was read.
+            counters.retain(|peer| peers.contains(&peer) || peer.0 >= record.next_id);
             self.host.write(&key, &postcard::to_allocvec(&counters).unwrap_or_default(), expect)?;
             Ok(())
         })

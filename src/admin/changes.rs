@@ -81,7 +81,10 @@ fn change_peer(ask: &Ask<'_>, name: &str, peer: &str) -> Result<Response, Refusa
         ours.fail_timeout = changes.fail_timeout.or(ours.fail_timeout);
         ours.max_conns = changes.max_conns.or(ours.max_conns);
         ours.slow_start = changes.slow_start.or(ours.slow_start);
-        if !is_up_already {
+        // An order that is given again is the same one, unless it begins to end anew.
+        let is_same = ours.order.map(|(order, _)| order) == changes.order.map(|(order, _)| order)
+            && changes.order.is_some_and(|(order, _)| matches!(order, Order::Down | Order::Drain));
+        if !is_up_already && !is_same {
             ours.order = changes.order.map(|(order, _)| (order, now)).or(ours.order);
         }
         Ok(())
@@ -148,7 +151,7 @@ fn add_monitor(ask: &Ask<'_>, name: &str) -> Result<Response, Refusal> {
 
 fn remove_monitor(ask: &Ask<'_>, name: &str, id: &str) -> Result<Response, Refusal> {
     let before = known(ask, name)?;
-    ask.store.update_record(name, |record| record.remove_monitor(id))?;
+    ask.store.remove_monitor(name, id)?;
     log(ask, name, &format!("monitor={id} removed"));
     // Its verdicts went with it.
     let after = Snapshot::take(&ask.store, name)?;

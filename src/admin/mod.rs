@@ -96,21 +96,28 @@ impl Admin {
     /// Answers a request. `body` is all of its body, or more of it than [`LONGEST_BODY`].
     #[must_use]
     pub fn answer(&self, host: &dyn Host, body: &[u8]) -> Response {
-        let mut response = self.serve(host, body).unwrap_or_else(Refusal::into_response);
-        response.headers.push(("cache-control", "no-store".to_owned()));
-        response.headers.push(("x-content-type-options", "nosniff".to_owned()));
-        response
+        finished(self.serve(host, body).unwrap_or_else(Refusal::into_response))
     }
 
-    fn serve(&self, host: &dyn Host, body: &[u8]) -> Result<Response, Refusal> {
+    /// Answers a request by its headers alone, if that is possible: nobody has to be waited for whose body changes nothing.
+    #[must_use]
+    pub fn refuse(&self, host: &dyn Host) -> Option<Response> {
         let method = Method::of(host);
+        let refusal = self.target(host, method).err().or_else(|| {
+            let length = host.header("content-length")?;
+            let length: usize = std::str::from_utf8(&length).ok()?.parse().unwrap_or(usize::MAX);
+            (length > LONGEST_BODY).then(Refusal::too_long)
+        });
+        refusal.map(|refusal| finished(refusal.into_response()))
+    }
+
+    /// Lets a request in, and says what it is for; nothing for the prefix itself.
+    fn target(&self, host: &dyn Host, method: Method) -> Result<Option<Target>, Refusal> {
         let full = host.path();
         let rest = full.get(self.config.prefix.len()..).unwrap_or_default();
         self.admit(host, method, rest)?;
         if rest.is_empty() || rest.starts_with(b"?") {
-            // The page's own addresses are relative to the slash.
-            let location = format!("{}/", self.config.prefix);
-            return Ok(Response { status: 308, headers: vec![("location", location)], body: Vec::new() });
+            return Ok(None);
         }
         let target = Target::parse(rest).map_err(|why| Refusal::new(400, why))?;
         let allowed = target.resource.methods();
@@ -118,8 +125,18 @@ impl Admin {
             let names = allowed.iter().map(|method| method.names()).collect::<Vec<_>>().join(", ");
             return Err(Refusal { allow: Some(names), ..Refusal::new(405, "this address does not take that method") });
         }
+        Ok(Some(target))
+    }
+
+    fn serve(&self, host: &dyn Host, body: &[u8]) -> Result<Response, Refusal> {
+        let method = Method::of(host);
+        let Some(target) = self.target(host, method)? else {
+            // The page's own addresses are relative to the slash.
+            let location = format!("{}/", self.config.prefix);
+            return Ok(Response { status: 308, headers: vec![("location", location)], body: Vec::new() });
+        };
         if body.len() > LONGEST_BODY {
-            return Err(Refusal::new(413, format!("a body can have at most {LONGEST_BODY} bytes")));
+            return Err(Refusal::too_long());
         }
         let revisions = host.header("if-match").map(|value| String::from_utf8_lossy(&value).into_owned());
         let store = Store::new(host).only_if(revisions.as_deref());
@@ -173,6 +190,13 @@ impl Admin {
     }
 }
 
+/// An answer with the headers that all have.
+fn finished(mut response: Response) -> Response {
+    response.headers.push(("cache-control", "no-store".to_owned()));
+    response.headers.push(("x-content-type-options", "nosniff".to_owned()));
+    response
+}
+
 /// Whether two secrets are the same, in a time that tells nothing but their lengths.
 fn is_same(ours: &[u8], given: &[u8]) -> bool {
     let differing = ours.iter().zip(given).fold(0, |bits, (a, b)| bits | (a ^ b));
@@ -205,6 +229,10 @@ struct Refusal {
 impl Refusal {
     fn new(status: u32, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), ..Self::default() }
+    }
+
+    fn too_long() -> Self {
+        Self::new(413, format!("a body can have at most {LONGEST_BODY} bytes"))
     }
 
     /// What is wrong with a body, each error with its place.

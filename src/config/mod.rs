@@ -142,7 +142,8 @@ fn read_upstreams(
     let mut upstreams = Vec::new();
     for (name, value) in object.entries() {
         let place = at.key(name);
-        if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        // Paths with . and .. in them mean something else.
+        if matches!(name.as_str(), "" | "." | "..") || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
             problems.expected(&place, "a name of 1 to 255 bytes without control characters", quoted(name));
         }
         if let Some(upstream) = upstream::upstream(&place, value, default_port, names, problems) {

@@ -48,7 +48,8 @@ pub(super) fn monitor(at: &Place<'_>, value: &Json, problems: &mut Problems) -> 
     };
     config.name = kind.map_or("", |kind| kind.name).to_owned();
     let id = object.get("id").and_then(|value| read::string(&at.key("id"), value, "an id", problems));
-    if id.is_some_and(|id| id.is_empty() || id.len() > 255 || id.chars().any(char::is_control)) {
+    // Paths with . and .. in them mean something else.
+    if id.is_some_and(|id| matches!(id, "" | "." | "..") || id.len() > 255 || id.chars().any(char::is_control)) {
         problems.expected(
             &at.key("id"),
             "an id of 1 to 255 bytes without control characters",
@@ -76,18 +77,25 @@ pub(super) fn monitor(at: &Place<'_>, value: &Json, problems: &mut Problems) -> 
             }
         }
         if let Some(value) = object.get("body") {
-            let body = read::string(&at.key("body"), value, "a request body", problems);
-            body.unwrap_or_default().clone_into(&mut config.body);
+            config.body = secret_text(&at.key("body"), value, problems);
         }
     }
     if grammar.send {
         if let Some(value) = object.get("send") {
-            let send = read::string(&at.key("send"), value, "a text to send", problems);
-            send.unwrap_or_default().clone_into(&mut config.send);
+            config.send = secret_text(&at.key("send"), value, problems);
         }
     }
     object.close(grammar.http.then_some("header_"), problems);
     kind.map(|_| config)
+}
+
+/// A text that may hold a secret: an error does not show it.
+fn secret_text(at: &Place<'_>, value: &Json, problems: &mut Problems) -> String {
+    if let Json::String(text) = value {
+        return text.clone();
+    }
+    problems.expected_secret(at, "a text", value);
+    String::new()
 }
 
 /// Reads the options that all monitors have.
@@ -155,11 +163,10 @@ fn read_http(at: &Place<'_>, object: &mut Object<'_, '_>, config: &mut MonitorCo
         if matches!(&*name, "content-length" | "transfer-encoding" | "connection") || name.starts_with("x-durpina") {
             problems.say(&place, "this header cannot be set");
         }
-        if let Some(text) = read::string(&place, value, "a header's value", problems) {
-            if text.chars().any(char::is_control) {
-                problems.expected(&place, "a header's value without control characters", value);
-            }
-            config.headers.push((name, text.to_owned()));
+        // The value may be a secret, and errors go into logs.
+        match value {
+            Json::String(text) if !text.chars().any(char::is_control) => config.headers.push((name, text.clone())),
+            _ => problems.expected_secret(&place, "a text without control characters", value),
         }
     }
 }

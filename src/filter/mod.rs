@@ -246,6 +246,11 @@ impl Filter {
         let mut request = Request::new(host);
         if self.admin.as_ref().is_some_and(|admin| admin.is_for(request.target())) {
             let _ = host.offer(&[]);
+            let refusal = self.admin.as_ref().filter(|_| has_body).and_then(|admin| admin.refuse(host));
+            if let Some(refusal) = refusal {
+                host.respond(&refusal);
+                return (Outcome::Answered, Exchange::default());
+            }
             if has_body {
                 return (Outcome::Body, Exchange::default());
             }

@@ -188,12 +188,8 @@ impl<'h> Upstream<'h> {
     ///
     /// [`StoreError::NoSuchMonitor`], and what stands in the way of the change. Then nothing has changed.
     pub fn remove_monitor(&mut self, id: &str) -> Result<(), StoreError> {
-        let name = self.record.name.clone();
-        self.store.update_record(&name, |record| {
-            record.remove_monitor(id)?;
-            self.record = record.clone();
-            Ok(())
-        })
+        self.record = self.store.remove_monitor(&self.record.name, id)?;
+        Ok(())
     }
 
     /// A JSON document of the upstream's state.

@@ -45,8 +45,8 @@ pub struct Record {
     declared_by: Vec<(String, u64)>,
     /// The peers: those of the configuration in its order, then the others in the order of their addition.
     pub peers: Vec<PeerRecord>,
-    /// Names of servers of the configuration that were removed at run time.
-    removed: Vec<String>,
+    /// Servers of the configuration that were removed at run time.
+    removed: Vec<Server>,
     /// The monitors: those of the configuration, unless they were removed, then those that were added.
     pub monitors: Vec<MonitorConfig>,
 }
@@ -108,12 +108,12 @@ impl Record {
                 (false, true) => {}
             }
         }
-        self.removed.retain(|name| declared.contains(name.as_str()));
+        self.removed.retain(|server| declared.contains(server.name.as_str()));
         for server in &config.servers {
             if let Some(mut peer) = before.remove(&server.name) {
                 peer.declare(server);
                 self.peers.push(peer);
-            } else if !self.removed.contains(&server.name) {
+            } else if !self.removed.iter().any(|removed| removed.name == server.name) {
                 let peer = self.newcomer(server.clone(), true);
                 self.peers.push(peer);
             }
@@ -129,10 +129,15 @@ impl Record {
     /// that were added stay.
     fn declare_monitors(&mut self, declared: &[MonitorConfig]) {
         let before = &self.config.monitors;
-        let is_new = |monitor: &&MonitorConfig| !before.contains(monitor);
-        let is_there = |monitor: &&MonitorConfig| self.monitors.iter().any(|known| known.id == monitor.id);
-        let mut monitors: Vec<MonitorConfig> =
-            declared.iter().filter(|monitor| is_new(monitor) || is_there(monitor)).cloned().collect();
+        let mut monitors = Vec::new();
+        for monitor in declared {
+            let known = self.monitors.iter().find(|known| known.id == monitor.id);
+            match (before.contains(monitor), known) {
+                // As it was declared before: what was put in its place at run time stays, and so does its absence.
+                (true, known) => monitors.extend(known.cloned()),
+                (false, _) => monitors.push(monitor.clone()),
+            }
+        }
         for monitor in &self.monitors {
             let was_declared = before.iter().any(|known| known.id == monitor.id);
             let is_declared = declared.iter().any(|known| known.id == monitor.id);
@@ -170,8 +175,9 @@ impl Record {
         if self.peers.len() >= MOST_PEERS {
             return Err(StoreError::TooManyPeers(MOST_PEERS));
         }
-        self.removed.retain(|name| *name != server.name);
-        let peer = self.newcomer(server, false);
+        let declared = self.removed.iter().position(|removed| removed.name == server.name);
+        let declared = declared.map(|at| self.removed.remove(at));
+        let peer = PeerRecord { declared, ..self.newcomer(server, false) };
         self.peers.push(peer.clone());
         Ok(peer)
     }
@@ -181,8 +187,8 @@ impl Record {
         let found = self.peers.iter().position(|peer| peer.server.name == name && id.is_none_or(|id| id == peer.id));
         let at = found.ok_or_else(|| StoreError::NoSuchPeer(name.to_owned()))?;
         let peer = self.peers.remove(at);
-        if peer.configured {
-            self.removed.push(name.to_owned());
+        if peer.configured || peer.declared.is_some() {
+            self.removed.push(peer.declared.clone().unwrap_or_else(|| peer.server.clone()));
         }
         Ok(peer)
     }
@@ -190,6 +196,6 @@ impl Record {
     fn newcomer(&mut self, server: Server, configured: bool) -> PeerRecord {
         let id = PeerId(self.next_id);
         self.next_id = self.next_id.wrapping_add(1);
-        PeerRecord { id, server, configured, changes: Changes::default() }
+        PeerRecord { id, server, configured, declared: None, changes: Changes::default() }
     }
 }
