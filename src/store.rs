@@ -472,10 +472,31 @@ impl<'h> Store<'h> {
     }
 
     /// Says which upstreams an instance of the filter has, by its latest configuration.
-    pub(crate) fn register(&self, instance: &str, configuration: u64, names: &[&str]) -> Result<(), StoreError> {
+    pub(crate) fn register(
+        &self,
+        instance: &str,
+        configuration: u64,
+        connection: Option<u64>,
+        names: &[&str],
+    ) -> Result<(), StoreError> {
         self.retry(|| {
             let (mut index, expect) = self.index_entry()?;
-            if index.register(instance, configuration, names) {
+            if index.register(instance, configuration, connection, names) {
+                self.host.write(&index_key(), &postcard::to_allocvec(&index).unwrap_or_default(), expect)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Notes that this configuration serves a connection, unless it is known to have served one.
+    pub(crate) fn note_connection(&self, instance: &str, configuration: u64, id: u64) -> Result<(), StoreError> {
+        self.retry(|| {
+            let (mut index, expect) = self.index_entry()?;
+            let entry = index.instances.iter_mut().find(|entry| entry.name == instance);
+            if let Some(entry) =
+                entry.filter(|entry| entry.configuration == configuration && entry.connection.is_none())
+            {
+                entry.connection = Some(id);
                 self.host.write(&index_key(), &postcard::to_allocvec(&index).unwrap_or_default(), expect)?;
             }
             Ok(())
@@ -607,25 +628,33 @@ struct Instance {
     configuration: u64,
     /// Counts its configurations.
     generation: u64,
+    /// A connection that this configuration served: connections are numbered in the order in which they are accepted.
+    connection: Option<u64>,
     upstreams: Vec<String>,
 }
 
 impl Index {
     /// Takes in a configuration. Returns whether it is a new one.
-    fn register(&mut self, name: &str, configuration: u64, upstreams: &[&str]) -> bool {
+    fn register(&mut self, name: &str, configuration: u64, connection: Option<u64>, upstreams: &[&str]) -> bool {
         let upstreams: Vec<String> = upstreams.iter().map(|name| (*name).to_owned()).collect();
         match self.instances.iter_mut().find(|instance| instance.name == name) {
             Some(known) if known.configuration == configuration => return false,
             Some(known) => {
-                (known.configuration, known.upstreams) = (configuration, upstreams);
+                (known.configuration, known.upstreams, known.connection) = (configuration, upstreams, connection);
                 known.generation = known.generation.wrapping_add(1);
             }
             None => {
                 let name = name.to_owned();
-                self.instances.push(Instance { name, configuration, generation: 1, upstreams });
+                self.instances.push(Instance { name, configuration, generation: 1, connection, upstreams });
             }
         }
         true
+    }
+
+    /// The configuration that an instance has by now, with a connection that it is known to have served.
+    pub(crate) fn configuration(&self, instance: &str) -> Option<(u64, Option<u64>)> {
+        let entry = self.instances.iter().find(|entry| entry.name == instance)?;
+        Some((entry.configuration, entry.connection))
     }
 
     /// Their names, none twice.

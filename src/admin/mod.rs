@@ -30,7 +30,7 @@ pub const LONGEST_BODY: usize = 64 * 1024;
 const PAGE: &str = include_str!("page.html");
 /// What the page may do: its own style and script, and requests to where it came from. The hashes are those of the page's; a
 /// browser shows nothing of it if they are wrong, and the tests in a browser fail.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'sha256-bDUT7DQFpVjqu2e9LNxfF4FwglzJDxL5p4YeYLIcrj0='; style-src 'sha256-sKWJbsZ9cbQFnTGKagCI0NBNqEGmNjN5m7MdU96HkYM='; \
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'sha256-gqfr9ob/v7ZRwvC/s2PX7nv0AUUg2oCzHOIjWzbDYgg='; style-src 'sha256-WTX6OfjdRwQRJxrmckFKHsIOPhLYJIKT6ZSdc5NVWUc='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'";
 

@@ -61,10 +61,27 @@ pub struct Filter {
     configuration: u64,
     /// The upstreams are listed in shared data.
     is_registered: bool,
+    /// Whether this configuration is the one that its instance has.
+    standing: Standing,
     /// Whether the configuration counts on the host to report failed attempts.
     reports: bool,
     /// The configuration was refused, and the host goes on with it nevertheless.
     refused: bool,
+}
+
+/// Whether a filter's configuration is in force.
+///
+/// Hosts keep the filter of a configuration while its old connections drain, and when that configuration comes back they may go
+/// on with this very filter, without a word. So one that was replaced watches the connections: one that is newer than a
+/// connection of its successor's says that it is in force again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is, and no connection of its is known yet.
+    New,
+    /// It is.
+    InForce,
+    /// Another one is.
+    Replaced,
 }
 
 /// An upstream that this worker has used or could use.
@@ -155,6 +172,7 @@ impl Filter {
             worker: host.random(),
             configuration,
             is_registered: false,
+            standing: Standing::New,
             reports,
             refused: false,
         })
@@ -175,6 +193,7 @@ impl Filter {
             worker: 0,
             configuration: 0,
             is_registered: true,
+            standing: Standing::InForce,
             reports: false,
             refused: true,
         }
@@ -182,12 +201,13 @@ impl Filter {
 
     /// Does what is due besides requests. Returns the time after which it wants to be called again.
     pub fn tick(&mut self, host: &dyn Host) -> Duration {
-        self.declare(host, DECLARED_AT_ONCE);
+        self.declare(host, DECLARED_AT_ONCE, None);
         let now = host.now();
         if now.since(self.doubted) >= TICK || now < self.doubted {
             self.doubted = now;
             self.upstreams.iter_mut().for_each(|upstream| upstream.view.doubt());
             self.flush_counts(host);
+            self.look_for_successor(host);
         }
         if self.declared < self.upstreams.len() {
             return SOON;
@@ -199,7 +219,9 @@ impl Filter {
     }
 
     /// Declares some more of the upstreams, and lists them when that was the last of them.
-    fn declare(&mut self, host: &dyn Host, most: usize) {
+    ///
+    /// `connection` is one that this configuration serves, where that is known.
+    fn declare(&mut self, host: &dyn Host, most: usize, connection: Option<u64>) {
         let store = Store::new(host);
         for upstream in self.upstreams.iter_mut().skip(self.declared).take(most) {
             if let Some(declaration) = declaration(upstream.declaration.as_ref(), &self.instance) {
@@ -215,9 +237,42 @@ impl Filter {
         }
         let own = self.upstreams.iter().filter(|upstream| upstream.declaration.is_some());
         let names: Vec<&str> = own.map(|upstream| &**upstream.view.name()).collect();
-        match store.register(&self.instance, self.configuration, &names) {
+        match store.register(&self.instance, self.configuration, connection, &names) {
             Ok(()) => self.is_registered = true,
             Err(error) => host.log(Level::Error, &format!("the upstreams cannot be listed in shared data: {error}")),
+        }
+    }
+
+    /// Finds out whether another configuration is in force by now.
+    fn look_for_successor(&mut self, host: &dyn Host) {
+        if !self.is_registered || self.refused {
+            return;
+        }
+        let index = Store::new(host).index().unwrap_or_default();
+        match index.configuration(&self.instance) {
+            Some((configuration, _)) if configuration != self.configuration => self.standing = Standing::Replaced,
+            _ if self.standing == Standing::Replaced => self.standing = Standing::InForce,
+            _ => {}
+        }
+    }
+
+    /// Tells others of the first connection, and finds out whether this configuration is back.
+    fn watch_connections(&mut self, host: &dyn Host) {
+        let Some(id) = host.connection().filter(|_| self.is_registered) else { return };
+        let store = Store::new(host);
+        if self.standing == Standing::New {
+            self.standing = Standing::InForce;
+            if let Err(error) = store.note_connection(&self.instance, self.configuration, id) {
+                host.log(Level::Error, &format!("a connection cannot be noted in shared data: {error}"));
+            }
+            return;
+        }
+        let index = store.index().unwrap_or_default();
+        let Some((configuration, Some(theirs))) = index.configuration(&self.instance) else { return };
+        if configuration != self.configuration && id > theirs {
+            host.log(Level::Info, &format!("an earlier configuration of {:?} is in force again", self.instance));
+            (self.declared, self.is_registered, self.standing) = (0, false, Standing::InForce);
+            self.declare(host, usize::MAX, Some(id));
         }
     }
 
@@ -242,6 +297,9 @@ impl Filter {
 
     /// Sends a request on its way. `has_body` says whether a body follows its headers.
     pub fn request(&mut self, host: &dyn Host, has_body: bool) -> (Outcome, Exchange) {
+        if self.standing != Standing::InForce {
+            self.watch_connections(host);
+        }
         // What a route needs as well is read once.
         let mut request = Request::new(host);
         if self.admin.as_ref().is_some_and(|admin| admin.is_for(request.target())) {
@@ -275,7 +333,7 @@ impl Filter {
     /// [`LONGEST_BODY`](crate::admin::LONGEST_BODY).
     pub fn request_body(&mut self, host: &dyn Host, body: &[u8]) {
         // Whoever asks this worker sees all that it knows: upstreams that no tick has declared yet, and its counts.
-        self.declare(host, usize::MAX);
+        self.declare(host, usize::MAX, None);
         self.flush_counts(host);
         if let Some(admin) = &self.admin {
             host.respond(&admin.answer(host, body));

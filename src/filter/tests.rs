@@ -201,6 +201,44 @@ fn a_configuration_writes_nothing_before_it_is_used() {
     assert_eq!(sim.writes(), written, "the second worker finds it declared");
 }
 
+/// Envoy goes on with the filter of a configuration that comes back while its old connections drain.
+#[test]
+fn a_configuration_that_comes_back_without_a_word_counts_again() {
+    let sim = Sim::new();
+    let (a, b) = (config(&format!("\"{A}\"")), config(&format!("\"{B}\"")));
+    let mut first = worker(&sim, &a);
+    first.tick();
+    assert_eq!(first.send(Sent::get("/").connection(1)).by(), A);
+    let mut second = worker(&sim, &b);
+    second.tick();
+    assert_eq!(second.send(Sent::get("/").connection(5)).by(), B);
+    sim.advance(seconds(1));
+    first.tick();
+    assert_eq!(first.send(Sent::get("/").connection(2)).by(), B, "an old connection that drains");
+    assert_eq!(first.send(Sent::get("/").connection(6)).by(), A, "a new one: this is the configuration again");
+    sim.advance(seconds(1));
+    second.tick();
+    assert_eq!(second.send(Sent::get("/").connection(5)).by(), A);
+    assert_eq!(second.send(Sent::get("/").connection(7)).by(), B, "and so on");
+}
+
+#[test]
+fn what_was_put_in_a_removed_server_s_place_survives_other_changes() {
+    let sim = Sim::new();
+    let mut first = worker(&sim, &three());
+    first.tick();
+    let mut handle = upstream::Upstream::get(Store::new(&first.host), "u").unwrap().unwrap();
+    let removed = handle.get_peer(B).unwrap();
+    handle.remove_peer(&removed).unwrap();
+    handle.add_peer(format!("{B} weight=9").as_str()).unwrap();
+    let mut next = worker(&sim, &three().replace("\"servers\"", "\"retries\": 1, \"servers\""));
+    next.tick();
+    assert_eq!(peer(&next, B).get_weight(), 9, "the configuration did not change it");
+    let mut last = worker(&sim, &three().replace(&format!("\"{B}\""), &format!("\"{B} weight=4\"")));
+    last.tick();
+    assert_eq!(peer(&last, B).get_weight(), 4, "now it did");
+}
+
 #[test]
 fn a_refused_configuration_changes_nothing_and_names_its_errors() {
     let sim = Sim::new();

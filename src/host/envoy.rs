@@ -216,6 +216,10 @@ impl Host for Envoy {
         Some(address.ip().to_canonical())
     }
 
+    fn connection(&self) -> Option<u64> {
+        integer(b"connection\0id")
+    }
+
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         raw::property(path.join("\0").as_bytes()).ok().flatten()
     }

@@ -276,6 +276,10 @@ pub trait Host {
     /// The client's address.
     fn client(&self) -> Option<IpAddr>;
 
+    /// The number of the request's connection, which is higher than those of all connections that were accepted before
+    /// it; `None` where the host does not count them.
+    fn connection(&self) -> Option<u64>;
+
     /// A property of the host.
     fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
 

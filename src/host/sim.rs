@@ -265,6 +265,7 @@ pub struct Sent {
     headers: Vec<(String, String)>,
     client: Option<IpAddr>,
     body: Vec<u8>,
+    connection: Option<u64>,
 }
 
 impl Sent {
@@ -285,6 +286,7 @@ impl Sent {
             headers: Vec::new(),
             client: None,
             body: Vec::new(),
+            connection: None,
         }
     }
 
@@ -311,6 +313,12 @@ impl Sent {
     #[must_use]
     pub fn body(self, body: &[u8]) -> Self {
         Self { body: body.to_vec(), ..self }
+    }
+
+    /// Over the connection of this number.
+    #[must_use]
+    pub fn connection(self, id: u64) -> Self {
+        Self { connection: Some(id), ..self }
     }
 
     /// From this address.
@@ -612,6 +620,10 @@ impl Host for SimHost {
 
     fn client(&self) -> Option<IpAddr> {
         self.sent.borrow().client
+    }
+
+    fn connection(&self) -> Option<u64> {
+        self.sent.borrow().connection
     }
 
     fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {

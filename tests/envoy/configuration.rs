@@ -8,7 +8,7 @@ use serde_json::{json, Value};
 
 use crate::support::client::Client;
 use crate::support::config::{repository, Config, MINIMAL};
-use crate::support::envoy::Setup;
+use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
 use crate::support::load::Load;
 use crate::support::server::Server;
@@ -199,4 +199,24 @@ fn a_thousand_upstreams_load_and_serve() {
         assert_eq!((answer.status, answer.served_by()), (200, "a"), "upstream-{number}");
     }
     assert_eq!(envoy.client().get("/upstream-1000").expect("an answer").status, 503);
+}
+
+/// Envoy keeps the filter of the first configuration while its connections drain, and goes on with it when that comes back.
+#[test]
+fn a_configuration_that_is_rolled_back_takes_effect() {
+    let [a, b] = ["a", "b"].map(Server::start);
+    let [first, second] = [&a, &b].map(|server| Config::reference(&one_upstream(&[server.addr()])));
+    let mut envoy = Setup::new(first.clone()).workers(2).updatable().drain(60).start();
+    let served = |envoy: &Envoy| -> Vec<String> {
+        (0..20).map(|_| envoy.client().get("/").expect("an answer").served_by().to_owned()).collect()
+    };
+    let mut old = envoy.client();
+    assert_eq!(old.get("/").unwrap().served_by(), "a");
+    for (config, name) in [(&second, "b"), (&first, "a"), (&second, "b"), (&first, "a")] {
+        assert!(envoy.update(config.clone()));
+        eventually("the configuration is in force", PATIENCE, || served(&envoy).iter().all(|by| by == name));
+        // The filters that were replaced notice it with their ticks.
+        std::thread::sleep(std::time::Duration::from_millis(1_500));
+        assert_eq!(served(&envoy), vec![name; 20]);
+    }
 }

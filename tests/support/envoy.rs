@@ -50,12 +50,13 @@ pub struct Setup {
     workers: u32,
     port: Option<u16>,
     updatable: bool,
+    drain: u32,
 }
 
 impl Setup {
     /// One worker, a free port.
     pub fn new(config: Config) -> Setup {
-        Setup { config, module: None, workers: 1, port: None, updatable: false }
+        Setup { config, module: None, workers: 1, port: None, updatable: false, drain: 1 }
     }
 
     #[must_use]
@@ -85,6 +86,13 @@ impl Setup {
         self
     }
 
+    /// Old listeners drain for so many seconds.
+    #[must_use]
+    pub fn drain(mut self, seconds: u32) -> Setup {
+        self.drain = seconds;
+        self
+    }
+
     /// An Envoy that is ready for requests; fails with its log when it does not get there.
     #[track_caller]
     pub fn start(self) -> Envoy {
@@ -107,7 +115,8 @@ impl Setup {
             fs::write(&listener_file, listener.to_string()).expect("the listener's file");
         }
         let start = Instant::now();
-        let mut command = command(&directory, &config, &["--use-dynamic-base-id", "--drain-time-s", "1"]);
+        let mut command = command(&directory, &config, &["--use-dynamic-base-id"]);
+        command.args(["--drain-time-s", &self.drain.to_string()]);
         command.args(["--concurrency", &self.workers.to_string()]);
         command.args(["--component-log-level", "wasm:info"]);
         command.arg("--admin-address-path").arg(directory.path("admin"));
