@@ -13,7 +13,7 @@
 //! The keys hold the layout's number, [`FORMAT`]. A filter with another layout finds nothing and starts from its
 //! configuration, beside the old one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::counters::{Counters, Counts};
 use crate::health::{most_ejected, Failures, Health, PeerId, Verdict};
 use crate::host::{Expect, Host, HostError, Level, Stored};
-use crate::peer::{self, Order, PeerRecord, PeerState, Standing};
+use crate::peer::{self, Order, PeerRecord, PeerState, Positions, Standing};
 use crate::status::{Check, PeerStatus, Resolution, Status};
 use crate::time::Timestamp;
 use crate::upstream::{Declaration, Record};
@@ -419,12 +419,12 @@ impl<'h> Store<'h> {
     /// Forgets failures that no longer count, and those of peers that are gone. Returns the peers that are back
     /// through this call, and through no other worker's, with what was counted against them.
     pub(crate) fn settle(&self, record: &Record) -> Result<Vec<(PeerId, Failures)>, StoreError> {
-        let peers: HashMap<PeerId, &PeerRecord> = record.peers.iter().map(|peer| (peer.id, peer)).collect();
+        let positions = Positions::of(&record.peers);
         self.update_health(&record.name, |health| {
             let now = self.now();
             let mut back = Vec::new();
             health.retain(|id, failures| {
-                let Some(peer) = peers.get(&id) else {
+                let Some(peer) = positions.get(id).and_then(|at| record.peers.get(at)) else {
                     // A younger peer than any in this record was added after it was read.
                     return id.0 >= record.next_id;
                 };
@@ -457,7 +457,7 @@ impl<'h> Store<'h> {
         counted: &[(PeerId, Counts, u32)],
     ) -> Result<(), StoreError> {
         let key = counters_key(&record.name);
-        let peers: HashSet<PeerId> = record.peers.iter().map(|peer| peer.id).collect();
+        let peers = Positions::of(&record.peers);
         self.retry(|| {
             let stored = self.host.read(&key)?;
             let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
@@ -465,7 +465,7 @@ impl<'h> Store<'h> {
             let mut counters = counters.unwrap_or_default();
             counters.add(worker, self.now(), counted);
             // A younger peer than any in this record was added after it was read.
-            counters.retain(|peer| peers.contains(&peer) || peer.0 >= record.next_id);
+            counters.retain(|peer| peers.get(peer).is_some() || peer.0 >= record.next_id);
             self.host.write(&key, &postcard::to_allocvec(&counters).unwrap_or_default(), expect)?;
             Ok(())
         })
@@ -597,11 +597,11 @@ impl Status {
     pub(crate) fn restrict(&mut self, record: &Record) {
         let is_there = |id: &str| record.monitors.iter().any(|monitor| monitor.id == id);
         let is_same = |check: &Check| record.monitors.iter().any(|m| m.id == check.monitor && m.name == check.kind);
-        let peers: HashSet<PeerId> = record.peers.iter().map(|peer| peer.id).collect();
+        let peers = Positions::of(&record.peers);
         self.retain(|peer, status| {
             status.checks.retain(is_same);
             status.agent = status.agent.take().filter(|agent| is_there(&agent.monitor));
-            peers.contains(&peer)
+            peers.get(peer).is_some()
         });
         if record.config.resolver.is_empty() {
             return;

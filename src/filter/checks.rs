@@ -24,7 +24,7 @@ use crate::resolver::{Answer, Family, Question, LONGEST_TTL, SHORTEST_TTL};
 use crate::status::{took, Flip, Resolution, Status};
 use crate::store::{may_eject, Fresh, Store, StoreError};
 use crate::time::Timestamp;
-use crate::upstream::Record;
+use crate::upstream::{Record, View};
 
 /// The most calls under way. More wait; each is a connection and a file descriptor.
 const MOST_CALLS: usize = 500;
@@ -382,12 +382,12 @@ impl Run<'_> {
             match monitor.schedule {
                 Schedule::Rotate => {
                     let task = Task::Turn { monitor: id, number: 0 };
-                    work.schedule(record, Job { upstream: position, plan: Some(plan), task }, after);
+                    work.schedule(&upstream.view, Job { upstream: position, plan: Some(plan), task }, after);
                 }
                 Schedule::All => {
                     for peer in &record.peers {
                         let task = Task::Check { monitor: Rc::clone(&id), peer: peer.id };
-                        work.schedule(record, Job { upstream: position, plan: Some(plan), task }, after);
+                        work.schedule(&upstream.view, Job { upstream: position, plan: Some(plan), task }, after);
                     }
                 }
             }
@@ -420,7 +420,7 @@ impl Run<'_> {
             }
             let Some(upstream) = self.upstreams.get(job.upstream) else { continue };
             if job.plan.is_some() {
-                work.schedule(upstream.view.record(), job.clone(), due.max(after).max(now));
+                work.schedule(&upstream.view, job.clone(), due.max(after).max(now));
             }
             self.begin(&job);
         }
@@ -455,7 +455,7 @@ impl Run<'_> {
                 let turn = usize::try_from(number % (meant.len() as u64).max(1)).unwrap_or_default();
                 meant.get(turn).copied()
             }
-            (peer, _) => record.peers.iter().find(|known| Some(known.id) == peer).filter(is_meant),
+            (peer, _) => peer.and_then(|peer| upstream.view.find(peer)).filter(is_meant),
         };
         let Some(peer) = peer else { return };
         // A name without an address is the resolver's to tell of.
@@ -588,7 +588,7 @@ impl Run<'_> {
     }
 
     fn peer(&self, upstream: usize, peer: PeerId) -> Option<&PeerRecord> {
-        self.upstreams.get(upstream)?.view.record().peers.iter().find(|known| known.id == peer)
+        self.upstreams.get(upstream)?.view.find(peer)
     }
 
     /// Takes in an event, and tells everybody if it changes the use of the peer.
@@ -807,9 +807,10 @@ impl Work {
     }
 
     /// Puts a job into its next slot after a point in time. What is no slot's, [`Task::Resolve`], is left out.
-    fn schedule(&mut self, record: &Record, mut job: Job, after: Timestamp) {
+    fn schedule(&mut self, view: &View, mut job: Job, after: Timestamp) {
+        let record = view.record();
         let (id, peer) = match &job.task {
-            Task::Check { monitor, peer } => (monitor, record.peers.iter().find(|known| known.id == *peer)),
+            Task::Check { monitor, peer } => (monitor, view.find(*peer)),
             Task::Turn { monitor, .. } => (monitor, None),
             Task::Resolve { .. } => return,
         };

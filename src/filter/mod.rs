@@ -525,7 +525,7 @@ impl Filter {
         }
         let view = &mut upstream.view;
         // A peer that was removed in the meantime has no counter any more.
-        let Some(peer): Option<&PeerRecord> = view.record().peers.iter().find(|peer| peer.id == id) else { return };
+        let Some(peer): Option<&PeerRecord> = view.find(id) else { return };
         load.count(|counts| counts.failed(failure));
         match Store::new(host).fail(view.record(), peer, view.status(), &failure, false) {
             Ok(is_ejected) => load.count(|counts| counts.ejections += u64::from(is_ejected)),

@@ -5,7 +5,6 @@
 //! numbers; only what changed is parsed again.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::record::{Declaration, Record};
@@ -15,7 +14,7 @@ use crate::counters::{Counts, WORD};
 use crate::health::{Failures, Health, PeerId};
 use crate::host::Host;
 use crate::load::Load;
-use crate::peer::{self, PeerRecord};
+use crate::peer::{self, PeerRecord, Positions};
 use crate::pool::{Pool, Seat};
 use crate::status::Status;
 use crate::store::{Fresh, Store, StoreError};
@@ -33,6 +32,7 @@ pub(crate) struct View {
     status_cas: Option<u32>,
     /// The host's version when this copy was known to be up to date.
     version: Option<u64>,
+    positions: Positions,
     /// What is kept for the record's peers from one change to the next; none for those without an address.
     seats: Vec<Option<Seat>>,
     /// The requests in flight at all peers, through this worker.
@@ -58,6 +58,7 @@ impl View {
             status: Status::default(),
             status_cas: None,
             version: None,
+            positions: Positions::default(),
             seats: Vec::new(),
             in_flight: Rc::default(),
             counted: Timestamp::default(),
@@ -80,6 +81,11 @@ impl View {
 
     pub(crate) fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The peer of that id.
+    pub(crate) fn find(&self, id: PeerId) -> Option<&PeerRecord> {
+        self.record.peers.get(self.positions.get(id)?)
     }
 
     /// The number of the record in shared data; none before it was read.
@@ -168,9 +174,11 @@ impl View {
     }
 
     fn adopt(&mut self, record: Record) {
-        let seats = self.record.peers.iter().map(|peer| peer.id).zip(self.seats.drain(..));
-        let mut before: HashMap<PeerId, Seat> = seats.filter_map(|(id, seat)| Some((id, seat?))).collect();
-        self.seats = record.peers.iter().map(|peer| before.remove(&peer.id)).collect();
+        let before = &mut self.seats;
+        let mut seat = |id| before.get_mut(self.positions.get(id)?)?.take();
+        let seats = record.peers.iter().map(|peer| seat(peer.id)).collect();
+        self.seats = seats;
+        self.positions = Positions::of(&record.peers);
         if self.balancer != record.config.balancer || self.kind.is_none() {
             self.balancer = record.config.balancer.clone();
             self.kind = balancer::kind_named(&self.balancer.name);
@@ -221,7 +229,7 @@ impl View {
         let now = host.now();
         // What cannot be written now is tried again at the next refresh: the request does not need it.
         for (id, failures) in store.settle(&self.record).unwrap_or_default() {
-            let Some(peer) = self.record.peers.iter().find(|peer| peer.id == id) else { continue };
+            let Some(peer) = self.find(id) else { continue };
             // As it was until a moment ago, by what was counted until then.
             let until = failures.until;
             let just_before = Timestamp::from_nanos(until.as_nanos().saturating_sub(1));
