@@ -138,9 +138,11 @@ impl Question {
             let is_usable = !address.is_unspecified() && !address.is_multicast();
             // Name servers change the order from answer to answer, which is no change.
             let Err(at) = addresses.binary_search(&address) else { return };
-            if owner == name && is_usable && addresses.len() < MOST_ADDRESSES {
+            if owner == name && is_usable {
                 *hold = ttl.min(*hold);
                 addresses.insert(at, address);
+                // Always the same ones of too many.
+                addresses.truncate(MOST_ADDRESSES);
             }
         };
         match self.family {

@@ -19,7 +19,7 @@ use crate::health::{Health, PeerId, Verdict};
 use crate::host::{Ask, Call, CallId, EndCall, Failure, Gateways, Host, Level, Reply};
 use crate::lease::{self, Lease, POLL};
 use crate::monitor::{agent, kind_named, Finding, MonitorConfig, Schedule, Slots};
-use crate::peer::{self, PeerRecord};
+use crate::peer::{self, PeerRecord, PeerState};
 use crate::resolver::{Answer, Family, Question, LONGEST_TTL, SHORTEST_TTL};
 use crate::status::{took, Flip, Resolution, Status};
 use crate::store::{may_eject, Fresh, Store, StoreError};
@@ -44,6 +44,8 @@ const COMPLAIN: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_millis(100);
 /// How long a name server may take.
 const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most events that are remembered while they cannot be written.
+const MOST_EVENTS: usize = 20_000;
 /// How often a write against others' writes is tried.
 const TRIES: usize = 100;
 
@@ -160,6 +162,8 @@ struct Book {
     is_restricted: bool,
     /// A verdict turned: everybody has to know.
     is_urgent: bool,
+    /// What the log says of that once it counts: the peer, its state before and after, whose word that is, and why.
+    reports: Vec<(String, [PeerState; 2], String, String)>,
     written: Timestamp,
 }
 
@@ -174,7 +178,8 @@ enum Event {
 /// What became of a lookup.
 #[derive(Clone, Debug, PartialEq)]
 enum Lookups {
-    Found(Vec<IpAddr>, Duration),
+    /// The addresses, how long they hold, and whether only one of the two questions was answered.
+    Found(Vec<IpAddr>, Duration, bool),
     Gone(String),
     Failed(String),
 }
@@ -610,13 +615,20 @@ impl Run<'_> {
         let state_before = peer::standing(&peer, &failures, before.as_ref(), now).state;
         let effect = event.apply(&mut book.status, id, record, health, now);
         book.events.push((id, event.clone()));
+        if book.events.len() > MOST_EVENTS {
+            // Shared data has taken no writes for long: all of it stands in the copy, which is written in the end.
+            book.events.clear();
+        }
         // Written when all that comes at the same moment is in: half of a thousand peers may die at once.
         book.is_urgent |= effect == Effect::Turned;
         let (status, after) = (&book.status, book.status.of(id));
         let standing = peer::standing(&peer, &failures, after, now);
         let (by, why) = event.reason();
         let why = if standing.state.is_usable() { why } else { standing.why().unwrap_or(why) };
-        store.report(&record.name, &peer.server.name, [state_before, standing.state], &by, &why);
+        let change = [state_before, standing.state];
+        if effect == Effect::Turned {
+            book.reports.push((peer.server.name.clone(), change, by, why));
+        }
 
         match &event {
             Event::Checked { why: Some(why), monitor, is_verdict, .. } => {
@@ -775,7 +787,7 @@ fn conclude(answers: &[Result<Answer, String>]) -> Lookups {
     let (mut found, v6): (Vec<IpAddr>, Vec<IpAddr>) = found.into_iter().partition(IpAddr::is_ipv4);
     found.extend(v6);
     match (hold, error) {
-        (Some(hold), _) => Lookups::Found(found, hold),
+        (Some(hold), error) => Lookups::Found(found, hold, error.is_some()),
         (None, _) if no_such_name => Lookups::Gone("the name does not exist".to_owned()),
         (None, Some(why)) => Lookups::Failed(why.clone()),
         (None, None) => Lookups::Gone("the name has no address".to_owned()),
@@ -785,8 +797,8 @@ fn conclude(answers: &[Result<Answer, String>]) -> Lookups {
 fn log_resolution(host: &dyn Host, upstream: &str, peer: &str, outcome: &Lookups, was: &Resolution, is: &Resolution) {
     let list = |addresses: &[IpAddr]| addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
     match outcome {
-        Lookups::Found(addresses, _) if *addresses != was.addresses => {
-            let (from, to) = (list(&was.addresses), list(addresses));
+        Lookups::Found(..) if is.addresses != was.addresses => {
+            let (from, to) = (list(&was.addresses), list(&is.addresses));
             host.log(Level::Info, &format!("peer addresses: upstream={upstream} peer={peer} from={from} to={to}"));
         }
         Lookups::Failed(why) if was.error != *why => {
@@ -847,6 +859,9 @@ impl Book {
                     self.written = store.now();
                     if announce {
                         store.host().announce();
+                    }
+                    for (peer, change, by, why) in self.reports.drain(..) {
+                        store.report(&record.name, &peer, change, &by, &why);
                     }
                     return Ok(());
                 }
@@ -945,9 +960,15 @@ impl Event {
                 let mut name = before.clone();
                 name.error.clear();
                 match outcome {
-                    Lookups::Found(addresses, hold) => {
+                    Lookups::Found(addresses, hold, is_partial) => {
                         name.addresses.clone_from(addresses);
-                        (name.gone, name.expires) = (None, at.after(*hold));
+                        let hold = if *is_partial { SHORTEST_TTL } else { *hold };
+                        (name.gone, name.expires) = (None, at.after(hold));
+                        // What a question without an answer was for stays as it was.
+                        let is_missing =
+                            |address: &&IpAddr| addresses.iter().all(|new| new.is_ipv4() != address.is_ipv4());
+                        let kept = before.addresses.iter().filter(|_| *is_partial).filter(is_missing);
+                        name.addresses.extend(kept);
                     }
                     Lookups::Gone(why) => {
                         name.gone = name.gone.or(Some(*at));
