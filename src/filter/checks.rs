@@ -664,7 +664,13 @@ impl Run<'_> {
                     Ok((counted, left)) => {
                         let state = |failures| peer::standing(&peer, failures, after, now).state;
                         let (by, why) = event.reason();
-                        store.report(&record.name, &peer.server.name, [state(&counted), state(&left)], &by, &why);
+                        let change = [state(&counted), state(&left)];
+                        if book.is_urgent {
+                            // Behind what it follows from.
+                            book.reports.push((peer.server.name.clone(), change, by, why));
+                        } else {
+                            store.report(&record.name, &peer.server.name, change, &by, &why);
+                        }
                     }
                     Err(error) => {
                         self.checks.complain(self.host, &format!("failures of checks cannot be taken back: {error}"));

@@ -87,6 +87,8 @@ fn a_dead_peer_is_found_without_traffic_and_taken_back() {
         assert_eq!(served(worker), [A, B], "although its fail_timeout is longer: those failures were the monitor's");
     }
     assert_eq!(sim.logged("to=up by=\"monitor http\" why=\"2 good checks in a row\"").len(), 1);
+    let last = sim.logged("peer state").pop().unwrap();
+    assert!(last.contains("to=up"), "the log ends with the state that the peer has: {last}");
 }
 
 #[test]
