@@ -150,6 +150,12 @@ impl PeerRecord {
         hundredths.max(1)
     }
 
+    /// The same in whole numbers; what an agent made a fraction is rounded up.
+    #[must_use]
+    pub fn whole_weight(&self, agent: Option<&Agent>) -> u16 {
+        u16::try_from(self.hundredths(agent).div_ceil(100)).unwrap_or(u16::MAX)
+    }
+
     /// `max_fails` in force.
     #[must_use]
     pub fn max_fails(&self) -> u32 {
@@ -525,7 +531,7 @@ impl<'h> Peer<'h> {
     #[must_use]
     pub fn get_weight(&self) -> u16 {
         let agent = self.status.as_ref().and_then(|status| status.agent.as_ref());
-        u16::try_from(self.record.hundredths(agent).div_ceil(100)).unwrap_or(u16::MAX)
+        self.record.whole_weight(agent)
     }
 
     /// Changes the weight, for all workers. It counts until a configuration or the peer's agent says otherwise.

@@ -292,6 +292,12 @@ impl PeerStatus {
         result
     }
 
+    /// How many checks failed, by all monitors.
+    #[must_use]
+    pub fn failed_checks(&self) -> u64 {
+        self.checks.iter().map(|check| check.failed).sum()
+    }
+
     /// The monitor that has had a verdict against it for the longest time.
     #[must_use]
     pub fn down_by(&self) -> Option<&Check> {

@@ -274,22 +274,9 @@ impl<'h> Store<'h> {
     pub(crate) fn update_health<R>(
         &self,
         upstream: &str,
-        mut change: impl FnMut(&mut Health) -> R,
+        change: impl FnMut(&mut Health) -> R,
     ) -> Result<R, StoreError> {
-        let key = health_key(upstream);
-        self.retry(|| {
-            let (before, expect) = match self.host.read(&key)? {
-                None => (Health::default(), Expect::Nothing),
-                Some(stored) => (Health::decode(&stored.value).unwrap_or_default(), Expect::Cas(stored.cas)),
-            };
-            let mut health = before.clone();
-            let result = change(&mut health);
-            if health != before {
-                self.host.write(&key, &health.encode(), expect)?;
-                self.host.announce();
-            }
-            Ok(result)
-        })
+        self.update(&health_key(upstream), Health::decode, |health| health.encode(), true, change)
     }
 
     /// What is said of an upstream's peers, as it concerns those in `record`, if its number is not `known` any more. The
@@ -341,23 +328,13 @@ impl<'h> Store<'h> {
     pub(crate) fn update_status<R>(
         &self,
         upstream: &str,
-        mut change: impl FnMut(&mut Status) -> R,
+        change: impl FnMut(&mut Status) -> R,
     ) -> Result<R, StoreError> {
-        let key = status_key(upstream);
-        self.retry(|| {
-            let (before, expect) = match self.host.read(&key)? {
-                None => (Status::default(), Expect::Nothing),
-                Some(stored) => (Status::decode(&stored.value).unwrap_or_default(), Expect::Cas(stored.cas)),
-            };
-            let mut status = before.clone();
-            let result = change(&mut status);
-            if status != before {
-                status.turn();
-                self.host.write(&key, &status.encode(), expect)?;
-                self.host.announce();
-            }
-            Ok(result)
-        })
+        let encode = |status: &mut Status| {
+            status.turn();
+            status.encode()
+        };
+        self.update(&status_key(upstream), Status::decode, encode, true, change)
     }
 
     /// Writes what is said of an upstream's peers, unless somebody else did since the value of that number was read.
@@ -456,18 +433,13 @@ impl<'h> Store<'h> {
         worker: u64,
         counted: &[(PeerId, Counts, u32)],
     ) -> Result<(), StoreError> {
-        let key = counters_key(&record.name);
         let peers = Positions::of(&record.peers);
-        self.retry(|| {
-            let stored = self.host.read(&key)?;
-            let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
-            let counters = stored.and_then(|stored| postcard::from_bytes::<Counters>(&stored.value).ok());
-            let mut counters = counters.unwrap_or_default();
+        let decode = |bytes: &[u8]| postcard::from_bytes(bytes).ok();
+        let encode = |counters: &mut Counters| postcard::to_allocvec(counters).unwrap_or_default();
+        self.update(&counters_key(&record.name), decode, encode, false, |counters| {
             counters.add(worker, self.now(), counted);
             // A younger peer than any in this record was added after it was read.
             counters.retain(|peer| peers.get(peer).is_some() || peer.0 >= record.next_id);
-            self.host.write(&key, &postcard::to_allocvec(&counters).unwrap_or_default(), expect)?;
-            Ok(())
         })
     }
 
@@ -479,39 +451,54 @@ impl<'h> Store<'h> {
         connection: Option<u64>,
         names: &[&str],
     ) -> Result<(), StoreError> {
-        self.retry(|| {
-            let (mut index, expect) = self.index_entry()?;
-            if index.register(instance, configuration, connection, names) {
-                self.host.write(&index_key(), &postcard::to_allocvec(&index).unwrap_or_default(), expect)?;
-            }
-            Ok(())
-        })
+        self.update_index(|index| index.register(instance, configuration, connection, names))
     }
 
     /// Notes that this configuration serves a connection, unless it is known to have served one.
     pub(crate) fn note_connection(&self, instance: &str, configuration: u64, id: u64) -> Result<(), StoreError> {
-        self.retry(|| {
-            let (mut index, expect) = self.index_entry()?;
+        self.update_index(|index| {
             let entry = index.instances.iter_mut().find(|entry| entry.name == instance);
-            if let Some(entry) =
-                entry.filter(|entry| entry.configuration == configuration && entry.connection.is_none())
-            {
+            let is_ours = |entry: &&mut Instance| entry.configuration == configuration && entry.connection.is_none();
+            if let Some(entry) = entry.filter(is_ours) {
                 entry.connection = Some(id);
-                self.host.write(&index_key(), &postcard::to_allocvec(&index).unwrap_or_default(), expect)?;
             }
-            Ok(())
         })
     }
 
     /// The upstreams that there are.
     pub(crate) fn index(&self) -> Result<Index, StoreError> {
-        Ok(self.index_entry()?.0)
+        let stored = self.host.read(&index_key())?;
+        Ok(stored.and_then(|stored| Index::decode(&stored.value)).unwrap_or_default())
     }
 
-    fn index_entry(&self) -> Result<(Index, Expect), StoreError> {
-        let stored = self.host.read(&index_key())?;
-        let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
-        Ok((stored.and_then(|stored| postcard::from_bytes(&stored.value).ok()).unwrap_or_default(), expect))
+    fn update_index(&self, change: impl FnMut(&mut Index)) -> Result<(), StoreError> {
+        let encode = |index: &mut Index| postcard::to_allocvec(index).unwrap_or_default();
+        self.update(&index_key(), Index::decode, encode, false, change)
+    }
+
+    /// Changes a value, or the one that there would be if there is none. What `change` leaves as it was is not written.
+    fn update<T: Clone + Default + PartialEq, R>(
+        &self,
+        key: &str,
+        decode: impl Fn(&[u8]) -> Option<T>,
+        encode: impl Fn(&mut T) -> Vec<u8>,
+        announce: bool,
+        mut change: impl FnMut(&mut T) -> R,
+    ) -> Result<R, StoreError> {
+        self.retry(|| {
+            let stored = self.host.read(key)?;
+            let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
+            let before = stored.and_then(|stored| decode(&stored.value)).unwrap_or_default();
+            let mut after = before.clone();
+            let result = change(&mut after);
+            if after != before {
+                self.host.write(key, &encode(&mut after), expect)?;
+                if announce {
+                    self.host.announce();
+                }
+            }
+            Ok(result)
+        })
     }
 
     fn retry<R>(&self, mut attempt: impl FnMut() -> Result<R, StoreError>) -> Result<R, StoreError> {
@@ -634,11 +621,15 @@ struct Instance {
 }
 
 impl Index {
-    /// Takes in a configuration. Returns whether it is a new one.
-    fn register(&mut self, name: &str, configuration: u64, connection: Option<u64>, upstreams: &[&str]) -> bool {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+
+    /// Takes in a configuration, if it is a new one.
+    fn register(&mut self, name: &str, configuration: u64, connection: Option<u64>, upstreams: &[&str]) {
         let upstreams: Vec<String> = upstreams.iter().map(|name| (*name).to_owned()).collect();
         match self.instances.iter_mut().find(|instance| instance.name == name) {
-            Some(known) if known.configuration == configuration => return false,
+            Some(known) if known.configuration == configuration => {}
             Some(known) => {
                 (known.configuration, known.upstreams, known.connection) = (configuration, upstreams, connection);
                 known.generation = known.generation.wrapping_add(1);
@@ -648,7 +639,6 @@ impl Index {
                 self.instances.push(Instance { name, configuration, generation: 1, connection, upstreams });
             }
         }
-        true
     }
 
     /// The configuration that an instance has by now, with a connection that it is known to have served.

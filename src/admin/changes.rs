@@ -4,8 +4,6 @@
 //! has changed nothing. With `If-Match` a change happens only at the revision that is named (RFC 9110, section 13.1.1).
 //! Every change is one line in the log: who asked, and what changed.
 
-use std::borrow::Cow;
-
 use super::documents::{known, monitor_json, Snapshot};
 use super::paths::{encode, Resource};
 use super::{json, Ask, Method, Refusal};
@@ -34,7 +32,7 @@ pub(super) fn make(ask: &Ask<'_>) -> Result<Response, Refusal> {
 
 fn add_peer(ask: &Ask<'_>, name: &str) -> Result<Response, Refusal> {
     let config = known(ask, name)?.record.config;
-    let json = match content_type(ask).as_ref() {
+    let json = match content_type(ask).as_str() {
         "application/json" => read_json(ask)?,
         "text/plain" => {
             let text = std::str::from_utf8(body(ask)?).map_err(|_| Refusal::new(400, "the body is not UTF-8"))?;
@@ -62,7 +60,7 @@ fn remove_peer(ask: &Ask<'_>, name: &str, peer: &str) -> Result<Response, Refusa
 }
 
 fn change_peer(ask: &Ask<'_>, name: &str, peer: &str) -> Result<Response, Refusal> {
-    if !matches!(content_type(ask).as_ref(), "application/json" | "application/merge-patch+json") {
+    if !matches!(content_type(ask).as_str(), "application/json" | "application/merge-patch+json") {
         return Err(Refusal::new(415, "expected application/json"));
     }
     let before = known(ask, name)?;
@@ -198,10 +196,10 @@ fn described(changes: &Changes) -> String {
 }
 
 /// The type of the body, without its parameters.
-fn content_type(ask: &Ask<'_>) -> Cow<'static, str> {
+fn content_type(ask: &Ask<'_>) -> String {
     let value = ask.host.header("content-type").unwrap_or_default();
     let name = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
-    Cow::Owned(String::from_utf8_lossy(&name).into_owned())
+    String::from_utf8_lossy(&name).into_owned()
 }
 
 fn body<'r>(ask: &Ask<'r>) -> Result<&'r [u8], Refusal> {

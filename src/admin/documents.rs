@@ -11,7 +11,7 @@ use crate::host::Response;
 use crate::monitor::{kind_named, MonitorConfig, Schedule};
 use crate::peer::{self, PeerRecord, Selector};
 use crate::status::{PeerStatus, Status};
-use crate::store::{Store, StoreError};
+use crate::store::{Index, Store, StoreError};
 use crate::time::{format_duration, Timestamp};
 use crate::upstream::Record;
 
@@ -37,16 +37,16 @@ struct Upstream<'s> {
 
 /// A peer's document. The members of the predecessor's `info()` come first.
 #[derive(Serialize)]
-pub(super) struct Peer<'s> {
-    pub(super) name: &'s str,
+struct Peer<'s> {
+    name: &'s str,
     address: Option<String>,
-    pub(super) weight: u16,
-    pub(super) state: &'static str,
+    weight: u16,
+    state: &'static str,
     host: String,
     port: u16,
     addresses: Vec<String>,
     initial_weight: u16,
-    pub(super) effective_weight: f64,
+    effective_weight: f64,
     by: Option<String>,
     why: Option<String>,
     since: Option<String>,
@@ -58,7 +58,7 @@ pub(super) struct Peer<'s> {
     slow_start: String,
     backup: bool,
     configured: bool,
-    pub(super) in_flight: u32,
+    in_flight: u32,
     picks: u64,
     failures: u64,
     checks: Vec<Check<'s>>,
@@ -106,6 +106,20 @@ impl Snapshot {
         Ok(Self { record, health, status, counters, now: store.now() })
     }
 
+    /// All upstreams that are listed.
+    pub(super) fn all(store: &Store<'_>, index: &Index) -> Result<Vec<Self>, StoreError> {
+        let mut snapshots = Vec::new();
+        for name in index.names() {
+            match Self::take(store, name) {
+                Ok(snapshot) => snapshots.push(snapshot),
+                // Listed, and not there any more: shared data was lost in between.
+                Err(StoreError::NoSuchUpstream(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(snapshots)
+    }
+
     /// The peer of that name.
     pub(super) fn find(&self, name: &str) -> Result<&PeerRecord, StoreError> {
         let named = |name: &str| self.record.peers.iter().find(|peer| peer.server.name == name);
@@ -119,30 +133,37 @@ impl Snapshot {
         peer::standing(peer, &self.health.of(peer.id), self.status.of(peer.id), self.now)
     }
 
-    pub(super) fn peer<'s>(&'s self, peer: &'s PeerRecord) -> Peer<'s> {
+    /// The weight with slow start and the agent's word; 0 for a peer that gets no requests.
+    pub(super) fn effective_weight(&self, peer: &PeerRecord) -> f64 {
+        if !self.standing(peer).state.is_usable() {
+            return 0.0;
+        }
+        let said = self.status.of(peer.id);
+        let (part, _) = peer::part(peer, &self.health.of(peer.id), said, self.now);
+        let hundredths = peer.hundredths(said.and_then(|said| said.agent.as_ref()));
+        f64::from(hundredths) / 100.0 * f64::from(part) / f64::from(FULL)
+    }
+
+    fn peer<'s>(&'s self, peer: &'s PeerRecord) -> Peer<'s> {
         let (failures, said) = (self.health.of(peer.id), self.status.of(peer.id));
         let agent = said.and_then(|said| said.agent.as_ref());
         let standing = self.standing(peer);
-        let (part, _) = peer::part(peer, &failures, said, self.now);
-        let part = if standing.state.is_usable() { part } else { 0 };
-        let hundredths = peer.hundredths(agent);
         let counts = self.counters.of(peer.id);
         let addresses: Vec<String> = peer.addresses(said).iter().map(|address| address.ip().to_string()).collect();
         let endpoint = peer.server.endpoint();
         let (name, port) = peer.server.name.rsplit_once(':').unwrap_or((&peer.server.name, ""));
         let host = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-        let failed_checks: u64 = said.iter().flat_map(|said| &said.checks).map(|check| check.failed).sum();
         let counting = failures.verdict(self.now, peer.fail_timeout()) != crate::health::Verdict::Good;
         Peer {
             name: &peer.server.name,
             address: addresses.first().cloned(),
-            weight: u16::try_from(hundredths.div_ceil(100)).unwrap_or(u16::MAX),
+            weight: peer.whole_weight(agent),
             state: standing.state.name(),
             host: host.to_owned(),
             port: endpoint.map_or_else(|| port.parse().unwrap_or_default(), |endpoint| endpoint.port),
             addresses,
             initial_weight: peer.server.weight,
-            effective_weight: f64::from(hundredths) / 100.0 * f64::from(part) / f64::from(FULL),
+            effective_weight: self.effective_weight(peer),
             by: standing.by(),
             why: standing.why(),
             since: standing.since.map(|at| at.to_string()),
@@ -156,7 +177,7 @@ impl Snapshot {
             configured: peer.configured,
             in_flight: self.counters.in_flight(peer.id, self.now),
             picks: counts.picks,
-            failures: counts.failures.iter().sum::<u64>() + failed_checks,
+            failures: counts.failures.iter().sum::<u64>() + said.map_or(0, PeerStatus::failed_checks),
             checks: checks(said),
             description: agent.map(|agent| agent.description.as_str()).filter(|text| !text.is_empty()),
         }
@@ -233,16 +254,7 @@ pub(super) fn get(ask: &Ask<'_>) -> Result<Response, Refusal> {
     let snapshot = |name: &str| known(ask, name);
     match &ask.target.resource {
         Resource::Upstreams => {
-            let index = ask.store.index()?;
-            let mut snapshots = Vec::new();
-            for name in index.names() {
-                match Snapshot::take(&ask.store, name) {
-                    Ok(snapshot) => snapshots.push(snapshot),
-                    // Listed, and not there any more: shared data was lost in between.
-                    Err(StoreError::NoSuchUpstream(_)) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            let snapshots = Snapshot::all(&ask.store, &ask.store.index()?)?;
             Ok(json(200, array(snapshots.iter().map(Snapshot::upstream))))
         }
         Resource::Upstream(name) => {

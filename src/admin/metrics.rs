@@ -10,6 +10,7 @@ use super::Ask;
 use crate::counters::REASONS;
 use crate::host::Response;
 use crate::peer::PeerState;
+use crate::status::PeerStatus;
 use crate::store::StoreError;
 
 const STATES: [PeerState; 5] =
@@ -18,14 +19,7 @@ const STATES: [PeerState; 5] =
 /// All metrics.
 pub(super) fn render(ask: &Ask<'_>) -> Result<Response, StoreError> {
     let index = ask.store.index()?;
-    let mut snapshots = Vec::new();
-    for name in index.names() {
-        match Snapshot::take(&ask.store, name) {
-            Ok(snapshot) => snapshots.push(snapshot),
-            Err(StoreError::NoSuchUpstream(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let snapshots = Snapshot::all(&ask.store, &index)?;
     let mut page = Page { text: String::new(), snapshots: &snapshots };
     page.peers();
     page.family("durpina_upstream_revision", "gauge", "Counts the changes to an upstream.");
@@ -68,11 +62,12 @@ impl Page<'_> {
             STATES.into_iter().map(|one| (vec![("state", one.name())], whole(one == state))).collect()
         });
         self.each("durpina_peer_weight", "gauge", "The weight in force.", |snapshot, peer| {
-            vec![(vec![], whole(snapshot.peer(peer).weight))]
+            let agent = snapshot.status.of(peer.id).and_then(|said| said.agent.as_ref());
+            vec![(vec![], whole(peer.whole_weight(agent)))]
         });
         let help = "The weight with slow start and the agent's word, 0 for a peer that gets no requests.";
         self.each("durpina_peer_effective_weight", "gauge", help, |snapshot, peer| {
-            vec![(vec![], (snapshot.peer(peer).effective_weight * 1e3) as u64)]
+            vec![(vec![], (snapshot.effective_weight(peer) * 1e3) as u64)]
         });
         self.each("durpina_peer_in_flight_requests", "gauge", "Requests in flight.", |snapshot, peer| {
             vec![(vec![], whole(snapshot.counters.in_flight(peer.id, snapshot.now)))]
@@ -88,8 +83,7 @@ impl Page<'_> {
         });
         let help = "Failed attempts and checks, by reason.";
         self.each("durpina_peer_failures_total", "counter", help, |snapshot, peer| {
-            let said = snapshot.status.of(peer.id);
-            let checks: u64 = said.iter().flat_map(|said| &said.checks).map(|check| check.failed).sum();
+            let checks = snapshot.status.of(peer.id).map_or(0, PeerStatus::failed_checks);
             let counts = REASONS.into_iter().zip(snapshot.counters.of(peer.id).failures);
             counts.chain([("check", checks)]).map(|(why, count)| (vec![("reason", why)], whole(count))).collect()
         });

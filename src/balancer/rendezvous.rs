@@ -87,9 +87,7 @@ impl Rendezvous {
             self.open.best(key, candidates, None);
         }
     }
-}
 
-impl Rendezvous {
     /// Whether an entry that starts slowly takes a key: it turns away the same ones each time, fewer and fewer.
     fn takes(&self, position: u32, key: u64) -> bool {
         self.entries.get(position as usize).is_some_and(|entry| {

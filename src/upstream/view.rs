@@ -264,8 +264,7 @@ impl View {
         }
         // Not written: counted again next time.
         for (id, counts, _) in counted {
-            let at = self.record.peers.iter().position(|peer| peer.id == id);
-            if let Some(seat) = at.and_then(|at| self.seats.get(at)?.as_ref()) {
+            if let Some(seat) = self.positions.get(id).and_then(|at| self.seats.get(at)?.as_ref()) {
                 seat.load.count(|now| *now = counts);
             }
         }
