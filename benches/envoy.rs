@@ -17,8 +17,7 @@
 // The core is not allowed to read a clock; a benchmark lives by one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
+use durpina_e2e as support;
 
 use std::path::PathBuf;
 use std::time::Duration;

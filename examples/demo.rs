@@ -17,8 +17,7 @@
 // The core is not allowed to read a clock; a show needs one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
+use durpina_e2e as support;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IsTerminal, Write};

@@ -4,7 +4,7 @@
 source "$(dirname "$0")/toolchain.sh"
 
 # `rustc` and the one crate type: beside an rlib, cargo would build without link-time optimisation, a third larger.
-wasm rustc --release --lib --crate-type cdylib
+wasm rustc --release -p durpina --lib --crate-type cdylib
 built=$target_dir/$target/release/durpina.wasm
 
 # binaryen takes another eighth off. Where it cannot be had the filter works just as well.

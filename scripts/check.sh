@@ -4,4 +4,4 @@ source "$(dirname "$0")/common.sh"
 
 [ -n "${CONFIG:-}" ] || die "no file to check; call it as: make check CONFIG=filter.json"
 source scripts/toolchain.sh
-exec "${native[@]}" run --quiet -- check "$CONFIG"
+exec "${native[@]}" run --quiet -p durpina-cli -- check "$CONFIG"

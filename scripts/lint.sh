@@ -18,13 +18,13 @@ stage "formatting"
 "${native[@]}" fmt --check
 
 stage "lints, native"
-"${native[@]}" clippy --all-targets -- -D warnings
+"${native[@]}" clippy --workspace --all-targets -- -D warnings
 
 stage "lints, the filter on $target"
-wasm clippy --lib -- -D warnings
+wasm clippy -p durpina --lib -- -D warnings
 
 stage "documentation"
-RUSTDOCFLAGS=-Dwarnings "${native[@]}" doc --no-deps --lib
+RUSTDOCFLAGS=-Dwarnings "${native[@]}" doc --workspace --no-deps --lib
 
 stage "size of the filter"
 scripts/build.sh

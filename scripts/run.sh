@@ -6,4 +6,4 @@ scripts/build.sh
 need_envoy
 # Split at spaces: ARGS is a command line.
 # shellcheck disable=SC2086
-exec "${native[@]}" run --quiet --example demo -- ${ARGS:-}
+exec "${native[@]}" run --quiet -p durpina-e2e --example demo -- ${ARGS:-}

@@ -15,22 +15,29 @@ stage "release filter"
 scripts/build.sh
 
 stage "native tests: units and properties"
-"${native[@]}" test --lib --bins
+"${native[@]}" test --workspace --lib --bins
 
 stage "examples in the documentation"
 # The simulated host, with which examples run, is a feature.
-"${native[@]}" test --doc --features sim
+"${native[@]}" test -p durpina --doc --features sim
 
 # Without the proxy-wasm SDK: Node has no proxy's functions for it to import. Without debug information: the runner would
 # spend most of its time on it, and a panic names its file and line all the same.
 stage "the core on wasm32, in Node"
-CARGO_PROFILE_DEV_DEBUG=0 wasm test --lib --no-default-features
+CARGO_PROFILE_DEV_DEBUG=0 wasm test -p durpina --lib --no-default-features
+
+stage "the command line"
+"${native[@]}" test -p durpina-cli --test cli
 
 stage "end to end, on $("$ENVOY" --version | grep -o '/[0-9][0-9.]*/' | tr -d / | sed 's/^/Envoy /')"
-"${native[@]}" test --test '*'
+"${native[@]}" build -p durpina-cli
+"${native[@]}" test -p durpina-e2e --test envoy
 
 if [ -n "${NGINX:-}" ]; then
-  stage "end to end, on nginx"
+  stage "the command line"
+"${native[@]}" test -p durpina-cli --test cli
+
+stage "end to end, on nginx"
   "${MAKE:-make}" test-nginx "NGINX=$NGINX"
 else
   say

@@ -10,9 +10,9 @@ use serde_json::{json, Value};
 use crate::support::client::{connect, Answer, Client, Request};
 use crate::support::config::{repository, Config};
 use crate::support::envoy::{Envoy, Setup};
-use crate::support::eventually;
 use crate::support::load::Load;
 use crate::support::server::{Behaviour, Server};
+use crate::support::{command_line, eventually};
 use crate::{one_upstream, server, PATIENCE};
 
 const TOKEN: &str = "s3cret-t0ken";
@@ -355,7 +355,7 @@ fn many_upstreams_are_listed_quickly() {
 fn the_command_line_does_what_the_api_does() {
     let (envoy, servers) = playground();
     let durpina = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_durpina"));
+        let mut command = command_line();
         command.args(arguments).env("DURPINA_URL", format!("http://{}/durpina", envoy.addr()));
         let output = command.env("DURPINA_TOKEN", TOKEN).output().expect("the program runs");
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -12,7 +12,7 @@
 //! - [`configuration`]: what is accepted, what is refused, and what an update leaves alone.
 //!
 //! `make test` builds the filter, fetches Envoy and runs this. By hand: `make build`, then
-//! `cargo test --test envoy`; the environment variables `ENVOY` and `DURPINA_WASM` name other files.
+//! `cargo test -p durpina-e2e --test envoy`; the environment variables `ENVOY` and `DURPINA_WASM` name other files.
 //! Servers, Envoys and clients are in `tests/support`.
 
 #![cfg(not(target_arch = "wasm32"))]
@@ -30,8 +30,7 @@ mod hygiene;
 mod monitors;
 mod names;
 mod routing;
-#[path = "../support/mod.rs"]
-mod support;
+use durpina_e2e as support;
 
 use std::fmt::Display;
 use std::net::SocketAddr;

@@ -204,5 +204,6 @@ fn socket_address(addr: SocketAddr) -> Value {
 
 /// The root of the checkout.
 pub fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    // This package is the folder below it.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }

@@ -1,4 +1,14 @@
-//! What the `durpina` command does, from its arguments to its exit code.
+//! The `durpina` command: a filter JSON checked without a proxy, and the management API in a terminal.
+//!
+//! What it takes is in [`manual`], which `durpina --help` prints. Exit codes, the same for all commands:
+//!
+//! | code | meaning |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | the configuration is wrong (`check`) |
+//! | 2 | called wrongly, or the file cannot be read |
+//! | 3 | the management API refused (4xx) |
+//! | 4 | the management API cannot be reached, failed (5xx), or what answered is not the API |
 //!
 //! | module | what is there |
 //! | --- | --- |
@@ -44,7 +54,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Does what the process was called for.
-pub(crate) fn run() -> ExitCode {
+fn main() -> ExitCode {
     let command = arguments::parse(std::env::args_os().skip(1), |name| std::env::var_os(name));
     match command {
         Ok(Command::Help(text)) => {

@@ -6,7 +6,7 @@ use std::path::Path;
 use durpina::config::{Capabilities, Config};
 
 /// The content of a file; `-` is standard input.
-pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read(file: &Path) -> io::Result<Vec<u8>> {
     if file.as_os_str() == "-" {
         let mut text = Vec::new();
         io::stdin().read_to_end(&mut text)?;
@@ -16,7 +16,7 @@ pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// What there is to say about a configuration, and whether it is good.
-pub(super) fn check(file: &Path, text: &[u8]) -> (String, bool) {
+pub(crate) fn check(file: &Path, text: &[u8]) -> (String, bool) {
     let file = file.display();
     match Config::parse(text, Capabilities::default()) {
         Ok(config) => {

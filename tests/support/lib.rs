@@ -14,8 +14,10 @@
 //! Everything stays on the loopback interface, is bounded in count and time, and ends when its owner is
 //! dropped, on a panic too. Nothing is shared between tests, so that several runs can go on at once.
 
-// Three programs include this module and each uses a part of it.
-#![allow(dead_code, unreachable_pub)]
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// The core is not allowed to read a clock; tests measure with one.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod client;
 pub mod config;
@@ -26,7 +28,20 @@ pub mod ports;
 pub mod server;
 pub mod tcp;
 
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+/// The command line, which `cargo` builds beside the tests: the variable `DURPINA_CLI` names another one.
+pub fn command_line() -> Command {
+    let beside = || {
+        let own = std::env::current_exe().expect("a program knows where it is");
+        own.ancestors().nth(2).expect("target/PROFILE/deps").join("durpina")
+    };
+    let path = std::env::var_os("DURPINA_CLI").map_or_else(beside, PathBuf::from);
+    assert!(path.is_file(), "{} is missing: `cargo build -p durpina-cli` makes it", path.display());
+    Command::new(path)
+}
 
 /// Waits until `check` holds, and fails with `what` when it does not within `limit`.
 #[track_caller]

@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use super::text::one_line;
+use crate::text::one_line;
 
 /// What is read of a problem document. All members are optional, as in the RFC.
 #[derive(Debug, Deserialize)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     title: Option<String>,
     detail: Option<String>,
     #[serde(default)]
@@ -24,7 +24,7 @@ struct Error {
 impl Problem {
     /// One message: what is wrong, then each error on a line of its own. `None` when it says nothing, which is how one tells
     /// it from other JSON.
-    pub(super) fn message(&self) -> Option<String> {
+    pub(crate) fn message(&self) -> Option<String> {
         let said = |text: &Option<String>| text.as_deref().map(lines).filter(|text| !text.is_empty());
         // `detail` has the same errors, for those who know nothing of that member.
         let detail = said(&self.detail).filter(|_| self.errors.is_empty());

@@ -2,9 +2,9 @@
 
 /// A command, as a person calls it.
 #[derive(Debug)]
-pub(super) struct Manual {
+pub(crate) struct Manual {
     /// The first word.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// What comes after it, without the options that all calls of the API share.
     synopsis: &'static str,
     /// One line in the list of commands, a sentence without its full stop.
@@ -12,7 +12,7 @@ pub(super) struct Manual {
     /// More, in `durpina COMMAND --help`; empty or lines that end.
     details: &'static str,
     /// The options it takes beside `--help` and `--version`.
-    pub(super) options: &'static [&'static str],
+    pub(crate) options: &'static [&'static str],
 }
 
 /// The options of every command that calls the API.
@@ -68,7 +68,7 @@ drain: gets no new requests. up: in use.
 ];
 
 /// The API's address in the reference configuration (`envoy/durpina.yaml`) with the admin prefix of the documentation.
-pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8000/durpina";
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8000/durpina";
 
 const API_OPTIONS: &str = "\
 Options:
@@ -90,19 +90,19 @@ Exit codes:
 ";
 
 /// The command of that name.
-pub(super) fn find(name: &str) -> Option<&'static Manual> {
+pub(crate) fn find(name: &str) -> Option<&'static Manual> {
     COMMANDS.iter().find(|command| command.name == name)
 }
 
 impl Manual {
     /// One line: how to call it.
-    pub(super) fn usage(&self) -> String {
+    pub(crate) fn usage(&self) -> String {
         let options = if self.calls_api() { " [OPTIONS]" } else { "" };
         format!("usage: durpina {} {}{options}\n", self.name, self.synopsis)
     }
 
     /// What `durpina COMMAND --help` prints.
-    pub(super) fn help(&self) -> String {
+    pub(crate) fn help(&self) -> String {
         let mut text = format!("{}\n{}.\n", self.usage(), self.summary);
         if !self.details.is_empty() {
             text += &format!("\n{}", self.details);
@@ -119,12 +119,12 @@ impl Manual {
 }
 
 /// One line: how to call any command.
-pub(super) fn usage() -> String {
+pub(crate) fn usage() -> String {
     "usage: durpina COMMAND [ARGUMENTS] [OPTIONS]\n".to_owned()
 }
 
 /// What `durpina --help` prints.
-pub(super) fn help() -> String {
+pub(crate) fn help() -> String {
     let mut text =
         usage() + "\nLooks after the upstreams of a running durpina, and checks a configuration without one.\n\n";
     text += "Commands:\n";

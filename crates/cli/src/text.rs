@@ -1,7 +1,7 @@
 //! Text that comes from elsewhere, such as what a server's agent said, on its way to a terminal.
 
 /// The text on one line, without characters that a terminal would obey: each becomes `�`, a line feed or tab a space.
-pub(super) fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\n' | '\t' => ' ',

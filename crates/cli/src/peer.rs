@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use super::table::{Align, Table};
+use crate::table::{Align, Table};
 
 /// What is read of a peer's document. Only the name must be there: filters before and after this one may say less.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     name: String,
     address: Option<String>,
     state: Option<String>,
@@ -21,7 +21,7 @@ pub(super) struct Peer {
 
 impl Peer {
     /// Whether it gets requests.
-    pub(super) fn is_usable(&self) -> bool {
+    pub(crate) fn is_usable(&self) -> bool {
         matches!(self.state.as_deref(), Some("up" | "failing"))
     }
 
@@ -42,7 +42,7 @@ impl Peer {
 }
 
 /// One peer a row.
-pub(super) fn table(peers: &[Peer]) -> String {
+pub(crate) fn table(peers: &[Peer]) -> String {
     let mut table = Table::new([
         ("PEER", Align::Left),
         ("ADDRESS", Align::Left),

@@ -1,13 +1,13 @@
 //! Columns for people: aligned with spaces, one row a line, no lines drawn, so that `awk` and `sort` can read them too.
 
-use super::text::one_line;
+use crate::text::one_line;
 
 /// Between two columns.
 const GAP: &str = "  ";
 
 /// To which side the cells of a column go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Align {
+pub(crate) enum Align {
     /// Words.
     Left,
     /// Numbers.
@@ -16,19 +16,19 @@ pub(super) enum Align {
 
 /// A header and rows.
 #[derive(Debug)]
-pub(super) struct Table<const N: usize> {
+pub(crate) struct Table<const N: usize> {
     columns: [(&'static str, Align); N],
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Table<N> {
-    pub(super) fn new(columns: [(&'static str, Align); N]) -> Self {
+    pub(crate) fn new(columns: [(&'static str, Align); N]) -> Self {
         Self { columns, rows: Vec::new() }
     }
 
     /// Adds a row. An empty cell becomes `-`, so that every row has as many words as the header has; only the last column,
     /// which may hold sentences, stays empty.
-    pub(super) fn row(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: [String; N]) {
         let mut column = 0;
         self.rows.push(cells.map(|cell| {
             column += 1;
@@ -41,7 +41,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// The table as text, every line with its end and without spaces before it.
-    pub(super) fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let header = self.columns.map(|(name, _)| name.to_owned());
         let mut widths = [0; N];
         for row in std::iter::once(&header).chain(&self.rows) {

@@ -14,7 +14,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// The address of the API: scheme, authority, and `admin.prefix` without a slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Base(String);
+pub(crate) struct Base(String);
 
 impl Base {
     /// Reads what a person gave.
@@ -22,7 +22,7 @@ impl Base {
     /// # Errors
     ///
     /// A sentence. It does not repeat what may hold a password.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let expected = "expected a URL such as http://127.0.0.1:8000/durpina";
         if text.contains('@') {
             return Err(format!("{expected}; the URL cannot hold a user or a password, there is DURPINA_TOKEN"));
@@ -42,7 +42,7 @@ impl Base {
     }
 
     /// The address of what these names lead to, each percent-encoded.
-    pub(super) fn join(&self, segments: &[&str], query: Option<(&str, &str)>) -> String {
+    pub(crate) fn join(&self, segments: &[&str], query: Option<(&str, &str)>) -> String {
         let mut url = self.0.clone();
         for segment in segments {
             url.push('/');

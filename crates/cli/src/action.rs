@@ -3,17 +3,17 @@
 use serde_json::json;
 use ureq::http::Method;
 
-use super::api::{Answer, Api, Call, Failure};
-use super::peer::{self, Peer};
-use super::text::one_line;
-use super::upstream::{self, Upstream};
+use crate::api::{Answer, Api, Call, Failure};
+use crate::peer::{self, Peer};
+use crate::text::one_line;
+use crate::upstream::{self, Upstream};
 
 /// The states that an operator may give a peer.
 const STATES: [&str; 4] = ["up", "down", "temporary_down", "drain"];
 
 /// A command with its words. Names are as the API knows them, not encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Peers { upstream: String, selector: Option<String> },
     Info { upstream: Option<String> },
     Add { upstream: String, server: String },
@@ -28,7 +28,7 @@ impl Action {
     /// # Errors
     ///
     /// What was expected. Limits that are the API's matter are left to it.
-    pub(super) fn new(command: &str, words: &[&str], selector: Option<String>) -> Result<Self, String> {
+    pub(crate) fn new(command: &str, words: &[&str], selector: Option<String>) -> Result<Self, String> {
         Ok(match (command, words) {
             ("peers", [upstream]) => Self::Peers { upstream: name(upstream)?, selector },
             ("peers", _) => return Err("expected UPSTREAM".to_owned()),
@@ -59,7 +59,7 @@ impl Action {
     }
 
     /// Does it, and returns what to print: the API's JSON, or text for a person.
-    pub(super) fn perform(&self, api: &Api, json: bool) -> Result<String, Failure> {
+    pub(crate) fn perform(&self, api: &Api, json: bool) -> Result<String, Failure> {
         let answer = self.ask(api)?;
         if json {
             return Ok(answer.json());

@@ -10,10 +10,10 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderValue, Method, Request};
 use ureq::Agent;
 
-use super::arguments::Access;
-use super::problem::Problem;
-use super::text::one_line;
-use super::url::Base;
+use crate::arguments::Access;
+use crate::problem::Problem;
+use crate::text::one_line;
+use crate::url::Base;
 
 /// A peer's document has less than a kilobyte, and there are at most 10,000 in an upstream; this is for many of those. It
 /// is there because what answers at a wrong URL may never end.
@@ -21,7 +21,7 @@ const LARGEST_ANSWER: u64 = 256 << 20;
 
 /// Why a call did not succeed: one message, without a line feed at its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The API says that the request is wrong (4xx).
     Refused(String),
     /// Nothing answered, the API failed (5xx), or it was not the API that answered.
@@ -38,7 +38,7 @@ impl fmt::Display for Failure {
 
 /// A connection to the API, not made yet.
 #[derive(Debug)]
-pub(super) struct Api {
+pub(crate) struct Api {
     agent: Agent,
     url: Base,
     authorization: Option<HeaderValue>,
@@ -47,25 +47,25 @@ pub(super) struct Api {
 
 /// What to ask.
 #[derive(Debug)]
-pub(super) struct Call<'a> {
-    pub(super) method: Method,
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
     /// Names below the prefix, not encoded.
-    pub(super) path: &'a [&'a str],
-    pub(super) query: Option<(&'a str, &'a str)>,
+    pub(crate) path: &'a [&'a str],
+    pub(crate) query: Option<(&'a str, &'a str)>,
     /// Its content type, and it.
-    pub(super) body: Option<(&'static str, String)>,
+    pub(crate) body: Option<(&'static str, String)>,
 }
 
 /// An answer that is no error.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// JSON, or nothing (204).
     body: String,
     url: String,
 }
 
 impl Api {
-    pub(super) fn new(access: Access) -> Self {
+    pub(crate) fn new(access: Access) -> Self {
         let Access { url, authorization, timeout } = access;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -85,7 +85,7 @@ impl Api {
     /// # Errors
     ///
     /// [`Failure`], also when the answer is not JSON.
-    pub(super) fn call(&self, call: Call<'_>) -> Result<Answer, Failure> {
+    pub(crate) fn call(&self, call: Call<'_>) -> Result<Answer, Failure> {
         let changes = call.method != Method::GET;
         let url = self.url.join(call.path, call.query);
         let (status, content_type, body) = self.send(call, &url).map_err(|error| {
@@ -121,7 +121,7 @@ impl Api {
 
 impl Answer {
     /// The API's JSON as it came, with a line feed at its end.
-    pub(super) fn json(self) -> String {
+    pub(crate) fn json(self) -> String {
         let mut body = self.body;
         if !body.is_empty() && !body.ends_with('\n') {
             body.push('\n');
@@ -132,7 +132,7 @@ impl Answer {
     /// # Errors
     ///
     /// [`Failure::Unavailable`] when it is JSON, but not this document.
-    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_str(&self.body).map_err(|error| {
             Failure::Unavailable(format!("{} answered JSON that is not the management API's: {error}", self.url))
         })

@@ -3,13 +3,13 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::peer::{self, Peer};
-use super::table::{Align, Table};
-use super::text::one_line;
+use crate::peer::{self, Peer};
+use crate::table::{Align, Table};
+use crate::text::one_line;
 
 /// What is read of an upstream's document. Only what the API promises must be there.
 #[derive(Debug, Deserialize)]
-pub(super) struct Upstream {
+pub(crate) struct Upstream {
     name: String,
     revision: u64,
     peers: Vec<Peer>,
@@ -43,7 +43,7 @@ impl Upstream {
     }
 
     /// Everything about one: what it is, its peers, its monitors.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let mut text = one_line(&self.name);
         text += &format!(": revision {}", self.revision);
         let balancer = self.balancer();
@@ -64,7 +64,7 @@ impl Upstream {
 }
 
 /// One upstream a row. `USABLE` counts the peers that get requests.
-pub(super) fn table(upstreams: &[Upstream]) -> String {
+pub(crate) fn table(upstreams: &[Upstream]) -> String {
     let mut table = Table::new([
         ("UPSTREAM", Align::Left),
         ("REVISION", Align::Right),

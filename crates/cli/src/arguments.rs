@@ -11,16 +11,16 @@ use durpina::time;
 use lexopt::Arg;
 use ureq::http::HeaderValue;
 
-use super::action::Action;
-use super::manual::{self, Manual};
-use super::url::Base;
+use crate::action::Action;
+use crate::manual::{self, Manual};
+use crate::url::Base;
 
 /// Long enough for a busy proxy, short enough for a person who waits.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What to do.
 #[derive(Debug)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Print this.
     Help(String),
     /// Print the version.
@@ -33,17 +33,17 @@ pub(super) enum Command {
 
 /// How to reach the management API.
 #[derive(Debug)]
-pub(super) struct Access {
-    pub(super) url: Base,
+pub(crate) struct Access {
+    pub(crate) url: Base,
     /// `Bearer TOKEN`, marked as sensitive: its `Debug` does not show it.
-    pub(super) authorization: Option<HeaderValue>,
+    pub(crate) authorization: Option<HeaderValue>,
     /// For the whole call, from the look-up of the host to the last byte of the answer.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// The command was called wrongly. Its text is for the person who called: what is wrong, and how to call it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Misuse {
+pub(crate) struct Misuse {
     /// `None` when nothing at all was asked.
     message: Option<String>,
     usage: String,
@@ -63,7 +63,7 @@ impl fmt::Display for Misuse {
 /// # Errors
 ///
 /// [`Misuse`] for what no command takes, and for values that cannot be right whatever the API says.
-pub(super) fn parse(
+pub(crate) fn parse(
     arguments: impl Iterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Command, Misuse> {
