@@ -12,14 +12,15 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::time::Instant;
 
-use durpina::balancer::{Balancer, Candidates, Entry, KeySource, Kind, Options, Pick, BALANCERS};
+use durpina::balancer::{Balancer, BalancerKind, Candidates, Entry, KeySource, Options, Pick};
 use durpina::time::Timestamp;
+use durpina::Registry;
 
 const ROUNDS: usize = 201;
 const PICKS: usize = 2_000;
 
-struct Case {
-    kind: &'static Kind,
+struct Case<'r> {
+    kind: &'r BalancerKind,
     peers: usize,
     weights: &'static str,
     picker: Box<dyn Balancer>,
@@ -42,7 +43,7 @@ fn entries(peers: usize, weights: &str) -> Vec<Entry> {
 
 /// Which part of 100,000 keys moves when one of the entries goes, and how far the busiest entry is above the mean, of a
 /// million keys; for balancers that hash keys.
-fn keys(kind: &Kind, peers: usize) -> Option<(f64, f64)> {
+fn keys(kind: &BalancerKind, peers: usize) -> Option<(f64, f64)> {
     if kind.key == KeySource::Nothing {
         return None;
     }
@@ -94,8 +95,9 @@ fn median(samples: &mut [f64]) -> f64 {
 }
 
 fn main() {
+    let registry = Registry::default();
     let mut cases = Vec::new();
-    for kind in BALANCERS {
+    for kind in registry.balancers() {
         for peers in [10, 100, 1_000] {
             for weights in ["all 1", "1 to 10", "1 to 100", "1 to 65535"] {
                 // nginx's ring has 160 points for each unit of weight; others ignore weights.

@@ -10,7 +10,7 @@
 // The macro below makes a function without documentation.
 #![allow(missing_docs)]
 // Natively an empty library: `cargo test` builds every example.
-#![cfg(all(target_arch = "wasm32", feature = "filter"))]
+#![cfg(target_arch = "wasm32")]
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;

@@ -3,9 +3,9 @@
 # one step and only if it differs, so that an Envoy which watches the file sees whole filters and no false changes.
 source "$(dirname "$0")/toolchain.sh"
 
-# `rustc` and the one crate type: beside an rlib, cargo would build without link-time optimisation, a third larger.
-wasm rustc --release -p durpina --lib --crate-type cdylib
-built=$target_dir/$target/release/durpina.wasm
+# A crate of its own that is nothing but the module: beside an rlib, cargo would build without link-time optimisation.
+wasm build --release -p durpina-filter
+built=$target_dir/$target/release/durpina_filter.wasm
 
 # binaryen takes another eighth off. Where it cannot be had the filter works just as well.
 need_wasm_opt() {
@@ -16,7 +16,7 @@ need_wasm_opt() {
   )
 }
 if need_wasm_opt; then
-  small=$target_dir/$target/release/durpina.small.wasm
+  small=$target_dir/$target/release/durpina_filter.small.wasm
   if [ ! "$small" -nt "$built" ]; then
     # The features are those that Rust uses; older versions of wasm-opt do not read them from the file.
     wasm-opt -Oz --enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int \

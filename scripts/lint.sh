@@ -21,7 +21,7 @@ stage "lints, native"
 "${native[@]}" clippy --workspace --all-targets -- -D warnings
 
 stage "lints, the filter on $target"
-wasm clippy -p durpina --lib -- -D warnings
+wasm clippy -p durpina-filter -- -D warnings
 
 stage "documentation"
 RUSTDOCFLAGS=-Dwarnings "${native[@]}" doc --workspace --no-deps --lib

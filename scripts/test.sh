@@ -18,13 +18,12 @@ stage "native tests: units and properties"
 "${native[@]}" test --workspace --lib --bins
 
 stage "examples in the documentation"
-# The simulated host, with which examples run, is a feature.
-"${native[@]}" test -p durpina --doc --features sim
+"${native[@]}" test --workspace --doc
 
 # Without the proxy-wasm SDK: Node has no proxy's functions for it to import. Without debug information: the runner would
 # spend most of its time on it, and a panic names its file and line all the same.
 stage "the core on wasm32, in Node"
-CARGO_PROFILE_DEV_DEBUG=0 wasm test -p durpina --lib --no-default-features
+CARGO_PROFILE_DEV_DEBUG=0 wasm test -p durpina --lib
 
 stage "the command line"
 "${native[@]}" test -p durpina-cli --test cli
@@ -34,10 +33,7 @@ stage "end to end, on $("$ENVOY" --version | grep -o '/[0-9][0-9.]*/' | tr -d / 
 "${native[@]}" test -p durpina-e2e --test envoy
 
 if [ -n "${NGINX:-}" ]; then
-  stage "the command line"
-"${native[@]}" test -p durpina-cli --test cli
-
-stage "end to end, on nginx"
+  stage "end to end, on nginx"
   "${MAKE:-make}" test-nginx "NGINX=$NGINX"
 else
   say

@@ -1,62 +1,45 @@
-//! Dynamic upstreams for Envoy and nginx as one proxy-wasm filter.
+//! Dynamic upstreams for Envoy and nginx: the core of the filter, and the library for filters of one's own.
 //!
 //! A filter JSON names upstreams and the routes to them. For each request the filter picks a few peers and hands
 //! their addresses to the proxy, which tries them in order; what fails is counted, and a peer that fails too
 //! often is left out for a while. All workers share one state, which can be changed while traffic flows.
 //!
-//! Where to start reading:
+//! Where to start reading, from the facts up:
 //!
 //! | module | what is there |
 //! | --- | --- |
-//! | [`filter`] | what happens to a request, from its arrival to the count of its failures |
-//! | [`upstream`], [`peer`], [`server`] | the domain: what is declared, what is ordered, what is |
-//! | [`health`] | failures counted against peers |
-//! | [`status`] | what monitors, agents and name servers say about peers |
-//! | [`monitor`], [`resolver`], `lease` | what peers and name servers are asked, and which worker asks |
-//! | [`counters`], [`load`] | what happened at peers, in one worker and in all |
-//! | [`admin`] | the management API, the status page, the metrics |
-//! | [`balancer`], `pool` | who may be picked, and who is |
-//! | [`config`], [`route`], [`template`], [`time`], [`codes`] | the filter JSON |
-//! | [`store`] | the state that all workers share |
-//! | [`host`] | the proxy around the filter: Envoy, or a simulation |
-//! | `plugin` | the proxy-wasm callbacks (wasm only) |
+//! | [`model`] | what is: servers, peers, upstreams, what is said of them and counted, and what follows from that |
+//! | [`store`] | the state that all workers share: read, decide elsewhere, compare and swap |
+//! | [`balancer`], [`monitor`], `registry` | which peer is picked, what a peer is asked, by the names that configurations use |
+//! | [`config`], `request` | the filter JSON; the request in hand, and its route |
+//! | [`handle`] | upstreams and peers with the predecessor's methods: all that changes one |
+//! | `worker` | what one worker knows: its copies of upstreams, and the pools from which it picks |
+//! | `checks` | which worker asks which peer and which name server when, and what becomes of the answers |
+//! | `admin` | the management API, the status page, the metrics |
+//! | `filter` | what happens to a request, from its arrival to the count of its failures |
 //!
-//! The core knows no host: it has no clock, no random source and no I/O but through [`host::Host`]. It builds
-//! and is tested natively and on wasm32.
+//! The core knows no proxy: it has no clock, no random source and no I/O but through the traits of [`host`]. It builds and
+//! is tested natively and on wasm32. `durpina-proxy-wasm` runs it in a proxy, `durpina-sim` in a simulation of one.
 
-pub mod admin;
+pub use durpina_host as host;
+
+mod admin;
 pub mod balancer;
-pub mod codes;
+mod bits;
+mod checks;
 pub mod config;
-pub mod counters;
-pub mod filter;
-pub mod health;
-pub mod host;
-mod lease;
-pub mod load;
+mod filter;
+pub mod handle;
+pub mod model;
 pub mod monitor;
-pub mod peer;
-#[cfg(all(target_arch = "wasm32", feature = "filter"))]
-mod plugin;
-mod pool;
-pub mod request;
-pub mod resolver;
-pub mod route;
-pub mod server;
-pub mod status;
+mod problem;
+mod registry;
+mod request;
 pub mod store;
-pub mod template;
-pub mod time;
-pub mod upstream;
-
 #[cfg(test)]
 mod testing;
+pub mod time;
+mod worker;
 
-/// The module's entry point. Feature `filter` off: a filter of one's own brings another.
-#[cfg(all(target_arch = "wasm32", feature = "filter"))]
-#[allow(missing_docs, unsafe_code, unreachable_pub)]
-mod entry {
-    proxy_wasm::main! {{
-        crate::plugin::start();
-    }}
-}
+pub use filter::Filter;
+pub use registry::Registry;

@@ -1,24 +1,30 @@
 //! Upstreams, peers and monitors as JSON.
 
+use crate::model::slow_start;
+use crate::model::verdict;
 use serde::Serialize;
 
 use super::paths::Resource;
-use super::{json, to_json, Ask, Refusal};
-use crate::balancer::FULL;
-use crate::counters::Counters;
-use crate::health::Health;
+use super::{json, to_json, ApiRequest, Refusal};
 use crate::host::Response;
-use crate::monitor::{kind_named, MonitorConfig, Schedule};
-use crate::peer::{self, PeerRecord, Selector};
-use crate::status::{PeerStatus, Status};
-use crate::store::{Index, Store, StoreError};
+use crate::model::counters::Counters;
+use crate::model::error::Error;
+use crate::model::failures::FailureTable;
+use crate::model::peer::PeerRecord;
+use crate::model::selector::Selector;
+use crate::model::slow_start::FULL_FACTOR;
+use crate::model::spec::{MonitorSpec, Schedule};
+use crate::model::status::{PeerStatus, Status};
+use crate::model::upstream::Record;
+use crate::registry::Registry;
+use crate::store::index::Index;
+use crate::store::Store;
 use crate::time::{format_duration, Timestamp};
-use crate::upstream::Record;
 
 /// An upstream with all that is known of it at one moment.
 pub(super) struct Snapshot {
     pub(super) record: Record,
-    pub(super) health: Health,
+    pub(super) health: FailureTable,
     pub(super) status: Status,
     pub(super) counters: Counters,
     pub(super) now: Timestamp,
@@ -99,21 +105,21 @@ struct Monitor<'s> {
 
 impl Snapshot {
     /// The upstream of that name as it is now.
-    pub(super) fn take(store: &Store<'_>, name: &str) -> Result<Self, StoreError> {
-        let absent = || StoreError::NoSuchUpstream(name.to_owned());
+    pub(super) fn read(store: &Store<'_>, name: &str) -> Result<Self, Error> {
+        let absent = || Error::NoSuchUpstream(name.to_owned());
         let (record, _) = store.record(name)?.ok_or_else(absent)?;
         let (health, status, counters) = (store.health(name)?, store.status(&record)?, store.counters(name)?);
         Ok(Self { record, health, status, counters, now: store.now() })
     }
 
     /// All upstreams that are listed.
-    pub(super) fn all(store: &Store<'_>, index: &Index) -> Result<Vec<Self>, StoreError> {
+    pub(super) fn all(store: &Store<'_>, index: &Index) -> Result<Vec<Self>, Error> {
         let mut snapshots = Vec::new();
         for name in index.names() {
-            match Self::take(store, name) {
+            match Self::read(store, name) {
                 Ok(snapshot) => snapshots.push(snapshot),
                 // Listed, and not there any more: shared data was lost in between.
-                Err(StoreError::NoSuchUpstream(_)) => {}
+                Err(Error::NoSuchUpstream(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -121,53 +127,53 @@ impl Snapshot {
     }
 
     /// The peer of that name.
-    pub(super) fn find(&self, name: &str) -> Result<&PeerRecord, StoreError> {
+    pub(super) fn find(&self, name: &str) -> Result<&PeerRecord, Error> {
         let named = |name: &str| self.record.peers.iter().find(|peer| peer.server.name == name);
         // Written in another way than the normal one, it is the same peer.
-        let normal = || crate::server::Endpoint::parse(name, self.record.config.default_port).ok();
+        let normal = || crate::model::server::Endpoint::parse(name, self.record.spec.default_port).ok();
         let found = named(name).or_else(|| named(&normal()?.to_string()));
-        found.ok_or_else(|| StoreError::NoSuchPeer(name.to_owned()))
+        found.ok_or_else(|| Error::NoSuchPeer(name.to_owned()))
     }
 
-    pub(super) fn standing<'s>(&'s self, peer: &PeerRecord) -> peer::Standing<'s> {
-        peer::standing(peer, &self.health.of(peer.id), self.status.of(peer.id), self.now)
+    pub(super) fn effective_state<'s>(&'s self, peer: &PeerRecord) -> verdict::EffectiveState<'s> {
+        verdict::effective_state(peer, &self.health.of(peer.id), self.status.of(peer.id), self.now)
     }
 
     /// The weight with slow start and the agent's word; 0 for a peer that gets no requests.
     pub(super) fn effective_weight(&self, peer: &PeerRecord) -> f64 {
-        if !self.standing(peer).state.is_usable() {
+        if !self.effective_state(peer).state.is_usable() {
             return 0.0;
         }
         let said = self.status.of(peer.id);
-        let (part, _) = peer::part(peer, &self.health.of(peer.id), said, self.now);
+        let (part, _) = slow_start::factor(peer, &self.health.of(peer.id), said, self.now);
         let hundredths = peer.hundredths(said.and_then(|said| said.agent.as_ref()));
-        f64::from(hundredths) / 100.0 * f64::from(part) / f64::from(FULL)
+        f64::from(hundredths) / 100.0 * f64::from(part) / f64::from(FULL_FACTOR)
     }
 
     fn peer<'s>(&'s self, peer: &'s PeerRecord) -> Peer<'s> {
         let (failures, said) = (self.health.of(peer.id), self.status.of(peer.id));
         let agent = said.and_then(|said| said.agent.as_ref());
-        let standing = self.standing(peer);
+        let effective = self.effective_state(peer);
         let counts = self.counters.of(peer.id);
         let addresses: Vec<String> = peer.addresses(said).iter().map(|address| address.ip().to_string()).collect();
         let endpoint = peer.server.endpoint();
         let (name, port) = peer.server.name.rsplit_once(':').unwrap_or((&peer.server.name, ""));
         let host = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-        let counting = failures.verdict(self.now, peer.fail_timeout()) != crate::health::Verdict::Good;
+        let counting = failures.verdict(self.now, peer.fail_timeout()) != crate::model::failures::PassiveVerdict::Good;
         Peer {
             name: &peer.server.name,
             address: addresses.first().cloned(),
             weight: peer.whole_weight(agent),
-            state: standing.state.name(),
+            state: effective.state.name(),
             host: host.to_owned(),
             port: endpoint.map_or_else(|| port.parse().unwrap_or_default(), |endpoint| endpoint.port),
             addresses,
             initial_weight: peer.server.weight,
             effective_weight: self.effective_weight(peer),
-            by: standing.by(),
-            why: standing.why(),
-            since: standing.since.map(|at| at.to_string()),
-            until: standing.until.map(|at| at.to_string()),
+            by: effective.by(),
+            why: effective.why(),
+            since: effective.since.map(|at| at.to_string()),
+            until: effective.until.map(|at| at.to_string()),
             fails: if counting { failures.count } else { 0 },
             max_fails: peer.max_fails(),
             fail_timeout: format_duration(peer.fail_timeout()),
@@ -184,16 +190,16 @@ impl Snapshot {
     }
 
     /// The upstream's document.
-    fn upstream(&self) -> Vec<u8> {
-        let config = &self.record.config;
+    fn upstream(&self, registry: &Registry) -> Vec<u8> {
+        let spec = &self.record.spec;
         to_json(&Upstream {
             name: &self.record.name,
             revision: self.record.revision,
             peers: self.record.peers.iter().map(|peer| self.peer(peer)).collect(),
-            monitors: self.record.monitors.iter().map(monitor).collect(),
-            balancer: &config.balancer.name,
-            retries: config.retries,
-            max_ejected_percent: config.max_ejected_percent,
+            monitors: self.record.monitors.iter().map(|spec| monitor(spec, registry)).collect(),
+            balancer: &spec.balancer.name,
+            retries: spec.retries,
+            max_ejected_percent: spec.max_ejected_percent,
         })
     }
 
@@ -210,7 +216,7 @@ impl Snapshot {
 
 fn checks(said: Option<&PeerStatus>) -> Vec<Check<'_>> {
     let checks = said.into_iter().flat_map(|said| &said.checks);
-    let document = |check: &'_ crate::status::Check| -> (&'static str, &'static str) {
+    let document = |check: &'_ crate::model::status::Check| -> (&'static str, &'static str) {
         (if check.is_down { "down" } else { "up" }, if check.is_good() { "ok" } else { "failed" })
     };
     let mut documents = Vec::new();
@@ -228,8 +234,8 @@ fn checks(said: Option<&PeerStatus>) -> Vec<Check<'_>> {
     documents
 }
 
-fn monitor(config: &MonitorConfig) -> Monitor<'_> {
-    let grammar = kind_named(&config.name).map(|kind| kind.grammar).unwrap_or_default();
+fn monitor<'m>(config: &'m MonitorSpec, registry: &Registry) -> Monitor<'m> {
+    let grammar = registry.monitor(&config.name).map(|kind| kind.grammar).unwrap_or_default();
     let schedule = Schedule::NAMES.iter().find(|(_, schedule)| *schedule == config.schedule);
     let peers = Selector::NAMES.iter().find(|(_, selector)| *selector == config.peers);
     Monitor {
@@ -250,22 +256,23 @@ fn monitor(config: &MonitorConfig) -> Monitor<'_> {
 }
 
 /// Answers a request that only looks.
-pub(super) fn get(ask: &Ask<'_>) -> Result<Response, Refusal> {
-    let snapshot = |name: &str| known(ask, name);
-    match &ask.target.resource {
+pub(super) fn get(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
+    let registry = request.registry;
+    let snapshot = |name: &str| known(request, name);
+    match &request.target.resource {
         Resource::Upstreams => {
-            let snapshots = Snapshot::all(&ask.store, &ask.store.index()?)?;
-            Ok(json(200, array(snapshots.iter().map(Snapshot::upstream))))
+            let snapshots = Snapshot::all(&request.store, &request.store.index()?)?;
+            Ok(json(200, array(snapshots.iter().map(|snapshot| snapshot.upstream(registry)))))
         }
         Resource::Upstream(name) => {
             let snapshot = snapshot(name)?;
-            let mut response = json(200, snapshot.upstream());
+            let mut response = json(200, snapshot.upstream(registry));
             response.headers.push(snapshot.etag());
             Ok(response)
         }
         Resource::Peers(name) => {
             let snapshot = snapshot(name)?;
-            let selector = match ask.target.parameter("selector") {
+            let selector = match request.target.parameter("selector") {
                 None => Selector::All,
                 Some(text) => match Selector::NAMES.iter().find(|(name, _)| *name == text) {
                     Some((_, selector)) => *selector,
@@ -276,25 +283,26 @@ pub(super) fn get(ask: &Ask<'_>) -> Result<Response, Refusal> {
                 },
             };
             let peers = snapshot.record.peers.iter();
-            let peers = peers.filter(|peer| selector.matches(snapshot.standing(peer).state));
+            let peers = peers.filter(|peer| selector.matches(snapshot.effective_state(peer).state));
             Ok(json(200, array(peers.map(|peer| snapshot.peer_json(peer)))))
         }
         Resource::Peer(upstream, name) => {
             let snapshot = snapshot(upstream)?;
             Ok(json(200, snapshot.peer_json(snapshot.find(name)?)))
         }
-        Resource::Monitors(name) => {
-            Ok(json(200, array(snapshot(name)?.record.monitors.iter().map(|config| to_json(&monitor(config))))))
-        }
-        Resource::Monitor(upstream, id) => Ok(json(200, monitor_json(&snapshot(upstream)?, id)?)),
+        Resource::Monitors(name) => Ok(json(
+            200,
+            array(snapshot(name)?.record.monitors.iter().map(|config| to_json(&monitor(config, registry)))),
+        )),
+        Resource::Monitor(upstream, id) => Ok(json(200, monitor_json(&snapshot(upstream)?, registry, id)?)),
         _ => Err(Refusal::new(404, "there is nothing at this address")),
     }
 }
 
 /// The document of a monitor.
-pub(super) fn monitor_json(snapshot: &Snapshot, id: &str) -> Result<Vec<u8>, StoreError> {
+pub(super) fn monitor_json(snapshot: &Snapshot, registry: &Registry, id: &str) -> Result<Vec<u8>, Error> {
     let found = snapshot.record.monitors.iter().find(|monitor| monitor.id == id);
-    found.map(|config| to_json(&monitor(config))).ok_or_else(|| StoreError::NoSuchMonitor(id.to_owned()))
+    found.map(|config| to_json(&monitor(config, registry))).ok_or_else(|| Error::NoSuchMonitor(id.to_owned()))
 }
 
 /// An array of documents. Put together here, because every further type that is serialized adds some kilobytes to the filter.
@@ -311,9 +319,9 @@ fn array(documents: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
 }
 
 /// The upstream of that name, if a configuration still has it.
-pub(super) fn known(ask: &Ask<'_>, name: &str) -> Result<Snapshot, Refusal> {
-    if !ask.store.index()?.names().contains(&name) {
-        return Err(StoreError::NoSuchUpstream(name.to_owned()).into());
+pub(super) fn known(request: &ApiRequest<'_>, name: &str) -> Result<Snapshot, Refusal> {
+    if !request.store.index()?.names().contains(&name) {
+        return Err(Error::NoSuchUpstream(name.to_owned()).into());
     }
-    Ok(Snapshot::take(&ask.store, name)?)
+    Ok(Snapshot::read(&request.store, name)?)
 }

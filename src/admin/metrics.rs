@@ -6,20 +6,20 @@
 use std::fmt::Write;
 
 use super::documents::Snapshot;
-use super::Ask;
-use crate::counters::REASONS;
+use super::ApiRequest;
 use crate::host::Response;
-use crate::peer::PeerState;
-use crate::status::PeerStatus;
-use crate::store::StoreError;
+use crate::model::counters::REASONS;
+use crate::model::error::Error;
+use crate::model::peer::PeerState;
+use crate::model::status::PeerStatus;
 
 const STATES: [PeerState; 5] =
     [PeerState::Up, PeerState::Failing, PeerState::TemporaryDown, PeerState::Down, PeerState::Draining];
 
 /// All metrics.
-pub(super) fn render(ask: &Ask<'_>) -> Result<Response, StoreError> {
-    let index = ask.store.index()?;
-    let snapshots = Snapshot::all(&ask.store, &index)?;
+pub(super) fn render(request: &ApiRequest<'_>) -> Result<Response, Error> {
+    let index = request.store.index()?;
+    let snapshots = Snapshot::all(&request.store, &index)?;
     let mut page = Page { text: String::new(), snapshots: &snapshots };
     page.peers();
     page.family("durpina_upstream_revision", "gauge", "Counts the changes to an upstream.");
@@ -55,10 +55,10 @@ fn whole(figure: impl Into<u64>) -> u64 {
 impl Page<'_> {
     fn peers(&mut self) {
         self.each("durpina_peer_up", "gauge", "Whether the peer gets requests.", |snapshot, peer| {
-            vec![(vec![], whole(snapshot.standing(peer).state.is_usable()))]
+            vec![(vec![], whole(snapshot.effective_state(peer).state.is_usable()))]
         });
         self.each("durpina_peer_status", "gauge", "1 for the state that the peer is in.", |snapshot, peer| {
-            let state = snapshot.standing(peer).state;
+            let state = snapshot.effective_state(peer).state;
             STATES.into_iter().map(|one| (vec![("state", one.name())], whole(one == state))).collect()
         });
         self.each("durpina_peer_weight", "gauge", "The weight in force.", |snapshot, peer| {
@@ -114,7 +114,7 @@ impl Page<'_> {
         name: &str,
         kind: &str,
         help: &str,
-        figures: impl for<'s> Fn(&'s Snapshot, &'s crate::peer::PeerRecord) -> Figures<'s>,
+        figures: impl for<'s> Fn(&'s Snapshot, &'s crate::model::peer::PeerRecord) -> Figures<'s>,
     ) {
         self.family(name, kind, help);
         for snapshot in self.snapshots {

@@ -18,13 +18,17 @@ mod paths;
 
 use serde::Serialize;
 
-use crate::config::{AdminConfig, Problems};
-use crate::host::{Host, Response};
-use crate::store::{Store, StoreError};
+use crate::config::ConfigErrors;
+use crate::host::{RequestHost, Response};
+use crate::model::access::AdminAccess;
+use crate::model::error::Error;
+use crate::problem;
+use crate::registry::Registry;
+use crate::store::Store;
 use paths::{Resource, Target};
 
 /// The longest body of a request.
-pub const LONGEST_BODY: usize = 64 * 1024;
+pub(crate) const LONGEST_BODY: usize = 64 * 1024;
 
 /// The status page.
 const PAGE: &str = include_str!("page.html");
@@ -35,13 +39,15 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'sha256-gqfr9ob/v7ZRwv
     require-trusted-types-for 'script'";
 
 /// The management API of one configuration.
-pub struct Admin {
-    config: AdminConfig,
+pub(crate) struct Admin {
+    access: AdminAccess,
+    registry: Registry,
 }
 
 /// A request for the API that may be served.
-struct Ask<'r> {
-    host: &'r dyn Host,
+struct ApiRequest<'r> {
+    host: &'r dyn RequestHost,
+    registry: &'r Registry,
     store: Store<'r>,
     /// How the paths of the API begin, for links to them.
     prefix: &'r str,
@@ -61,7 +67,7 @@ enum Method {
 }
 
 impl Method {
-    fn of(host: &dyn Host) -> Self {
+    fn of(host: &dyn RequestHost) -> Self {
         match &*host.method() {
             // The host leaves out the body of an answer to HEAD.
             b"GET" | b"HEAD" => Self::Get,
@@ -75,17 +81,15 @@ impl Method {
 
 impl Admin {
     /// The API with this configuration.
-    #[must_use]
-    pub fn new(config: AdminConfig) -> Self {
-        Self { config }
+    pub(crate) fn new(access: AdminAccess, registry: Registry) -> Self {
+        Self { access, registry }
     }
 
     /// Whether a request for this path is one for the API. A path with `.` or `..` in it may be another one to whoever reads
     /// it next, and is left to the routes.
-    #[must_use]
-    pub fn is_for(&self, target: &[u8]) -> bool {
+    pub(crate) fn is_for(&self, target: &[u8]) -> bool {
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        let Some(rest) = path.strip_prefix(self.config.prefix.as_bytes()) else { return false };
+        let Some(rest) = path.strip_prefix(self.access.prefix.as_bytes()) else { return false };
         let is_dots = |step: &[u8]| {
             let step = step.to_ascii_lowercase();
             matches!(&*step, b"." | b".." | b"%2e" | b"%2e%2e" | b".%2e" | b"%2e.")
@@ -94,14 +98,12 @@ impl Admin {
     }
 
     /// Answers a request. `body` is all of its body, or more of it than [`LONGEST_BODY`].
-    #[must_use]
-    pub fn answer(&self, host: &dyn Host, body: &[u8]) -> Response {
+    pub(crate) fn answer(&self, host: &dyn RequestHost, body: &[u8]) -> Response {
         finished(self.serve(host, body).unwrap_or_else(Refusal::into_response))
     }
 
     /// Answers a request by its headers alone, if that is possible: nobody has to be waited for whose body changes nothing.
-    #[must_use]
-    pub fn refuse(&self, host: &dyn Host) -> Option<Response> {
+    pub(crate) fn refuse(&self, host: &dyn RequestHost) -> Option<Response> {
         let method = Method::of(host);
         let refusal = self.target(host, method).err().or_else(|| {
             let length = host.header("content-length")?;
@@ -112,9 +114,9 @@ impl Admin {
     }
 
     /// Lets a request in, and says what it is for; nothing for the prefix itself.
-    fn target(&self, host: &dyn Host, method: Method) -> Result<Option<Target>, Refusal> {
+    fn target(&self, host: &dyn RequestHost, method: Method) -> Result<Option<Target>, Refusal> {
         let full = host.path();
-        let rest = full.get(self.config.prefix.len()..).unwrap_or_default();
+        let rest = full.get(self.access.prefix.len()..).unwrap_or_default();
         self.admit(host, method, rest)?;
         if rest.is_empty() || rest.starts_with(b"?") {
             return Ok(None);
@@ -128,11 +130,11 @@ impl Admin {
         Ok(Some(target))
     }
 
-    fn serve(&self, host: &dyn Host, body: &[u8]) -> Result<Response, Refusal> {
+    fn serve(&self, host: &dyn RequestHost, body: &[u8]) -> Result<Response, Refusal> {
         let method = Method::of(host);
         let Some(target) = self.target(host, method)? else {
             // The page's own addresses are relative to the slash.
-            let location = format!("{}/", self.config.prefix);
+            let location = format!("{}/", self.access.prefix);
             return Ok(Response { status: 308, headers: vec![("location", location)], body: Vec::new() });
         };
         if body.len() > LONGEST_BODY {
@@ -140,9 +142,17 @@ impl Admin {
         }
         let revisions = host.header("if-match").map(|value| String::from_utf8_lossy(&value).into_owned());
         let store = Store::new(host).only_if(revisions.as_deref());
-        let ask = Ask { host, store, prefix: &self.config.prefix, target: &target, method, body };
+        let request = ApiRequest {
+            host,
+            registry: &self.registry,
+            store,
+            prefix: &self.access.prefix,
+            target: &target,
+            method,
+            body,
+        };
         if method != Method::Get {
-            return changes::make(&ask);
+            return changes::make(&request);
         }
         match target.resource {
             Resource::Page => Ok(Response {
@@ -154,20 +164,20 @@ impl Admin {
                 ],
                 body: PAGE.as_bytes().to_vec(),
             }),
-            Resource::Metrics => Ok(metrics::render(&ask)?),
-            _ => documents::get(&ask),
+            Resource::Metrics => Ok(metrics::render(&request)?),
+            _ => documents::get(&request),
         }
     }
 
     /// Lets a request in, or not.
-    fn admit(&self, host: &dyn Host, method: Method, rest: &[u8]) -> Result<(), Refusal> {
+    fn admit(&self, host: &dyn RequestHost, method: Method, rest: &[u8]) -> Result<(), Refusal> {
         let client = host.client();
-        if !client.is_some_and(|client| self.config.allow.iter().any(|network| network.contains(client))) {
+        if !client.is_some_and(|client| self.access.allow.iter().any(|network| network.contains(client))) {
             return Err(Refusal::new(403, "this address may not use the management API"));
         }
         let is_page = rest.split(|byte| *byte == b'?').next().is_none_or(|path| path.is_empty() || path == b"/");
         let is_read = method == Method::Get;
-        match &self.config.token {
+        match &self.access.token {
             // The page holds nothing that is worth a token, and a browser has none when it asks for it.
             _ if is_page && is_read => {}
             Some(token) => {
@@ -205,7 +215,7 @@ fn is_same(ours: &[u8], given: &[u8]) -> bool {
 
 /// Whether a request comes from no browser's page, or from one of this very origin: browsers say so (Fetch, `Origin`; Fetch
 /// Metadata, `Sec-Fetch-Site`).
-fn is_of_same_origin(host: &dyn Host) -> bool {
+fn is_of_same_origin(host: &dyn RequestHost) -> bool {
     let site = host.header("sec-fetch-site");
     if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
         return false;
@@ -236,9 +246,9 @@ impl Refusal {
     }
 
     /// What is wrong with a body, each error with its place.
-    fn invalid(problems: &Problems) -> Self {
+    fn invalid(errors: &ConfigErrors) -> Self {
         let errors: Vec<(String, String)> =
-            problems.errors().iter().map(|problem| (problem.place.clone(), problem.message.clone())).collect();
+            errors.errors().iter().map(|problem| (problem.place.clone(), problem.message.clone())).collect();
         let line = |(place, message): &(String, String)| {
             if place.is_empty() {
                 message.clone()
@@ -254,7 +264,7 @@ impl Refusal {
         if self.status == 422 && self.errors.is_empty() {
             self.errors.push((String::new(), self.detail.clone()));
         }
-        let mut response = document(self.status, &self.detail, &self.errors);
+        let mut response = problem::document(self.status, &self.detail, &self.errors);
         if let Some(allow) = self.allow {
             response.headers.push(("allow", allow));
         }
@@ -265,71 +275,28 @@ impl Refusal {
     }
 }
 
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
         let status = match &error {
-            StoreError::NoSuchUpstream(_) | StoreError::NoSuchPeer(_) | StoreError::NoSuchMonitor(_) => 404,
-            StoreError::PeerExists(_) | StoreError::MonitorExists(_) => 409,
-            StoreError::Invalid(_) | StoreError::TooManyPeers(_) | StoreError::TooManyMonitors(_) => 422,
-            StoreError::Unresolved(_) => 422,
-            StoreError::Revision(_) => 412,
-            StoreError::Host(_) | StoreError::Corrupt(_) => 503,
+            Error::NoSuchUpstream(_) | Error::NoSuchPeer(_) | Error::NoSuchMonitor(_) => 404,
+            Error::PeerExists(_) | Error::MonitorExists(_) => 409,
+            Error::Invalid(_) | Error::TooManyPeers(_) | Error::TooManyMonitors(_) => 422,
+            Error::Unresolved(_) => 422,
+            Error::Revision(_) => 412,
+            Error::Host(_) | Error::Corrupt(_) => 503,
         };
         Self::new(status, error.to_string())
     }
 }
 
-/// An answer in the form of RFC 9457.
-#[must_use]
-pub fn problem(status: u32, detail: &str) -> Response {
-    document(status, detail, &[])
-}
-
-fn document(status: u32, detail: &str, errors: &[(String, String)]) -> Response {
-    #[derive(Serialize)]
-    struct Document<'d> {
-        r#type: &'d str,
-        title: &'d str,
-        status: u32,
-        detail: &'d str,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        errors: Vec<Error<'d>>,
-    }
-    #[derive(Serialize)]
-    struct Error<'d> {
-        place: &'d str,
-        message: &'d str,
-    }
-    let title = match status {
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        409 => "Conflict",
-        412 => "Precondition Failed",
-        413 => "Content Too Large",
-        415 => "Unsupported Media Type",
-        422 => "Unprocessable Content",
-        _ => "Service Unavailable",
-    };
-    let errors = errors.iter().map(|(place, message)| Error { place, message }).collect();
-    let document = Document { r#type: "about:blank", title, status, detail, errors };
-    Response {
-        status,
-        headers: vec![("content-type", "application/problem+json".to_owned())],
-        body: to_json(&document),
-    }
+/// Texts, numbers and lists can always be written.
+fn to_json(document: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(document).unwrap_or_default()
 }
 
 /// An answer with a JSON document.
 fn json(status: u32, document: Vec<u8>) -> Response {
     Response { status, headers: vec![("content-type", "application/json".to_owned())], body: document }
-}
-
-/// Texts, numbers and lists can always be written.
-fn to_json(document: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(document).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use crate::host::sim::{Answer, Sent, Sim, Worker};
+use crate::filter::Filter;
 use crate::host::Response;
 use crate::testing::test;
+use durpina_sim::{Answer, Sent, Sim};
+
+type Worker = durpina_sim::Worker<Filter>;
 
 const CONFIG: &str = r#"{
     "upstreams": {
@@ -310,7 +313,7 @@ fn monitors_come_and_go() {
 fn a_monitor_s_verdicts_go_with_it_and_the_log_says_so() {
     let (sim, mut worker) =
         start(&CONFIG.replace("\"name\": \"http\"", "\"name\": \"http\", \"interval\": \"1s\", \"schedule\": \"all\""));
-    sim.server("10.0.0.1:80", crate::host::sim::Behaviour::Answers(500));
+    sim.server("10.0.0.1:80", durpina_sim::Behaviour::Answers(500));
     for _ in 0..400 {
         sim.advance(Duration::from_millis(10));
         worker.tick();

@@ -17,8 +17,9 @@
 
 use crc::{Crc, Table, CRC_32_ISO_HDLC};
 
-use super::mix;
-use super::{is_within_bound, Balancer, Candidates, Entry, Options, Pick, FULL};
+use super::{is_within_bound, Balancer, Candidates, Entry, Options, Pick};
+use crate::bits::mix;
+use crate::model::slow_start::FULL_FACTOR;
 
 /// nginx's CRC. With one table: the sixteen of faster implementations would be a twentieth of the whole filter.
 const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
@@ -56,7 +57,8 @@ impl Ketama {
             }
             let Some(entry) = self.entries.get(*position as usize) else { continue };
             // Who starts slowly turns away some of its points, fewer and fewer.
-            let takes = mix(u64::from(*point), 0) >> 58 < u64::from(entry.part) * 64 / u64::from(FULL);
+            let takes =
+                mix(u64::from(*point), 0) >> 58 < u64::from(entry.slow_start_factor) * 64 / u64::from(FULL_FACTOR);
             if takes && entry.is_open() && is_within_bound(entry, bound, self.weights) {
                 candidates.push(*position);
             }
@@ -76,14 +78,14 @@ impl Balancer for Ketama {
                 .entries
                 .iter()
                 .zip(entries)
-                .all(|(a, b)| a.name == b.name && (a.weight, a.unit) == (b.weight, b.unit));
+                .all(|(a, b)| a.name == b.name && (a.weight, a.weight_scale) == (b.weight, b.weight_scale));
         self.entries = entries.to_vec();
         self.weights = entries.iter().map(|entry| f64::from(entry.effective())).sum();
         if same {
             // Who is up and who is down does not change the ring.
             return;
         }
-        let points = |entry: &Entry| entry.weight as usize * POINTS / (entry.unit as usize).max(1);
+        let points = |entry: &Entry| entry.weight as usize * POINTS / (entry.weight_scale as usize).max(1);
         let wanted: usize = entries.iter().map(points).sum();
         let scale = (MOST_POINTS as f64 / wanted.max(1) as f64).min(1.0);
         self.ring = Vec::with_capacity(wanted.min(MOST_POINTS));
@@ -191,7 +193,7 @@ mod tests {
         let (mut before, mut after) = (Ketama::default(), Ketama::default());
         before.set_entries(&all);
         after.set_entries(&all);
-        all[2].part = 0;
+        all[2].slow_start_factor = 0;
         after.set_entries(&all);
         for key in 0..5_000 {
             let was = picks(&mut before, key);

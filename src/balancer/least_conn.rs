@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::{Balancer, Candidates, Entry, Pick};
-use crate::load::Changed;
+use crate::balancer::load::Changed;
 
 /// Fewest requests in flight for the weight.
 #[derive(Debug, Default)]
@@ -147,7 +147,7 @@ impl Balancer for LeastConn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::InFlight;
+    use crate::balancer::load::InFlight;
     use crate::testing::test;
     use crate::time::Timestamp;
 

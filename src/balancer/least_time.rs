@@ -2,7 +2,7 @@
 //!
 //! **Algorithm.** Of two peers drawn by weight, take the one where the average response time times the requests in flight
 //! is lower: about how long a new request would wait. The average is a peak-sensitive one with a decay of 10 s
-//! ([`Load`](crate::load::Load)): it rises at once with a slow response and falls with time, so a peer that became slow is
+//! ([`Load`](crate::balancer::load::Load)): it rises at once with a slow response and falls with time, so a peer that became slow is
 //! avoided from its first slow response on, and tried again after a while. A failure counts as a second at least. A
 //! peer without a response yet starts at the mean of the others. (Peak EWMA with two choices: Finagle, linkerd2-proxy,
 //! `tower::balance::p2c`; the analysis of the two choices is in [`Random`](super::Random).)
@@ -69,8 +69,8 @@ fn assume_mean(entries: &[Entry], now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balancer::load::InFlight;
     use crate::balancer::RoundRobin;
-    use crate::load::InFlight;
     use crate::testing::test;
     use std::collections::BinaryHeap;
     use std::rc::Rc;

@@ -10,7 +10,7 @@
 //!
 //! **Cost.** A multiplication and a look into 128 KiB for a key; some milliseconds to build.
 
-use super::mix;
+use crate::bits::mix;
 
 /// The sizes of tables, prime, and for how many peers at most. A hundred slots for each is what the paper recommends; with 30
 /// a share is off by 3 % at most.
@@ -32,7 +32,7 @@ impl Table {
         if heaviest == 0 || peers.len() > usize::from(NOBODY) {
             return Self::default();
         }
-        let order = super::sorted(peers.iter().zip(0_u128..).map(|((seed, _), at)| u128::from(*seed) << 64 | at));
+        let order = crate::bits::sorted(peers.iter().zip(0_u128..).map(|((seed, _), at)| u128::from(*seed) << 64 | at));
         let mut claims: Vec<Claim> = order
             .into_iter()
             .filter_map(|packed| {

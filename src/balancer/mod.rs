@@ -12,13 +12,15 @@
 //! | [`Rendezvous`] | by a key, the same peer each time | servers keep something for a key: a cache, a session |
 //! | [`Ketama`] | by a key, as nginx's `hash … consistent` | you come from there and want to keep your caches |
 //!
-//! To add one: a file with the type and its documentation, and a line in [`BALANCERS`].
+//! To add one: a file with the type and its documentation, and a line in `registry.rs`.
 
+use crate::model::slow_start::FULL_FACTOR;
 use std::rc::Rc;
 
 mod ketama;
 mod least_conn;
 mod least_time;
+pub mod load;
 mod maglev;
 mod random;
 mod rendezvous;
@@ -29,13 +31,12 @@ pub use ketama::Ketama;
 pub use least_conn::LeastConn;
 pub use least_time::LeastTime;
 pub use random::Random;
-pub(crate) use rendezvous::mix;
 pub use rendezvous::Rendezvous;
 pub use round_robin::RoundRobin;
 
 use crate::host::MOST_CANDIDATES;
-use crate::load::Load;
 use crate::time::Timestamp;
+use load::Load;
 
 /// A peer as balancers see it.
 #[derive(Clone, Debug)]
@@ -45,34 +46,31 @@ pub struct Entry {
     /// Its share of traffic in relation to the others', above 0.
     pub weight: u32,
     /// What a declared weight of 1 is: 100 where the weights are in hundredths because some are not whole.
-    pub unit: u32,
-    /// How much of its weight it has, in parts of [`FULL`]: less while it starts slowly, 0 while it must not be
+    pub weight_scale: u32,
+    /// How much of its weight it has, in parts of [`FULL_FACTOR`]: less while it starts slowly, 0 while it must not be
     /// picked.
-    pub part: u32,
+    pub slow_start_factor: u32,
     /// How busy it is.
     pub load: Rc<Load>,
 }
-
-/// The `part` of a peer that has all of its weight.
-pub const FULL: u32 = 64;
 
 impl Entry {
     /// An idle entry that has all of its weight.
     #[must_use]
     pub fn new(name: &str, weight: u32) -> Self {
-        Self { name: Rc::from(name), weight, unit: 1, part: FULL, load: Rc::default() }
+        Self { name: Rc::from(name), weight, weight_scale: 1, slow_start_factor: FULL_FACTOR, load: Rc::default() }
     }
 
-    /// The weight that it has now, in parts of [`FULL`]; 0 if it must not be picked.
+    /// The weight that it has now, in parts of [`FULL_FACTOR`]; 0 if it must not be picked.
     #[must_use]
     pub fn effective(&self) -> u32 {
-        self.weight.saturating_mul(self.part)
+        self.weight.saturating_mul(self.slow_start_factor)
     }
 
     /// Whether a request may go there now.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.part > 0 && !self.load.is_full()
+        self.slow_start_factor > 0 && !self.load.is_full()
     }
 }
 
@@ -80,8 +78,8 @@ impl Entry {
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
         self.weight == other.weight
-            && self.unit == other.unit
-            && self.part == other.part
+            && self.weight_scale == other.weight_scale
+            && self.slow_start_factor == other.slow_start_factor
             && Rc::ptr_eq(&self.load, &other.load)
             && self.name == other.name
     }
@@ -129,7 +127,7 @@ pub enum KeySource {
 }
 
 /// What is known of a balancer before there is one.
-pub struct Kind {
+pub struct BalancerKind {
     /// The name in the configuration.
     pub name: &'static str,
     /// What its key is made of.
@@ -138,41 +136,6 @@ pub struct Kind {
     pub timed: bool,
     /// Makes one, without entries.
     pub new: fn(&Options) -> Box<dyn Balancer>,
-}
-
-const fn kind(name: &'static str, key: KeySource, new: fn(&Options) -> Box<dyn Balancer>) -> Kind {
-    Kind { name, key, timed: false, new }
-}
-
-/// The balancers, by name.
-pub const BALANCERS: &[Kind] = &[
-    kind("round-robin", KeySource::Nothing, |_| Box::new(RoundRobin::weighted())),
-    kind("unweighted-round-robin", KeySource::Nothing, |_| Box::new(RoundRobin::unweighted())),
-    kind("ip-hash", KeySource::Client, |options| Box::new(Rendezvous::new(options))),
-    kind("consistent-hash", KeySource::Template, |options| Box::new(Rendezvous::new(options))),
-    kind("ketama", KeySource::Template, |options| Box::new(Ketama::new(options))),
-    kind("random", KeySource::Nothing, |options| Box::new(Random::new(options))),
-    kind("least-conn", KeySource::Nothing, |_| Box::new(LeastConn::default())),
-    Kind { timed: true, ..kind("least-time", KeySource::Nothing, |options| Box::new(LeastTime::new(options))) },
-];
-
-/// The kind of that name.
-#[must_use]
-pub fn kind_named(name: &str) -> Option<&'static Kind> {
-    BALANCERS.iter().find(|kind| kind.name == name)
-}
-
-/// Makes the balancer of that name.
-#[must_use]
-pub fn named(name: &str, options: &Options) -> Option<Box<dyn Balancer>> {
-    kind_named(name).map(|kind| (kind.new)(options))
-}
-
-/// Sorts what fits into one kind of number: every further type that is sorted would add some kilobytes to the filter.
-pub(crate) fn sorted(keys: impl Iterator<Item = u128>) -> Vec<u128> {
-    let mut keys: Vec<u128> = keys.collect();
-    keys.sort_unstable();
-    keys
 }
 
 /// The most that an entry may have in flight under a bound: `bound` times its fair share of what would be in flight

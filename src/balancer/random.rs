@@ -136,7 +136,7 @@ impl Balancer for Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::InFlight;
+    use crate::balancer::load::InFlight;
     use crate::testing::test;
     use crate::time::Timestamp;
     use std::rc::Rc;
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn who_is_full_or_out_of_use_is_not_picked() {
         let mut entries: Vec<Entry> = (0..3).map(|n| Entry::new(&format!("h{n}:1"), 1)).collect();
-        entries[0].part = 0;
+        entries[0].slow_start_factor = 0;
         entries[1].load.set_limit(1);
         let mut balancer = Random::new(&Options::default());
         balancer.set_entries(&entries);

@@ -22,11 +22,14 @@
 //! **Choose it** where servers keep something for a key. Coming from nginx's `hash … consistent`, see
 //! [`Ketama`](super::Ketama).
 
+use crate::bits::mix;
 use xxhash_rust::xxh64::xxh64;
 
 use super::maglev::Table;
-use super::{is_within_bound, sorted, Balancer, Candidates, Entry, Options, Pick, FULL};
+use super::{is_within_bound, Balancer, Candidates, Entry, Options, Pick};
+use crate::bits::sorted;
 use crate::host::MOST_CANDIDATES;
+use crate::model::slow_start::FULL_FACTOR;
 
 /// Up to so many peers, all are looked at.
 const FEW: usize = 16;
@@ -40,7 +43,7 @@ pub struct Rendezvous {
     /// Whether an entry can be full.
     limited: bool,
     entries: Vec<Entry>,
-    /// What each entry has of its weight, in parts of [`FULL`].
+    /// What each entry has of its weight, in parts of [`FULL_FACTOR`].
     parts: Vec<u8>,
     /// The sum of the effective weights.
     weights: f64,
@@ -73,7 +76,7 @@ impl Rendezvous {
                 let Some(position) = self.table.get(key) else { break };
                 // Beside the entries, because those are many and far apart in memory.
                 let part = self.parts.get(position as usize).copied().unwrap_or_default();
-                let takes = part >= FULL as u8 || (part > 0 && self.takes(position, key));
+                let takes = part >= FULL_FACTOR as u8 || (part > 0 && self.takes(position, key));
                 if takes && (!(self.limited || bound.is_some()) || admits(position)) {
                     candidates.push(position);
                 }
@@ -92,7 +95,7 @@ impl Rendezvous {
     fn takes(&self, position: u32, key: u64) -> bool {
         self.entries.get(position as usize).is_some_and(|entry| {
             let own = mix(key, xxh64(entry.name.as_bytes(), GOLDEN)) >> 58;
-            own < u64::from(entry.part) * 64 / u64::from(FULL)
+            own < u64::from(entry.slow_start_factor) * 64 / u64::from(FULL_FACTOR)
         })
     }
 }
@@ -105,7 +108,7 @@ impl Balancer for Rendezvous {
         let is_same = |(a, b): (&Entry, &Entry)| a.name == b.name && a.weight == b.weight;
         let same = self.entries.len() == entries.len() && self.entries.iter().zip(entries).all(is_same);
         self.entries = entries.to_vec();
-        self.parts = entries.iter().map(|entry| u8::try_from(entry.part).unwrap_or(u8::MAX)).collect();
+        self.parts = entries.iter().map(|entry| u8::try_from(entry.slow_start_factor).unwrap_or(u8::MAX)).collect();
         self.limited = entries.iter().any(|entry| entry.load.has_limit());
         self.weights = entries.iter().map(|entry| f64::from(entry.effective())).sum();
         let seeded: Vec<(u64, u32)> = entries.iter().map(|entry| xxh64(entry.name.as_bytes(), 0)).zip(0..).collect();
@@ -247,15 +250,6 @@ impl Best {
     }
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-#[inline]
-pub(crate) fn mix(key: u64, seed: u64) -> u64 {
-    let mut hash = key ^ seed;
-    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    hash ^ (hash >> 31)
-}
-
 /// `−log₂(u) / weight` for the `u` that a hash stands for.
 fn score(hash: u64, weight: f64) -> f64 {
     // At 0 the logarithm must stay finite.
@@ -387,7 +381,7 @@ mod tests {
             let mut all = balancer(&entries);
             for down in [0, 3] {
                 let mut without = entries.clone();
-                without[down].part = 0;
+                without[down].slow_start_factor = 0;
                 let mut rest = balancer(&without);
                 for key in 0..3_000 {
                     let before = candidates(&mut all, key);
@@ -420,9 +414,9 @@ mod tests {
             let full = peers(count);
             let mut before = balancer(&full);
             let mut last = 0;
-            for part in [1, 16, 48, FULL] {
+            for part in [1, 16, 48, FULL_FACTOR] {
                 let mut entries = full.clone();
-                entries[4].part = part;
+                entries[4].slow_start_factor = part;
                 let mut now = balancer(&entries);
                 let mut own = 0;
                 for key in 0..20_000 {
@@ -442,7 +436,7 @@ mod tests {
             let entries = peers(count);
             let total = std::rc::Rc::new(std::cell::Cell::new(0));
             let load = |entry: &Entry| Entry {
-                load: std::rc::Rc::new(crate::load::Load::new(total.clone())),
+                load: std::rc::Rc::new(crate::balancer::load::Load::new(total.clone())),
                 ..entry.clone()
             };
             let entries: Vec<Entry> = entries.iter().map(load).collect();
@@ -452,7 +446,7 @@ mod tests {
             for _ in 0..count * 8 {
                 let position = pick(&mut balancer, 7);
                 let load = std::rc::Rc::clone(&entries[position as usize].load);
-                under_way.push(crate::load::InFlight::begin(load, Pick::default().now));
+                under_way.push(crate::balancer::load::InFlight::begin(load, Pick::default().now));
             }
             let most = entries.iter().map(|entry| entry.load.in_flight()).max().unwrap();
             assert!(most <= 10, "one key, and at most 1.25 times 8 each: {most}");

@@ -42,9 +42,9 @@ pub struct RoundRobin {
 const GOLDEN: u32 = 0x9e37_79b9;
 
 /// The position that a part of 2³² falls on, each position being as wide as its weight.
-fn drawn(weights: &[u32], part: u32) -> Option<u32> {
+fn drawn(weights: &[u32], draw: u32) -> Option<u32> {
     let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-    let mut left = (u128::from(total) * u128::from(part)) >> 32;
+    let mut left = (u128::from(total) * u128::from(draw)) >> 32;
     let over = |weight: &u32| match left.checked_sub(u128::from(*weight)) {
         Some(rest) => {
             left = rest;
@@ -71,14 +71,16 @@ impl RoundRobin {
     fn is_open(&self, position: u32) -> bool {
         // Out of use means no turns: only limits need a look, and who is no turn's.
         let entry = self.entries.get(position as usize);
-        entry.is_some_and(|entry| entry.part > 0 && !(self.limited && entry.load.is_full()))
+        entry.is_some_and(|entry| entry.slow_start_factor > 0 && !(self.limited && entry.load.is_full()))
     }
 }
 
 impl Balancer for RoundRobin {
     fn set_entries(&mut self, entries: &[Entry]) {
-        let weights: Vec<u32> =
-            entries.iter().map(|entry| if self.weighted { entry.effective() } else { entry.part }).collect();
+        let weights: Vec<u32> = entries
+            .iter()
+            .map(|entry| if self.weighted { entry.effective() } else { entry.slow_start_factor })
+            .collect();
         self.entries = entries.to_vec();
         self.limited = entries.iter().any(|entry| entry.load.has_limit());
         self.turns = Smooth::new(&weights);
@@ -195,7 +197,7 @@ mod tests {
         all[0].load.set_limit(1);
         let mut balancer = RoundRobin::weighted();
         balancer.set_entries(&all);
-        let request = crate::load::InFlight::begin(std::rc::Rc::clone(&all[0].load), Pick::default().now);
+        let request = crate::balancer::load::InFlight::begin(std::rc::Rc::clone(&all[0].load), Pick::default().now);
         for _ in 0..10 {
             let mut picked = pick(&mut balancer, 3);
             picked.sort_unstable();

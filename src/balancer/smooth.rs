@@ -17,7 +17,7 @@
 //! A step looks at [`WIDTH`] numbers on each of log₁₆ k levels, for k different weights: one level up to 16 different
 //! weights, whatever the number of peers, and three for a thousand.
 
-use super::sorted;
+use crate::bits::sorted;
 
 /// How many compete with each other.
 const WIDTH: usize = 16;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::problem::{quoted, Place, Problems};
+use super::error::{quoted, ConfigErrors, Place};
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,15 +104,15 @@ pub(crate) struct Object<'p, 'j> {
 
 impl<'p, 'j> Object<'p, 'j> {
     /// Begins reading; reports a value that is no object, and keys that appear twice.
-    pub(crate) fn open(place: &'p Place<'p>, value: &'j Json, what: &str, problems: &mut Problems) -> Option<Self> {
+    pub(crate) fn open(place: &'p Place<'p>, value: &'j Json, what: &str, errors: &mut ConfigErrors) -> Option<Self> {
         let Json::Object(entries) = value else {
-            problems.expected(place, what, value);
+            errors.expected(place, what, value);
             return None;
         };
         let mut seen = std::collections::HashSet::with_capacity(entries.len());
         for (key, _) in entries {
             if !seen.insert(key.as_str()) {
-                problems.say(&place.key(key), "this key appears more than once");
+                errors.say(&place.key(key), "this key appears more than once");
             }
         }
         Some(Self { place, entries, known: Vec::new() })
@@ -134,11 +134,11 @@ impl<'p, 'j> Object<'p, 'j> {
     }
 
     /// Reports the keys that nobody asked for.
-    pub(crate) fn close(self, open_prefix: Option<&str>, problems: &mut Problems) {
+    pub(crate) fn close(self, open_prefix: Option<&str>, errors: &mut ConfigErrors) {
         for (key, _) in self.entries {
             let open = open_prefix.is_some_and(|prefix| key.starts_with(prefix));
             if !open && !self.known.contains(&key.as_str()) {
-                problems.say(&self.place.key(key), format!("unknown key, expected one of {}", self.known.join(", ")));
+                errors.say(&self.place.key(key), format!("unknown key, expected one of {}", self.known.join(", ")));
             }
         }
     }

@@ -4,13 +4,18 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::error::{quoted, ConfigErrors, Place};
 use super::json::Json;
-use super::problem::{quoted, Place, Problems};
-use crate::codes::StatusCodes;
-use crate::template::Template;
+use crate::model::codes::StatusCodes;
+use crate::model::template::Template;
 use crate::time::{self, TimeError};
 
-pub(crate) fn integer<T>(at: &Place<'_>, value: &Json, range: RangeInclusive<u64>, problems: &mut Problems) -> Option<T>
+pub(crate) fn integer<T>(
+    at: &Place<'_>,
+    value: &Json,
+    range: RangeInclusive<u64>,
+    errors: &mut ConfigErrors,
+) -> Option<T>
 where
     T: TryFrom<u64>,
 {
@@ -24,24 +29,24 @@ where
     };
     let read = number.filter(|n| range.contains(n)).and_then(|n| T::try_from(n).ok());
     if read.is_none() {
-        problems.expected(at, format_args!("an integer from {} to {}", range.start(), range.end()), value);
+        errors.expected(at, format_args!("an integer from {} to {}", range.start(), range.end()), value);
     }
     read
 }
 
-pub(crate) fn boolean(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Option<bool> {
+pub(crate) fn boolean(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Option<bool> {
     if let Json::Bool(value) = value {
         return Some(*value);
     }
-    problems.expected(at, "true or false", value);
+    errors.expected(at, "true or false", value);
     None
 }
 
-pub(crate) fn string<'a>(at: &Place<'_>, value: &'a Json, what: &str, problems: &mut Problems) -> Option<&'a str> {
+pub(crate) fn string<'a>(at: &Place<'_>, value: &'a Json, what: &str, errors: &mut ConfigErrors) -> Option<&'a str> {
     if let Json::String(value) = value {
         return Some(value);
     }
-    problems.expected(at, what, value);
+    errors.expected(at, what, value);
     None
 }
 
@@ -52,7 +57,7 @@ pub(crate) enum Bare {
     Milliseconds,
 }
 
-pub(crate) fn duration(at: &Place<'_>, value: &Json, bare: Bare, problems: &mut Problems) -> Option<Duration> {
+pub(crate) fn duration(at: &Place<'_>, value: &Json, bare: Bare, errors: &mut ConfigErrors) -> Option<Duration> {
     let text = match value {
         Json::String(text) => text.clone(),
         Json::Number(number) => number.to_string(),
@@ -67,43 +72,48 @@ pub(crate) fn duration(at: &Place<'_>, value: &Json, bare: Bare, problems: &mut 
     match read {
         Ok(length) => Some(length),
         Err(error) => {
-            problems.expected(at, error, value);
+            errors.expected(at, error, value);
             None
         }
     }
 }
 
 /// A length of time that something is done at: zero would mean without end.
-pub(crate) fn positive_duration(at: &Place<'_>, value: &Json, bare: Bare, problems: &mut Problems) -> Option<Duration> {
-    let length = duration(at, value, bare, problems)?;
+pub(crate) fn positive_duration(
+    at: &Place<'_>,
+    value: &Json,
+    bare: Bare,
+    errors: &mut ConfigErrors,
+) -> Option<Duration> {
+    let length = duration(at, value, bare, errors)?;
     if length.is_zero() {
-        problems.expected(at, format_args!("{} above 0", TimeError::Malformed), value);
+        errors.expected(at, format_args!("{} above 0", TimeError::Malformed), value);
         return None;
     }
     Some(length)
 }
 
-pub(crate) fn codes(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Option<StatusCodes> {
+pub(crate) fn codes(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Option<StatusCodes> {
     const WHAT: &str = "status codes such as \"101 102 2xx 3xx\"";
     let text = match value {
         Json::Number(number) => number.to_string(),
-        other => string(at, other, WHAT, problems)?.to_owned(),
+        other => string(at, other, WHAT, errors)?.to_owned(),
     };
     match text.parse() {
         Ok(codes) => Some(codes),
         Err(word) => {
-            problems.expected(at, WHAT, quoted(&word));
+            errors.expected(at, WHAT, quoted(&word));
             None
         }
     }
 }
 
-pub(crate) fn template(at: &Place<'_>, value: &Json, what: &str, problems: &mut Problems) -> Option<Template> {
-    let text = string(at, value, what, problems)?;
+pub(crate) fn template(at: &Place<'_>, value: &Json, what: &str, errors: &mut ConfigErrors) -> Option<Template> {
+    let text = string(at, value, what, errors)?;
     match Template::parse(text) {
         Ok(template) => Some(template),
         Err(error) => {
-            problems.say(at, error);
+            errors.say(at, error);
             None
         }
     }
@@ -114,14 +124,14 @@ pub(crate) fn word<'a, T: Copy>(
     at: &Place<'_>,
     value: &'a Json,
     words: &'a [(&'a str, T)],
-    problems: &mut Problems,
+    errors: &mut ConfigErrors,
 ) -> Option<T> {
     let found = match value {
         Json::String(text) => words.iter().find(|(word, _)| word == text).map(|(_, meaning)| *meaning),
         _ => None,
     };
     if found.is_none() {
-        problems.expected(at, one_of(words.iter().map(|(word, _)| *word)), value);
+        errors.expected(at, one_of(words.iter().map(|(word, _)| *word)), value);
     }
     found
 }

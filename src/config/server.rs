@@ -1,10 +1,10 @@
 //! Reading servers: a string in the grammar of nginx's `server` directive, or an object with the same
 //! parameters as keys.
 
+use super::error::{quoted, ConfigErrors, Place};
 use super::json::{Json, Object};
-use super::problem::{quoted, Place, Problems};
 use super::read::{self, Bare};
-use crate::server::{Endpoint, Host, Server};
+use crate::model::server::{Endpoint, Server, ServerHost};
 
 /// The keys of a server, in both forms.
 const PARAMETERS: [&str; 8] =
@@ -20,30 +20,35 @@ pub(crate) struct Defaults<'a> {
 }
 
 /// Reads a server in either form. `None` for one that is in error, and for the placeholder.
-pub(crate) fn server(at: &Place<'_>, value: &Json, defaults: &Defaults<'_>, problems: &mut Problems) -> Option<Server> {
-    let errors = problems.count();
+pub(crate) fn server(
+    at: &Place<'_>,
+    value: &Json,
+    defaults: &Defaults<'_>,
+    errors: &mut ConfigErrors,
+) -> Option<Server> {
+    let before = errors.count();
     let (endpoint, mut server) = match value {
-        Json::String(text) => directive(at, text, defaults, problems)?,
-        Json::Object(_) => object(at, value, defaults, problems)?,
+        Json::String(text) => directive(at, text, defaults, errors)?,
+        Json::Object(_) => object(at, value, defaults, errors)?,
         _ => {
-            problems.expected(at, "a server as a string or an object", value);
+            errors.expected(at, "a server as a string or an object", value);
             return None;
         }
     };
     server.name = endpoint.to_string();
-    (problems.count() == errors && !endpoint.is_placeholder()).then_some(server)
+    (errors.count() == before && !endpoint.is_placeholder()).then_some(server)
 }
 
 /// Reads `server_defaults`.
-pub(crate) fn defaults(at: &Place<'_>, value: &Json, problems: &mut Problems) -> Option<Server> {
+pub(crate) fn defaults(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Option<Server> {
     let mut server = Server::default();
-    let mut object = Object::open(at, value, "an object of server parameters", problems)?;
+    let mut object = Object::open(at, value, "an object of server parameters", errors)?;
     for key in DEFAULTS {
         if let Some(value) = object.get(key) {
-            parameter(&at.key(key), key, value, &mut server, problems);
+            parameter(&at.key(key), key, value, &mut server, errors);
         }
     }
-    object.close(None, problems);
+    object.close(None, errors);
     Some(server)
 }
 
@@ -51,41 +56,41 @@ fn object(
     at: &Place<'_>,
     value: &Json,
     defaults: &Defaults<'_>,
-    problems: &mut Problems,
+    errors: &mut ConfigErrors,
 ) -> Option<(Endpoint, Server)> {
     let mut server = defaults.server.clone();
-    let mut object = Object::open(at, value, "a server", problems)?;
+    let mut object = Object::open(at, value, "a server", errors)?;
     let name = object.get("name");
     let host = object.get("host");
     let port = object.get("port");
     for key in PARAMETERS {
         if let Some(value) = object.get(key) {
-            parameter(&at.key(key), key, value, &mut server, problems);
+            parameter(&at.key(key), key, value, &mut server, errors);
         }
     }
-    object.close(None, problems);
+    object.close(None, errors);
 
     let port = match port {
-        Some(value) => Some(read::integer(&at.key("port"), value, 1..=65535, problems)?),
+        Some(value) => Some(read::integer(&at.key("port"), value, 1..=65535, errors)?),
         None => None,
     };
     let named = match name {
         Some(value) => {
             let place = at.key("name");
-            let text = read::string(&place, value, "host:port", problems)?;
-            Some(endpoint(&place, text, port.unwrap_or(defaults.port), problems)?)
+            let text = read::string(&place, value, "host:port", errors)?;
+            Some(endpoint(&place, text, port.unwrap_or(defaults.port), errors)?)
         }
         None => None,
     };
     let hosted = match host {
         Some(value) => {
             let place = at.key("host");
-            let text = read::string(&place, value, "an IP address or a host name", problems)?;
+            let text = read::string(&place, value, "an IP address or a host name", errors)?;
             let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-            match Host::parse(bare) {
+            match ServerHost::parse(bare) {
                 Ok(host) => Some(host),
                 Err(error) => {
-                    problems.say(&place, format!("{error}, found {}", quoted(text)));
+                    errors.say(&place, format!("{error}, found {}", quoted(text)));
                     return None;
                 }
             }
@@ -94,16 +99,16 @@ fn object(
     };
     let endpoint = match (named, hosted) {
         (None, None) => {
-            problems.say(at, "expected a server with a \"name\" or a \"host\", found neither");
+            errors.say(at, "expected a server with a \"name\" or a \"host\", found neither");
             return None;
         }
         (None, Some(host)) => Endpoint { host, port: port.unwrap_or(defaults.port) },
         (Some(endpoint), host) => {
             if host.is_some_and(|host| host != endpoint.host) {
-                problems.say(&at.key("host"), "expected the host of \"name\", or no host at all");
+                errors.say(&at.key("host"), "expected the host of \"name\", or no host at all");
             }
             if port.is_some_and(|port| port != endpoint.port) {
-                problems.say(&at.key("port"), "expected the port of \"name\", or no port at all");
+                errors.say(&at.key("port"), "expected the port of \"name\", or no port at all");
             }
             endpoint
         }
@@ -116,12 +121,12 @@ fn directive(
     at: &Place<'_>,
     text: &str,
     defaults: &Defaults<'_>,
-    problems: &mut Problems,
+    errors: &mut ConfigErrors,
 ) -> Option<(Endpoint, Server)> {
     let mut server = defaults.server.clone();
     let mut words = text.split_ascii_whitespace();
     let Some(address) = words.next() else {
-        problems.expected(at, "a server such as \"host:port weight=5\"", quoted(text));
+        errors.expected(at, "a server such as \"host:port weight=5\"", quoted(text));
         return None;
     };
     let mut seen: Vec<&str> = Vec::new();
@@ -130,25 +135,25 @@ fn directive(
         let Some(key) = PARAMETERS.into_iter().find(|known| *known == key) else {
             let known = PARAMETERS.join(", ");
             match key {
-                "service" | "resolve" | "route" => problems.unsupported(at, &format!("the parameter {}", quoted(word))),
-                _ => problems.say(at, format!("unknown parameter {}, expected one of {known}", quoted(word))),
+                "service" | "resolve" | "route" => errors.unsupported(at, &format!("the parameter {}", quoted(word))),
+                _ => errors.say(at, format!("unknown parameter {}, expected one of {known}", quoted(word))),
             }
             continue;
         };
         let place = at.key(key);
         if seen.contains(&key) {
-            problems.say(&place, "this parameter appears more than once");
+            errors.say(&place, "this parameter appears more than once");
         }
         seen.push(key);
         let is_flag = matches!(key, "down" | "backup" | "drain");
         match value {
-            Some(_) if is_flag => problems.say(&place, format!("expected {key} alone, found {}", quoted(word))),
-            None if is_flag => parameter(&place, key, &Json::Bool(true), &mut server, problems),
-            None => problems.say(&place, format!("expected {key}=…, found {key} alone")),
-            Some(value) => parameter(&place, key, &as_json(value), &mut server, problems),
+            Some(_) if is_flag => errors.say(&place, format!("expected {key} alone, found {}", quoted(word))),
+            None if is_flag => parameter(&place, key, &Json::Bool(true), &mut server, errors),
+            None => errors.say(&place, format!("expected {key}=…, found {key} alone")),
+            Some(value) => parameter(&place, key, &as_json(value), &mut server, errors),
         }
     }
-    Some((endpoint(at, address, defaults.port, problems)?, server))
+    Some((endpoint(at, address, defaults.port, errors)?, server))
 }
 
 /// The value of a word, so that one reader serves both forms: digits are a number, the rest is text.
@@ -159,30 +164,30 @@ fn as_json(value: &str) -> Json {
     }
 }
 
-fn endpoint(at: &Place<'_>, text: &str, default_port: u16, problems: &mut Problems) -> Option<Endpoint> {
+fn endpoint(at: &Place<'_>, text: &str, default_port: u16, errors: &mut ConfigErrors) -> Option<Endpoint> {
     match Endpoint::parse(text, default_port) {
         Ok(endpoint) => Some(endpoint),
         Err(error) => {
-            problems.say(at, format!("{error}, found {}", quoted(text)));
+            errors.say(at, format!("{error}, found {}", quoted(text)));
             None
         }
     }
 }
 
-pub(super) fn parameter(at: &Place<'_>, key: &str, value: &Json, server: &mut Server, problems: &mut Problems) {
+pub(super) fn parameter(at: &Place<'_>, key: &str, value: &Json, server: &mut Server, errors: &mut ConfigErrors) {
     fn put<T>(slot: &mut T, value: Option<T>) {
         if let Some(value) = value {
             *slot = value;
         }
     }
     match key {
-        "weight" => put(&mut server.weight, read::integer(at, value, 1..=65535, problems)),
-        "max_fails" => put(&mut server.max_fails, read::integer(at, value, 0..=1_000_000, problems)),
-        "fail_timeout" => put(&mut server.fail_timeout, read::duration(at, value, Bare::Seconds, problems)),
-        "max_conns" => put(&mut server.max_conns, read::integer(at, value, 0..=1_000_000, problems)),
-        "slow_start" => put(&mut server.slow_start, read::duration(at, value, Bare::Seconds, problems)),
-        "down" => put(&mut server.down, read::boolean(at, value, problems)),
-        "backup" => put(&mut server.backup, read::boolean(at, value, problems)),
-        _ => put(&mut server.drain, read::boolean(at, value, problems)),
+        "weight" => put(&mut server.weight, read::integer(at, value, 1..=65535, errors)),
+        "max_fails" => put(&mut server.max_fails, read::integer(at, value, 0..=1_000_000, errors)),
+        "fail_timeout" => put(&mut server.fail_timeout, read::duration(at, value, Bare::Seconds, errors)),
+        "max_conns" => put(&mut server.max_conns, read::integer(at, value, 0..=1_000_000, errors)),
+        "slow_start" => put(&mut server.slow_start, read::duration(at, value, Bare::Seconds, errors)),
+        "down" => put(&mut server.down, read::boolean(at, value, errors)),
+        "backup" => put(&mut server.backup, read::boolean(at, value, errors)),
+        _ => put(&mut server.drain, read::boolean(at, value, errors)),
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::testing::test;
 
-fn parse(text: &str) -> Result<Config, Problems> {
-    Config::parse(text.as_bytes(), Capabilities::default())
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(text.as_bytes(), Capabilities::default(), &Registry::default())
 }
 
 fn errors(text: &str) -> Vec<String> {
@@ -151,9 +151,9 @@ fn all_errors_are_reported_at_once() {
     );
     assert_eq!(found.len(), 5, "{found:#?}");
     let many: String = (0..500).map(|_| "\"10.0.0.1 weight=0\",").collect();
-    let problems = parse(&format!("{{\"upstreams\": {{\"foo\": {{\"servers\": [{many} \"a\"]}}}}}}")).unwrap_err();
-    assert!(problems.count() > 500 && problems.errors().len() <= 100);
-    assert!(problems.to_string().ends_with("more errors"));
+    let errors = parse(&format!("{{\"upstreams\": {{\"foo\": {{\"servers\": [{many} \"a\"]}}}}}}")).unwrap_err();
+    assert!(errors.count() > 500 && errors.errors().len() <= 100);
+    assert!(errors.to_string().ends_with("more errors"));
 }
 
 #[test]
@@ -174,7 +174,8 @@ fn names_without_a_resolver_are_an_error_where_the_host_resolves_none() {
     assert!(upstream_errors(r#""servers": ["host1:8080"]"#)[0]
         .starts_with("upstreams.foo.servers[0]: expected an IP address"));
     let text = r#"{"upstreams": {"foo": {"servers": ["host1:8080"]}}}"#;
-    assert!(Config::parse(text.as_bytes(), Capabilities { resolves_names: true }).is_ok());
+    let host = Capabilities { resolves_names: true, ..Capabilities::default() };
+    assert!(Config::parse(text.as_bytes(), host, &Registry::default()).is_ok());
 }
 
 #[test]
@@ -219,7 +220,7 @@ fn no_input_makes_it_panic() {
                 _ => bytes.insert(at, *random.choice(b"{}[]\",:0-9e.$\\\xff").unwrap()),
             }
         }
-        let _ = Config::parse(&bytes, Capabilities::default());
+        let _ = Config::parse(&bytes, Capabilities::default(), &Registry::default());
     }
     let deep = "[".repeat(100_000);
     assert!(parse(&deep).is_err());

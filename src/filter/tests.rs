@@ -1,13 +1,19 @@
 //! What happens to requests, on the simulated host.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use super::*;
-use crate::balancer;
-use crate::host::sim::{Answer, Behaviour, Sent, Sim, Worker};
-use crate::peer::{Order, Peer, PeerState, Selector};
+use crate::handle::peer::Peer;
+use crate::handle::upstream;
+use crate::host::Failure;
+use crate::model::peer::{AdminState, PeerState};
+use crate::model::selector::Selector;
+use crate::store::Store;
 use crate::testing::test;
-use crate::upstream;
+use durpina_sim::{Answer, Behaviour, Sent, Sim};
+
+type Worker = durpina_sim::Worker<Filter>;
 
 const A: &str = "10.0.0.1:80";
 const B: &str = "10.0.0.2:80";
@@ -35,7 +41,11 @@ fn served(worker: &mut Worker, requests: usize) -> Vec<String> {
 }
 
 fn peer<'h>(worker: &'h Worker, name: &str) -> Peer<'h> {
-    upstream::Upstream::get(Store::new(&worker.host), "u").unwrap().unwrap().get_peer(name).unwrap()
+    upstream::Upstream::get(Store::new(&worker.host), &Registry::default(), "u")
+        .unwrap()
+        .unwrap()
+        .get_peer(name)
+        .unwrap()
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -93,12 +103,12 @@ fn the_last_failed_attempt_counts_too() {
         .replace("\"servers\"", "\"max_ejected_percent\": 100, \"servers\"");
     let mut worker = worker(&sim, &text);
     assert_eq!(get(&mut worker), Answer::Failed { attempts: 3 });
-    let upstream = upstream::Upstream::get(Store::new(&worker.host), "u").unwrap().unwrap();
+    let upstream = upstream::Upstream::get(Store::new(&worker.host), &Registry::default(), "u").unwrap().unwrap();
     let state = |name| upstream.get_peer(name).unwrap().state();
     assert_eq!([A, B, C].map(state), [PeerState::TemporaryDown, PeerState::TemporaryDown, PeerState::Failing]);
     drop(upstream);
     sim.server(B, Behaviour::Answers(200));
-    peer(&worker, C).set_state(Order::Down).unwrap();
+    peer(&worker, C).set_state(AdminState::Down).unwrap();
     assert!((0..3).any(|_| get(&mut worker).by() == B), "who is temporarily down is tried rather than refusing");
 }
 
@@ -114,10 +124,10 @@ fn failures_that_the_host_reports_count_just_as_well() {
         );
         let mut worker = worker(&sim, &text);
         get(&mut worker);
-        assert!(peer(&worker, A).is_down(crate::peer::DownKind::Temporary));
+        assert!(peer(&worker, A).is_down(crate::handle::peer::DownKind::Temporary));
         sim.server(B, Behaviour::Answers(500));
         served(&mut worker, 2);
-        assert!(peer(&worker, B).is_down(crate::peer::DownKind::Temporary), "an answer is reported by nobody");
+        assert!(peer(&worker, B).is_down(crate::handle::peer::DownKind::Temporary), "an answer is reported by nobody");
         assert!(!peer(&worker, C).is_failing());
     }
 }
@@ -184,7 +194,7 @@ fn upstreams_by_variable_do_not_grow_anything() {
         assert!(matches!(worker.send(Sent::get("/").header("pool", &format!("none{n}"))), Answer::Refused(503, _)));
     }
     assert_eq!(sim.keys(), keys);
-    assert_eq!(worker.filter.upstreams.len(), 2);
+    assert_eq!(worker.filter.directory.len(), 2);
 }
 
 #[test]
@@ -227,7 +237,7 @@ fn what_was_put_in_a_removed_server_s_place_survives_other_changes() {
     let sim = Sim::new();
     let mut first = worker(&sim, &three());
     first.tick();
-    let mut handle = upstream::Upstream::get(Store::new(&first.host), "u").unwrap().unwrap();
+    let mut handle = upstream::Upstream::get(Store::new(&first.host), &Registry::default(), "u").unwrap().unwrap();
     let removed = handle.get_peer(B).unwrap();
     handle.remove_peer(&removed).unwrap();
     handle.add_peer(format!("{B} weight=9").as_str()).unwrap();
@@ -304,7 +314,7 @@ fn a_configuration_wins_where_it_changed_and_only_there() {
     get(&mut first);
     peer(&first, A).set_weight(7).unwrap();
     peer(&first, B).set_weight(7).unwrap();
-    let mut upstream = upstream::Upstream::get(Store::new(&first.host), "u").unwrap().unwrap();
+    let mut upstream = upstream::Upstream::get(Store::new(&first.host), &Registry::default(), "u").unwrap().unwrap();
     upstream.add_peer("10.0.0.9:80 weight=4").unwrap();
     let c = upstream.get_peer(C).unwrap();
     upstream.remove_peer(&c).unwrap();
@@ -313,7 +323,7 @@ fn a_configuration_wins_where_it_changed_and_only_there() {
     let mut second =
         worker(&sim, &config(&format!("\"{A} weight=3\", \"{B} weight=2\", \"{C} weight=2\", \"10.0.0.4:80\"")));
     second.tick();
-    let upstream = upstream::Upstream::get(Store::new(&second.host), "u").unwrap().unwrap();
+    let upstream = upstream::Upstream::get(Store::new(&second.host), &Registry::default(), "u").unwrap().unwrap();
     let all: Vec<(String, u16, u16)> = upstream
         .get_peers(Selector::All)
         .iter()
@@ -341,7 +351,7 @@ fn a_peer_that_is_added_again_starts_fresh() {
     let mut old = peer(&worker, A);
     old.set_weight(9).unwrap();
     old.add_fail().unwrap();
-    assert!(old.is_down(crate::peer::DownKind::Temporary));
+    assert!(old.is_down(crate::handle::peer::DownKind::Temporary));
     let mut upstream = old.get_upstream().unwrap().unwrap();
     upstream.remove_peer(&old).unwrap();
     let new = upstream.add_peer(A).unwrap();
@@ -356,15 +366,15 @@ fn the_operator_s_order_stands_until_the_operator_lifts_it() {
     let sim = Sim::new();
     let mut worker = worker(&sim, &three());
     get(&mut worker);
-    peer(&worker, A).set_state(Order::Down).unwrap();
-    peer(&worker, B).set_state(Order::Drain).unwrap();
+    peer(&worker, A).set_state(AdminState::Down).unwrap();
+    peer(&worker, B).set_state(AdminState::Drain).unwrap();
     assert_eq!(served(&mut worker, 3), [C, C, C], "at the very next request");
     sim.advance(seconds(3_600));
     worker.tick();
     assert_eq!(served(&mut worker, 3), [C, C, C]);
-    peer(&worker, C).set_state(Order::TemporaryDown).unwrap();
+    peer(&worker, C).set_state(AdminState::TemporaryDown).unwrap();
     assert_eq!(served(&mut worker, 2), [C, C], "the last resort is who is only temporarily down");
-    peer(&worker, A).set_state(Order::Up).unwrap();
+    peer(&worker, A).set_state(AdminState::Up).unwrap();
     assert_eq!(served(&mut worker, 2), [A, A]);
     sim.advance(seconds(10));
     let all = served(&mut worker, 4);
@@ -379,7 +389,7 @@ fn up_clears_what_others_have_against_a_peer() {
     get(&mut worker);
     sim.server(A, Behaviour::Answers(200));
     assert_eq!(served(&mut worker, 4), [B; 4]);
-    peer(&worker, A).set_state(Order::Up).unwrap();
+    peer(&worker, A).set_state(AdminState::Up).unwrap();
     assert!(served(&mut worker, 4).contains(&A.to_owned()));
 }
 
@@ -405,7 +415,7 @@ fn changes_at_the_same_time_both_happen() {
     let other = sim.clone();
     sim.interfere(move || {
         let host = other.worker();
-        let mut upstream = upstream::Upstream::get(Store::new(&host), "u").unwrap().unwrap();
+        let mut upstream = upstream::Upstream::get(Store::new(&host), &Registry::default(), "u").unwrap().unwrap();
         upstream.get_peer(B).unwrap().set_weight(8).unwrap();
         upstream.add_peer("10.0.0.9:80").unwrap();
     });
@@ -450,7 +460,7 @@ fn a_worker_that_heard_of_no_change_is_right_after_its_next_tick() {
     get(&mut one);
     get(&mut two);
     sim.lose_announcements(true);
-    peer(&one, A).set_state(Order::Down).unwrap();
+    peer(&one, A).set_state(AdminState::Down).unwrap();
     two.tick();
     assert!(!served(&mut two, 6).contains(&A.to_owned()));
 }
@@ -480,7 +490,7 @@ fn not_too_many_go_at_once() {
     let quoted: Vec<String> = servers.iter().map(|server| format!("\"{server}\"")).collect();
     let mut worker = worker(&sim, &config(&quoted.join(",")));
     (0..50).for_each(|_| drop(get(&mut worker)));
-    let upstream = upstream::Upstream::get(Store::new(&worker.host), "u").unwrap().unwrap();
+    let upstream = upstream::Upstream::get(Store::new(&worker.host), &Registry::default(), "u").unwrap().unwrap();
     assert_eq!(upstream.get_peers(Selector::TemporaryDown).len(), 5);
     assert!(!sim.logged("stays in use: max_ejected_percent").is_empty());
     drop(upstream);
@@ -493,7 +503,8 @@ fn not_too_many_go_at_once() {
 
 #[test]
 fn every_balancer_serves_retries_and_leaves_out_who_is_down() {
-    for name in balancer::BALANCERS.iter().map(|kind| kind.name) {
+    let registry = Registry::default();
+    for name in registry.balancers().map(|kind| kind.name) {
         let sim = Sim::new();
         sim.server(A, Behaviour::Fails(Failure::Connect));
         let key = if matches!(name, "consistent-hash" | "ketama") { ", \"key\": \"$request_uri\"" } else { "" };
@@ -588,7 +599,8 @@ fn whatever_happens_all_workers_agree() {
             workers[at].host.skew(random.i64(-400..400));
             let names: Vec<String> = expected.borrow().keys().cloned().collect();
             let name = random.choice(&names).cloned().unwrap_or_default();
-            let upstream = || upstream::Upstream::get(Store::new(&workers[at].host), "u").unwrap().unwrap();
+            let upstream =
+                || upstream::Upstream::get(Store::new(&workers[at].host), &Registry::default(), "u").unwrap().unwrap();
             match random.u8(..10) {
                 0 => {
                     let weight = random.u16(1..10);
@@ -597,7 +609,11 @@ fn whatever_happens_all_workers_agree() {
                 }
                 1 => {
                     let up = random.bool();
-                    upstream().get_peer(&name).unwrap().set_state(if up { Order::Up } else { Order::Down }).unwrap();
+                    upstream()
+                        .get_peer(&name)
+                        .unwrap()
+                        .set_state(if up { AdminState::Up } else { AdminState::Down })
+                        .unwrap();
                     expected.borrow_mut().get_mut(&name).unwrap().1 = up;
                 }
                 2 => {
@@ -656,7 +672,8 @@ fn whatever_happens_all_workers_agree() {
             counts.remove("");
             assert_eq!(counts, HashMap::new(), "seed {seed}: a peer that was removed is served");
         }
-        let upstream = upstream::Upstream::get(Store::new(&workers[0].host), "u").unwrap().unwrap();
+        let upstream =
+            upstream::Upstream::get(Store::new(&workers[0].host), &Registry::default(), "u").unwrap().unwrap();
         let mut found: Vec<(String, u16)> =
             upstream.get_peers(Selector::All).iter().map(|peer| (peer.name().to_owned(), peer.get_weight())).collect();
         let mut all: Vec<(String, u16)> = expected.iter().map(|(name, (weight, _))| (name.clone(), *weight)).collect();

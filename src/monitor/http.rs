@@ -4,18 +4,18 @@
 //! peer's name, `host:port`, unless `header_Host` says otherwise. The whole answer has to arrive within `timeout`; its body is not
 //! looked at, so `method` `HEAD` is cheaper where servers know it.
 
-use super::{Finding, Monitor, MonitorConfig};
-use crate::host::{Ask, Reply};
+use super::{Finding, Monitor, MonitorSpec};
+use crate::host::{CallKind, Reply};
 
 /// The monitor.
 pub struct Http;
 
 impl Monitor for Http {
-    fn ask(&self, config: &MonitorConfig, peer: &str) -> Ask {
+    fn ask(&self, config: &MonitorSpec, peer: &str) -> CallKind {
         request(config, peer)
     }
 
-    fn judge(&self, config: &MonitorConfig, reply: &Reply) -> Finding {
+    fn judge(&self, config: &MonitorSpec, reply: &Reply) -> Finding {
         match answer(config, reply) {
             Ok(_) => Finding::Good,
             Err(why) => Finding::Bad(why),
@@ -24,10 +24,10 @@ impl Monitor for Http {
 }
 
 /// The request of a monitor over HTTP.
-pub(super) fn request(config: &MonitorConfig, peer: &str) -> Ask {
+pub(super) fn request(config: &MonitorSpec, peer: &str) -> CallKind {
     let is_host = |(name, _): &&(String, String)| name == "host";
     let host = config.headers.iter().find(is_host).map_or(peer, |(_, value)| value);
-    Ask::Http {
+    CallKind::Http {
         method: config.method.clone(),
         path: config.url.clone(),
         authority: host.to_owned(),
@@ -37,7 +37,7 @@ pub(super) fn request(config: &MonitorConfig, peer: &str) -> Ask {
 }
 
 /// The body of an answer with a good status; otherwise what is wrong with it.
-pub(super) fn answer<'r>(config: &MonitorConfig, reply: &'r Reply) -> Result<&'r [u8], String> {
+pub(super) fn answer<'r>(config: &MonitorSpec, reply: &'r Reply) -> Result<&'r [u8], String> {
     match reply {
         Reply::Http(status, body) if config.ok_codes.contains(*status) => Ok(body),
         Reply::Http(status, _) => Err(format!("status {status}, expected {}", config.ok_codes)),
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_status_decides() {
-        let config = MonitorConfig { ok_codes: "200 3xx".parse().unwrap(), ..MonitorConfig::default() };
+        let config = MonitorSpec { ok_codes: "200 3xx".parse().unwrap(), ..MonitorSpec::default() };
         let judge = |reply| Http.judge(&config, &reply);
         assert_eq!(judge(Reply::Http(200, Vec::new())), Finding::Good);
         assert_eq!(judge(Reply::Http(302, Vec::new())), Finding::Good);
@@ -64,11 +64,11 @@ mod tests {
 
     #[test]
     fn the_host_is_the_peer_s_name_unless_a_header_says_otherwise() {
-        let host = |config: &MonitorConfig| match Http.ask(config, "web-1:8080") {
-            Ask::Http { authority, headers, .. } => (authority, headers.len()),
+        let host = |config: &MonitorSpec| match Http.ask(config, "web-1:8080") {
+            CallKind::Http { authority, headers, .. } => (authority, headers.len()),
             _ => panic!("an HTTP request"),
         };
-        let mut config = MonitorConfig { headers: vec![("x-a".to_owned(), "1".to_owned())], ..Default::default() };
+        let mut config = MonitorSpec { headers: vec![("x-a".to_owned(), "1".to_owned())], ..Default::default() };
         assert_eq!(host(&config), ("web-1:8080".to_owned(), 1));
         config.headers.push(("host".to_owned(), "www.example".to_owned()));
         assert_eq!(host(&config), ("www.example".to_owned(), 1));

@@ -2,18 +2,18 @@
 //!
 //! Nothing is sent, and nothing has to come back: connected is good.
 
-use super::{Finding, Monitor, MonitorConfig};
-use crate::host::{Ask, Failure, Reply};
+use super::{Finding, Monitor, MonitorSpec};
+use crate::host::{CallKind, Failure, Reply};
 
 /// The monitor.
 pub struct Tcp;
 
 impl Monitor for Tcp {
-    fn ask(&self, _config: &MonitorConfig, _peer: &str) -> Ask {
-        Ask::Connect
+    fn ask(&self, _config: &MonitorSpec, _peer: &str) -> CallKind {
+        CallKind::Connect
     }
 
-    fn judge(&self, _config: &MonitorConfig, reply: &Reply) -> Finding {
+    fn judge(&self, _config: &MonitorSpec, reply: &Reply) -> Finding {
         match reply {
             Reply::Connected => Finding::Good,
             // All that can time out here is the connection.

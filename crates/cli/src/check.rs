@@ -3,7 +3,9 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use durpina::config::{Capabilities, Config};
+use durpina::config::Config;
+use durpina::host::Capabilities;
+use durpina::Registry;
 
 /// The content of a file; `-` is standard input.
 pub(crate) fn read(file: &Path) -> io::Result<Vec<u8>> {
@@ -18,7 +20,7 @@ pub(crate) fn read(file: &Path) -> io::Result<Vec<u8>> {
 /// What there is to say about a configuration, and whether it is good.
 pub(crate) fn check(file: &Path, text: &[u8]) -> (String, bool) {
     let file = file.display();
-    match Config::parse(text, Capabilities::default()) {
+    match Config::parse(text, Capabilities::default(), &Registry::default()) {
         Ok(config) => {
             let servers: usize = config.upstreams.iter().map(|(_, upstream)| upstream.servers.len()).sum();
             let mut report: String = config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();

@@ -1,0 +1,247 @@
+//! The proxy-wasm callbacks: they find the filter and call it, nothing more.
+//!
+//! A VM holds one [`Root`] per configuration of the filter and one [`Stream`] per request. What all of them share is the [`Vm`].
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use durpina_host::{millis, CallId, Capabilities, Failure, Guest, Host, Outcome, Reply};
+use proxy_wasm::traits::{Context, HttpContext, RootContext};
+use proxy_wasm::types::{Action, ContextType, LogLevel};
+
+use crate::envoy::Envoy;
+use crate::raw::{self, ProxyWasm};
+
+/// The `root_id` of the access log in the reference configuration.
+const FAILURE_LOG: &str = "durpina_log";
+
+/// The first tick comes soon: only a tick writes, because hosts also configure VMs that never tick, to try a configuration.
+const FIRST_TICK: Duration = Duration::from_millis(10);
+
+thread_local! {
+    /// The [`Vm`], whatever guests it has.
+    static VM: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
+}
+
+/// Registers a filter with the host. Called once per VM, by the module's entry point.
+pub fn start<G: Guest + 'static>(parts: G::Parts) {
+    // Also installs the logger, and a hook that logs panics.
+    proxy_wasm::set_log_level(LogLevel::Info);
+    let vm = Vm::<G> { host: Envoy::new(ProxyWasm), parts, last: Cell::new(None) };
+    VM.set(Some(Rc::new(vm)));
+    proxy_wasm::set_root_context(new_root::<G>);
+}
+
+fn new_root<G: Guest + 'static>(_context: u32) -> Box<dyn RootContext> {
+    let vm = VM.with_borrow(Clone::clone).and_then(|vm| vm.downcast::<Vm<G>>().ok());
+    match vm {
+        Some(vm) if vm.host.text(b"plugin_root_id") == FAILURE_LOG => Box::new(FailureLog { vm }),
+        Some(vm) => Box::new(Root { vm, filter: Rc::new(RefCell::new(G::refused())), period: Duration::ZERO }),
+        None => Box::new(Nothing),
+    }
+}
+
+/// A VM that was never started, which no host makes.
+struct Nothing;
+impl Context for Nothing {}
+impl RootContext for Nothing {}
+
+type Shared<G> = Rc<RefCell<G>>;
+
+/// What all contexts of a VM share.
+struct Vm<G: Guest> {
+    /// The host around this VM; what it found out is found out once.
+    host: Envoy<ProxyWasm>,
+    parts: G::Parts,
+    /// The request that ended last, until it is known whether the access log is called for it.
+    last: Cell<Option<(Shared<G>, G::Exchange)>>,
+}
+
+impl<G: Guest> Vm<G> {
+    /// Logs what the host logs: of the rest nothing is even written.
+    fn follow_log_level(&self) {
+        let level = match raw::log_level() {
+            Ok(0) => LogLevel::Trace,
+            Ok(1) => LogLevel::Debug,
+            Ok(3) => LogLevel::Warn,
+            Ok(4) => LogLevel::Error,
+            Ok(5..) => LogLevel::Critical,
+            Ok(2) | Err(_) => LogLevel::Info,
+        };
+        proxy_wasm::set_log_level(level);
+    }
+}
+
+struct Root<G: Guest> {
+    vm: Rc<Vm<G>>,
+    filter: Shared<G>,
+    period: Duration,
+}
+
+impl<G: Guest> Root<G> {
+    fn tick_after(&mut self, period: Duration) {
+        if self.period != period {
+            let millis = u32::try_from(millis(period)).unwrap_or(u32::MAX);
+            if raw::set_tick_period(millis).is_ok() {
+                self.period = period;
+            }
+        }
+    }
+
+    fn reply(&mut self, call: CallId, reply: &Reply) {
+        let next = self.filter.try_borrow_mut().map(|mut filter| filter.reply(&self.vm.host, call, reply));
+        if let Ok(period) = next {
+            self.tick_after(period);
+        }
+    }
+}
+
+impl<G: Guest> Context for Root<G> {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, _body: usize, _trailers: usize) {
+        let reply = self.vm.host.reply(token, headers);
+        self.reply(CallId::Reply(token), &reply);
+    }
+
+    fn on_grpc_stream_initial_metadata(&mut self, token: u32, headers: u32) {
+        let reply = self.vm.host.connected(headers);
+        self.reply(CallId::Stream(token), &reply);
+    }
+
+    fn on_grpc_stream_close(&mut self, token: u32, _status: u32) {
+        self.reply(CallId::Stream(token), &Reply::Failed(Failure::Connect));
+    }
+}
+
+impl<G: Guest + 'static> RootContext for Root<G> {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        self.vm.follow_log_level();
+        let Capabilities { survives_refusal, .. } = self.vm.host.capabilities();
+        let Ok(text) = raw::plugin_configuration() else {
+            log::error!("the host does not hand out the configuration");
+            return !survives_refusal;
+        };
+        let (plugin, root) = (self.vm.host.text(b"plugin_name"), self.vm.host.text(b"plugin_root_id"));
+        let instance = if plugin.is_empty() || plugin == root { root } else { format!("{plugin}/{root}") };
+        match G::configure(&self.vm.parts, &self.vm.host, &instance, &text) {
+            Ok(filter) => {
+                self.filter = Rc::new(RefCell::new(filter));
+                self.tick_after(FIRST_TICK);
+                true
+            }
+            Err(_) => !survives_refusal,
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.vm.follow_log_level();
+        let period = self.filter.try_borrow_mut().map(|mut filter| filter.tick(&self.vm.host));
+        if let Ok(period) = period {
+            self.tick_after(period);
+        }
+    }
+
+    fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
+        let (vm, filter) = (Rc::clone(&self.vm), Rc::clone(&self.filter));
+        Some(Box::new(Stream { vm, filter, exchange: G::Exchange::default(), gathers: false }))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+struct Stream<G: Guest> {
+    vm: Rc<Vm<G>>,
+    filter: Shared<G>,
+    exchange: G::Exchange,
+    /// The body of a request that the guest answers is on its way.
+    gathers: bool,
+}
+
+impl<G: Guest> Stream<G> {
+    /// Answers a request, now that its body is there.
+    fn answer(&mut self) {
+        self.gathers = false;
+        let body = raw::request_body(G::LONGEST_BODY + 1).unwrap_or_default();
+        if let Ok(mut filter) = self.filter.try_borrow_mut() {
+            filter.request_body(&self.vm.host, &body);
+        }
+    }
+}
+
+impl<G: Guest> Context for Stream<G> {}
+
+impl<G: Guest> HttpContext for Stream<G> {
+    fn on_http_request_headers(&mut self, _headers: usize, end: bool) -> Action {
+        // No host calls back while it is being called.
+        let Ok(mut filter) = self.filter.try_borrow_mut() else { return Action::Pause };
+        let (outcome, exchange) = filter.request(&self.vm.host, !end);
+        self.exchange = exchange;
+        self.gathers = outcome == Outcome::Body;
+        match outcome {
+            Outcome::Continue => Action::Continue,
+            Outcome::Answered | Outcome::Body => Action::Pause,
+        }
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {
+        if !self.gathers {
+            return Action::Continue;
+        }
+        if end || size > G::LONGEST_BODY {
+            self.answer();
+        }
+        Action::Pause
+    }
+
+    fn on_http_request_trailers(&mut self, _trailers: usize) -> Action {
+        if !self.gathers {
+            return Action::Continue;
+        }
+        self.answer();
+        Action::Pause
+    }
+
+    fn on_http_response_headers(&mut self, _headers: usize, _end: bool) -> Action {
+        if let Ok(mut filter) = self.filter.try_borrow_mut() {
+            filter.response(&self.vm.host, &mut self.exchange);
+        }
+        Action::Continue
+    }
+
+    fn on_log(&mut self) {
+        let done = |mut filter: std::cell::RefMut<'_, G>| filter.done(&self.vm.host, &mut self.exchange);
+        let kept = self.filter.try_borrow_mut().is_ok_and(done);
+        let exchange = std::mem::take(&mut self.exchange);
+        // Envoy calls its access logs right after the filters of the same request, or not at all.
+        self.vm.last.set(kept.then(|| (Rc::clone(&self.filter), exchange)));
+    }
+}
+
+/// Envoy's access log, which it calls only for requests with a failed attempt.
+struct FailureLog<G: Guest> {
+    vm: Rc<Vm<G>>,
+}
+
+impl<G: Guest> Context for FailureLog<G> {}
+
+impl<G: Guest> RootContext for FailureLog<G> {
+    fn on_configure(&mut self, _size: usize) -> bool {
+        self.vm.host.set_reports_failures();
+        true
+    }
+
+    fn on_log(&mut self) {
+        if let Some((filter, mut exchange)) = self.vm.last.take() {
+            if let Ok(mut filter) = filter.try_borrow_mut() {
+                filter.failed(&self.vm.host, &mut exchange);
+            }
+        }
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}

@@ -1,0 +1,371 @@
+//! Envoy.
+//!
+//! - The candidates are request headers, which the reference configuration turns into metadata and removes. A
+//!   header that the filter leaves alone would be obeyed as the client sent it, so every one of them is set or
+//!   removed for every request.
+//! - The version is a gauge: it is shared by all workers and costs a tenth of a read of shared data. Where
+//!   the operator's `stats_matcher` rejects it, it stays at zero; then a value in shared data takes its place.
+//! - How attempts ended is told by two properties, which cost a tenth of what Envoy needs for a request. So the reference
+//!   configuration has an access log that is called only for requests with a failure or a retry, and
+//!   nothing is asked for all others. Without that access log every request is asked. With retries Envoy tells only how the last one did; that
+//!   there were earlier ones means that they failed.
+//! - Calls to servers go through clusters that send to whatever address a header names. Bytes over TCP are the body of a
+//!   `POST` to the gateway, a listener of the reference configuration that turns it into a TCP connection. A
+//!   connection alone is a gRPC stream through the same gateway, because that tells of its first headers at once.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+
+use durpina_host::{
+    millis, Attempt, Call, CallId, CallKind, CalloutClusters, Capabilities, EndCall, Expect, Failure, Host, HostError,
+    Reply, RequestHost, Response, ResponseHost, Stored, Timestamp, LONGEST_REPLY, MOST_CANDIDATES,
+};
+
+use crate::abi::{Abi, HttpCall, Map, Status};
+
+/// The request headers of the candidates, in their order.
+const PEER_HEADERS: [&str; MOST_CANDIDATES] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
+
+/// How often Envoy retries at the most, whatever the route says. Envoy removes it from what servers see.
+const MAX_RETRIES: &str = "x-envoy-max-retries";
+
+/// The gauge that counts announcements, and the key in shared data that stands in for it.
+const VERSION_GAUGE: &str = "durpina_version";
+const VERSION_KEY: &str = "durpina/version";
+
+/// Envoy's response flags: `envoy/stream_info/stream_info.h`, by bit.
+mod flag {
+    pub(super) const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
+    pub(super) const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
+    pub(super) const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
+    pub(super) const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
+    pub(super) const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
+    pub(super) const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
+}
+
+/// The Envoy around this VM.
+pub(crate) struct Envoy<A> {
+    abi: A,
+    version: Cell<Version>,
+    /// What the next random number is made from; none before the first.
+    random: Cell<Option<u64>>,
+    /// Whether there is an access log that tells of failed requests.
+    reports: Cell<bool>,
+    /// The calls under way that are HTTP requests themselves: of others, HTTP is only the wrapping.
+    http_calls: RefCell<Vec<u32>>,
+}
+
+/// What tells workers of changes.
+#[derive(Clone, Copy)]
+enum Version {
+    Unknown,
+    Gauge(u32),
+    SharedData,
+}
+
+impl<A: Abi> Envoy<A> {
+    /// The Envoy behind these calls.
+    pub(crate) const fn new(abi: A) -> Self {
+        Self {
+            abi,
+            version: Cell::new(Version::Unknown),
+            random: Cell::new(None),
+            reports: Cell::new(false),
+            http_calls: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// There is an access log in this VM that tells of failed requests.
+    pub(crate) fn set_reports_failures(&self) {
+        self.reports.set(true);
+    }
+
+    /// A property as a text; empty if there is none.
+    pub(crate) fn text(&self, path: &[u8]) -> String {
+        let value = self.abi.property(path).ok().flatten().unwrap_or_default();
+        String::from_utf8_lossy(&value).into_owned()
+    }
+
+    /// Finds out whether the gauge counts. Trying that looks like an announcement to other workers, which does no
+    /// harm.
+    fn version_source(&self) -> Version {
+        if let Version::Unknown = self.version.get() {
+            let counts = |id: &u32| {
+                self.abi.increment_metric(*id, 1).is_ok() && self.abi.metric(*id).is_ok_and(|value| value > 0)
+            };
+            let gauge = self.abi.define_gauge(VERSION_GAUGE).ok().filter(counts);
+            self.version.set(gauge.map_or(Version::SharedData, Version::Gauge));
+        }
+        self.version.get()
+    }
+
+    /// An integer property: eight bytes, little endian.
+    fn integer(&self, path: &[u8]) -> Option<u64> {
+        let value = self.abi.property(path).ok()??;
+        Some(u64::from_le_bytes(value.try_into().ok()?))
+    }
+
+    /// A header that holds a status.
+    fn status(&self, map: Map) -> Option<u16> {
+        let status = self.abi.header(map, ":status").ok()??;
+        std::str::from_utf8(&status).ok()?.parse().ok()
+    }
+
+    /// What a reply to [`Host::call`] says that did not open a stream. Asked for in its callback only.
+    pub(crate) fn reply(&self, token: u32, headers: usize) -> Reply {
+        let is_http = self.http_calls.try_borrow_mut().is_ok_and(|mut calls| {
+            let found = calls.iter().position(|call| *call == token);
+            found.map(|at| calls.swap_remove(at)).is_some()
+        });
+        let body = self.abi.call_body(LONGEST_REPLY).unwrap_or_default();
+        let Some(status) = self.status(Map::Call).filter(|_| headers > 0) else {
+            return Reply::Failed(Failure::Timeout);
+        };
+        // Envoy's own answers say nothing of how long a server took.
+        let is_envoys = !matches!(self.abi.header(Map::Call, "x-envoy-upstream-service-time"), Ok(Some(_)));
+        match status {
+            _ if !is_envoys && is_http => Reply::Http(status, body),
+            200 if !is_http => Reply::Bytes(body),
+            504 => Reply::Failed(Failure::Timeout),
+            502 => Reply::Failed(Failure::Protocol),
+            _ if names_a_reset(&body) => Reply::Failed(Failure::Reset),
+            _ => Reply::Failed(Failure::Connect),
+        }
+    }
+
+    /// What the first headers of a stream say.
+    pub(crate) fn connected(&self, headers: u32) -> Reply {
+        let status = self.abi.header(Map::Stream, ":status").ok().flatten();
+        if headers > 0 && status.is_none_or(|status| status == b"200") {
+            Reply::Connected
+        } else {
+            Reply::Failed(Failure::Connect)
+        }
+    }
+}
+
+impl<A: Abi> Host for Envoy<A> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(self.abi.now().unwrap_or_default())
+    }
+
+    fn random(&self) -> u64 {
+        // The host's source is asked once. A host that withholds it leaves the clock, in which workers differ by chance.
+        let start = || self.abi.random().or_else(|_| self.abi.now()).unwrap_or_default();
+        let state = self.random.get().unwrap_or_else(start).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(Some(state));
+        // SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn version(&self) -> u64 {
+        match self.version_source() {
+            Version::Gauge(id) => self.abi.metric(id).unwrap_or_default(),
+            Version::SharedData | Version::Unknown => {
+                self.abi.shared_data(VERSION_KEY).ok().flatten().map_or(0, |(_, cas)| u64::from(cas))
+            }
+        }
+    }
+
+    fn announce(&self) {
+        let announced = match self.version_source() {
+            Version::Gauge(id) => self.abi.increment_metric(id, 1),
+            // An unconditional write: its value says nothing, its new compare-and-swap number is the announcement.
+            Version::SharedData | Version::Unknown => self.abi.set_shared_data(VERSION_KEY, b"1", 0),
+        };
+        if let Err(Status(status)) = announced {
+            log::error!("a change could not be announced, status {status}; workers see it within a second");
+        }
+    }
+
+    fn read(&self, key: &str) -> Result<Option<Stored>, HostError> {
+        let found = self.abi.shared_data(key).map_err(|Status(status)| HostError::Status("get_shared_data", status))?;
+        Ok(found.map(|(value, cas)| Stored { value, cas }))
+    }
+
+    fn write(&self, key: &str, value: &[u8], expect: Expect) -> Result<(), HostError> {
+        let cas = match expect {
+            // No value ever has this number, and Envoy looks at it only where there is a value.
+            Expect::Nothing => u32::MAX,
+            Expect::Cas(cas) => cas,
+        };
+        self.abi.set_shared_data(key, value, cas).map_err(|status| match status {
+            Status::CAS_MISMATCH => HostError::Conflict,
+            Status(status) => HostError::Status("set_shared_data", status),
+        })
+    }
+
+    fn call(&self, clusters: &CalloutClusters, call: &Call) -> Result<CallId, HostError> {
+        let peer = call.to.to_string();
+        let first = (PEER_HEADERS[0], peer.as_str());
+        let failed = |name| move |Status(status)| HostError::Status(name, status);
+        let tcp = [first, (":method", "POST"), (":path", "/"), (":authority", "durpina")];
+        let mut http = Vec::new();
+        let (to, headers, body) = match &call.kind {
+            CallKind::Connect => {
+                let opened = self.abi.grpc_stream(&grpc_service(&clusters.tcp), "durpina", "connect", &[first]);
+                return opened.map(CallId::Stream).map_err(failed("grpc_stream"));
+            }
+            CallKind::Tcp(bytes) => (&clusters.tcp, tcp.as_slice(), bytes),
+            CallKind::Http { method, path, authority, headers, body } => {
+                http.extend([first, (":method", method), (":path", path), (":authority", authority)]);
+                http.extend(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+                (&clusters.probe, http.as_slice(), body)
+            }
+        };
+        let timeout = u32::try_from(millis(call.timeout)).unwrap_or(u32::MAX);
+        let token = self.abi.http_call(&HttpCall { to, headers, body, timeout }).map_err(failed("http_call"))?;
+        if let (CallKind::Http { .. }, Ok(mut calls)) = (&call.kind, self.http_calls.try_borrow_mut()) {
+            calls.push(token);
+        }
+        Ok(CallId::Reply(token))
+    }
+
+    fn end_call(&self, call: CallId, how: EndCall) {
+        // A stream that is over already cannot be ended, which is as good. Calls end by themselves at their timeout.
+        let _ = match (call, how) {
+            (CallId::Stream(id), EndCall::Close) => self.abi.grpc_close(id),
+            (CallId::Stream(id), EndCall::Cancel) => self.abi.grpc_cancel(id),
+            (CallId::Reply(_), _) => Ok(()),
+        };
+    }
+
+    fn reports_failures(&self) -> bool {
+        self.reports.get()
+    }
+}
+
+impl<A: Abi> RequestHost for Envoy<A> {
+    fn path(&self) -> Vec<u8> {
+        self.header(":path").unwrap_or_default()
+    }
+
+    fn method(&self) -> Vec<u8> {
+        self.header(":method").unwrap_or_default()
+    }
+
+    fn authority(&self) -> Vec<u8> {
+        self.header(":authority").unwrap_or_default()
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        self.abi.header(Map::Request, name).ok().flatten()
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        let address = self.abi.property(b"source\0address").ok()??;
+        let address: SocketAddr = std::str::from_utf8(&address).ok()?.parse().ok()?;
+        Some(address.ip().to_canonical())
+    }
+
+    fn connection(&self) -> Option<u64> {
+        self.integer(b"connection\0id")
+    }
+
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        self.abi.property(path.join("\0").as_bytes()).ok().flatten()
+    }
+
+    fn cluster_name(&self) -> Option<Vec<u8>> {
+        self.abi.property(b"xds\0cluster_name").ok().flatten()
+    }
+
+    fn route_name(&self) -> Option<Vec<u8>> {
+        self.abi.property(b"xds\0route_name").ok().flatten()
+    }
+
+    fn offer(&self, addresses: &[&str]) -> Result<(), HostError> {
+        // Envoy would go on to a candidate that is not there, and answer with that instead of with what really failed.
+        if let Some(retries) = addresses.len().checked_sub(1).filter(|_| addresses.len() < MOST_CANDIDATES) {
+            let done = self.abi.set_request_header(MAX_RETRIES, if retries == 0 { "0" } else { "1" });
+            done.map_err(|Status(status)| HostError::Status("replace_header_map_value", status))?;
+        }
+        let mut addresses = addresses.iter();
+        for header in PEER_HEADERS {
+            let (call, done) = match addresses.next() {
+                Some(address) => ("replace_header_map_value", self.abi.set_request_header(header, address)),
+                None => ("remove_header_map_value", self.abi.remove_request_header(header)),
+            };
+            done.map_err(|Status(status)| HostError::Status(call, status))?;
+        }
+        Ok(())
+    }
+
+    fn respond(&self, response: &Response) {
+        let headers: Vec<(&str, &str)> = response.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        if let Err(Status(status)) = self.abi.respond(response.status, "durpina", &headers, &response.body) {
+            log::error!("the request could not be answered, status {status}");
+        }
+    }
+}
+
+impl<A: Abi> ResponseHost for Envoy<A> {
+    fn earlier_attempts(&self, offered: &[&str]) -> Vec<Attempt> {
+        // Attempt n goes to the n-th address that was offered. Envoy says how many there were, and nothing else of those
+        // before the last one.
+        let attempts = self.integer(b"upstream\0request_attempt_count").unwrap_or_default();
+        let earlier = usize::try_from(attempts).unwrap_or_default().saturating_sub(1);
+        let failed = |address: &&str| Attempt { address: Some((*address).to_owned()), failure: Some(Failure::Retried) };
+        offered.iter().take(earlier).map(failed).collect()
+    }
+
+    fn last_attempt(&self, offered: &[&str]) -> Attempt {
+        let flags = self.integer(b"response\0flags").unwrap_or_default();
+        let failure = failure(flags);
+        // Only what failed is asked for its place.
+        let earlier = if failure.is_some() && offered.len() > 1 { self.earlier_attempts(offered).len() } else { 0 };
+        Attempt { address: offered.get(earlier).map(|address| (*address).to_owned()), failure }
+    }
+
+    fn response_status(&self) -> Option<u16> {
+        self.status(Map::Response)
+    }
+
+    fn final_status(&self) -> Option<u16> {
+        u16::try_from(self.integer(b"response\0code")?).ok().filter(|status| *status > 0)
+    }
+}
+
+/// How the last attempt failed, by Envoy's response flags.
+fn failure(flags: u64) -> Option<Failure> {
+    let any = |set: u64| flags & set != 0;
+    if flags == 0 || any(flag::DOWNSTREAM_CONNECTION_TERMINATION) {
+        None
+    } else if any(flag::UPSTREAM_CONNECTION_FAILURE) {
+        Some(Failure::Connect)
+    } else if any(flag::UPSTREAM_PROTOCOL_ERROR) {
+        Some(Failure::Protocol)
+    } else if any(flag::UPSTREAM_CONNECTION_TERMINATION | flag::UPSTREAM_REMOTE_RESET) {
+        Some(Failure::Reset)
+    } else if any(flag::UPSTREAM_REQUEST_TIMEOUT) {
+        Some(Failure::Timeout)
+    } else {
+        None
+    }
+}
+
+/// Which cluster gRPC goes to: an `envoy.config.core.v3.GrpcService` whose `envoy_grpc.cluster_name` is set.
+///
+/// Envoy would also take the bare name, but might mistake some names for such a message.
+fn grpc_service(cluster: &str) -> String {
+    // Fields of the wire format: number 1, length-delimited. Names of clusters that need two bytes of length are not
+    // text any more, and left as they are; the configuration has none.
+    match (u8::try_from(cluster.len()), u8::try_from(cluster.len() + 2)) {
+        (Ok(inner), Ok(outer)) if outer < 128 => {
+            format!("\n{}\n{}{cluster}", char::from(outer), char::from(inner))
+        }
+        _ => cluster.to_owned(),
+    }
+}
+
+/// Whether Envoy's own answer tells of a connection that broke.
+fn names_a_reset(body: &[u8]) -> bool {
+    let body = String::from_utf8_lossy(body);
+    ["connection termination", "remote reset"].iter().any(|reason| body.contains(reason))
+}

@@ -1,0 +1,27 @@
+//! Runs a filter, any [`Guest`](durpina_host::Guest), in proxies that speak proxy-wasm.
+//!
+//! - `abi`: the calls of the ABI, behind a trait, so that what follows is tested natively;
+//! - `envoy`: what Envoy makes of the vocabulary of [`durpina_host`];
+//! - `raw`: the calls themselves, and the only unsafe code (wasm only);
+//! - `callbacks`: the proxy's calls of the filter (wasm only).
+//!
+//! A filter's module is this much:
+//!
+//! ```ignore
+//! proxy_wasm::main! {{
+//!     durpina_proxy_wasm::start::<Filter>(Registry::default());
+//! }}
+//! ```
+
+// Natively only tests use these two.
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod abi;
+#[cfg(target_arch = "wasm32")]
+mod callbacks;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod envoy;
+#[cfg(target_arch = "wasm32")]
+mod raw;
+
+#[cfg(target_arch = "wasm32")]
+pub use callbacks::start;

@@ -1,0 +1,45 @@
+//! Attempts of a request at servers, and how they fail.
+
+use std::fmt;
+
+/// An attempt of a request that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The address that it went to, as it was offered; `None` where the host cannot say.
+    pub address: Option<String>,
+    /// How it failed; `None` when it did not, or when that was not the server's fault.
+    pub failure: Option<Failure>,
+}
+
+/// How an attempt at a server failed.
+///
+/// These are the failures that count against a server. An answer is not one of them, whatever its status,
+/// and neither is a client that goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection: refused, or not in time.
+    Connect,
+    /// The connection broke off before or within the answer.
+    Reset,
+    /// No answer in time, or it stopped half way.
+    Timeout,
+    /// An answer that is not HTTP.
+    Protocol,
+    /// A status that counts as a failure.
+    Status(u16),
+    /// An earlier attempt of the request; the host does not say how it ended.
+    Retried,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("no connection"),
+            Self::Reset => f.write_str("connection reset"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Protocol => f.write_str("not an HTTP answer"),
+            Self::Status(code) => write!(f, "status {code}"),
+            Self::Retried => f.write_str("attempt failed and was retried"),
+        }
+    }
+}

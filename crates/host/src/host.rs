@@ -1,0 +1,151 @@
+//! What a guest may ask of its proxy, by the moment at which it may.
+
+use std::net::IpAddr;
+
+use crate::{Attempt, Call, CallId, CalloutClusters, EndCall, Expect, HostError, Stored, Timestamp};
+
+/// How many servers a request can be offered: the first choice and two retries.
+pub const MOST_CANDIDATES: usize = 3;
+
+/// What a host can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether the host resolves host names by itself, so that a server's name can be offered in place of its address.
+    pub resolves_names: bool,
+    /// Whether the host survives a refused configuration. Where it does not, the guest goes on and answers every routed request
+    /// with 503.
+    pub survives_refusal: bool,
+    /// How many calls may be under way in one VM.
+    pub most_calls: usize,
+    /// Whether a call may be made while a reply to another one is being handled. Where it may not, it waits for the next tick.
+    pub calls_from_replies: bool,
+}
+
+/// Envoy's.
+impl Default for Capabilities {
+    fn default() -> Self {
+        // Each call is a connection and a file descriptor.
+        Self { resolves_names: false, survives_refusal: true, most_calls: 500, calls_from_replies: true }
+    }
+}
+
+/// An answer that the guest gives itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u32,
+    /// Header names in lower case, with their values.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// The proxy, as it can be asked at any time. See the [crate's documentation](crate).
+///
+/// No call panics, whatever the proxy answers.
+pub trait Host {
+    /// What the host can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// What time it is. May jump, in both directions.
+    fn now(&self) -> Timestamp;
+
+    /// A random number, from the host's own source: the clock may be the same in two workers. Not for secrets.
+    fn random(&self) -> u64;
+
+    /// A number that differs after any [`announce`](Self::announce) by any worker, and is cheap to read.
+    fn version(&self) -> u64;
+
+    /// Makes [`version`](Self::version) differ for all workers, after a change to shared data.
+    fn announce(&self);
+
+    /// Reads a value from shared data.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Status`].
+    fn read(&self, key: &str) -> Result<Option<Stored>, HostError>;
+
+    /// Writes a value to shared data, if what is there is what was expected.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Conflict`] when it is not; [`HostError::Full`], [`HostError::Status`].
+    fn write(&self, key: &str, value: &[u8], expect: Expect) -> Result<(), HostError>;
+
+    /// Begins a call to a server. Its reply comes to [`Guest::reply`](crate::Guest::reply), and not before this function
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Status`] when the host cannot make such a call: there will be no reply.
+    fn call(&self, clusters: &CalloutClusters, call: &Call) -> Result<CallId, HostError>;
+
+    /// Ends a call whose reply is not waited for any more, or a connection that was only opened to see whether it can be.
+    fn end_call(&self, call: CallId, how: EndCall);
+
+    /// Whether the host calls [`Guest::failed`](crate::Guest::failed) for each request with a failed attempt or a status
+    /// that is no success. Asking after every request would cost more.
+    fn reports_failures(&self) -> bool;
+}
+
+/// The proxy while a request's headers are at hand.
+pub trait RequestHost: Host {
+    /// The path of the request as the client sent it, with the query.
+    fn path(&self) -> Vec<u8>;
+
+    /// The request method.
+    fn method(&self) -> Vec<u8>;
+
+    /// The requested host with its port, if any.
+    fn authority(&self) -> Vec<u8>;
+
+    /// A request header, by its name in lower case.
+    fn header(&self, name: &str) -> Option<Vec<u8>>;
+
+    /// The client's address.
+    fn client(&self) -> Option<IpAddr>;
+
+    /// The number of the request's connection, which is higher than those of all connections that were accepted before
+    /// it; `None` where the host does not count them.
+    fn connection(&self) -> Option<u64>;
+
+    /// A property of the host.
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>>;
+
+    /// The name of the host's cluster, where it has such things.
+    fn cluster_name(&self) -> Option<Vec<u8>>;
+
+    /// The name of the host's route, where it has such things.
+    fn route_name(&self) -> Option<Vec<u8>>;
+
+    /// Hands the addresses of the picked servers to the host, in the order in which they are to be tried: at
+    /// most [`MOST_CANDIDATES`]. What a client or an earlier filter put in their places is gone
+    /// afterwards, also with no address at all.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Status`]: nothing may be assumed about where the request would go.
+    fn offer(&self, addresses: &[&str]) -> Result<(), HostError>;
+
+    /// Answers the request.
+    fn respond(&self, response: &Response);
+}
+
+/// The proxy from the answer's headers to the request's end.
+///
+/// `offered` is what [`RequestHost::offer`] was given for this request: some hosts know no more of an attempt than which one
+/// of them it was.
+pub trait ResponseHost: Host {
+    /// The attempts before the last one, in their order. All of them failed. Empty also when there was none.
+    fn earlier_attempts(&self, offered: &[&str]) -> Vec<Attempt>;
+
+    /// The last attempt. Can be asked when the request is over.
+    fn last_attempt(&self, offered: &[&str]) -> Attempt;
+
+    /// The status of the answer, while its headers are at hand.
+    fn response_status(&self) -> Option<u16>;
+
+    /// The status of the answer, when the request is over; `None` if there was none.
+    fn final_status(&self) -> Option<u16>;
+}

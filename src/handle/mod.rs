@@ -1,0 +1,4 @@
+//! Upstreams and peers with the predecessor's methods: all that changes one.
+
+pub mod peer;
+pub mod upstream;

@@ -1,0 +1,36 @@
+//! Who may use the management API.
+
+use std::net::IpAddr;
+
+/// What the management API is configured with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminAccess {
+    /// How its paths begin, without a slash at the end.
+    pub prefix: String,
+    /// What who may change something has to know. Without it nobody may.
+    pub token: Option<String>,
+    /// Whose requests are answered.
+    pub allow: Vec<Network>,
+}
+
+/// Addresses that begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub(crate) address: IpAddr,
+    pub(crate) bits: u16,
+}
+
+impl Network {
+    /// Whether the address is one of them.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (ours, theirs, width) = match (self.address, address) {
+            (IpAddr::V4(ours), IpAddr::V4(theirs)) => (u128::from(u32::from(ours)), u128::from(u32::from(theirs)), 32),
+            (IpAddr::V6(ours), IpAddr::V6(theirs)) => (u128::from(ours), u128::from(theirs), 128),
+            _ => return false,
+        };
+        // All bits shifted out means that all addresses are the same.
+        let shift = |address: u128| address.checked_shr(width - u32::from(self.bits)).unwrap_or(0);
+        shift(ours) == shift(theirs)
+    }
+}

@@ -1,0 +1,142 @@
+//! What a configuration declares: upstreams, how their peers are picked, and how they are checked.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::codes::StatusCodes;
+use crate::model::selector::Selector;
+use crate::model::server::Server;
+use crate::model::template::Template;
+use crate::time::as_millis;
+
+/// How peers are picked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BalancerSpec {
+    /// The balancer's name in the registry.
+    pub name: String,
+    /// What a hash balancer hashes.
+    pub key: Option<Template>,
+    /// The most that a peer may have in flight, in relation to its fair share.
+    pub bound: Option<f64>,
+}
+
+impl Default for BalancerSpec {
+    fn default() -> Self {
+        Self { name: "round-robin".to_owned(), key: None, bound: None }
+    }
+}
+
+/// An upstream as it was declared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamSpec {
+    /// The servers, without placeholders.
+    pub servers: Vec<Server>,
+    /// How peers are picked.
+    pub balancer: BalancerSpec,
+    /// How many further peers are offered to the host for the same request, 0 to 2.
+    pub retries: u8,
+    /// Answers that count as failures.
+    pub fail_codes: StatusCodes,
+    /// How many peers of a hundred may be out of use because of failures, 0 to 100.
+    pub max_ejected_percent: u8,
+    /// The parameters of servers that say nothing else.
+    pub server_defaults: Server,
+    /// The port of servers that name none.
+    pub default_port: u16,
+    /// The monitors.
+    pub monitors: Vec<MonitorSpec>,
+    /// The name servers, where durpina has to ask them: not where the host resolves names by itself.
+    pub resolver: Vec<SocketAddr>,
+}
+
+impl Default for UpstreamSpec {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            balancer: BalancerSpec::default(),
+            retries: 2,
+            fail_codes: StatusCodes::default(),
+            max_ejected_percent: 50,
+            server_defaults: Server::default(),
+            default_port: 80,
+            monitors: Vec::new(),
+            resolver: Vec::new(),
+        }
+    }
+}
+
+/// How many peers a monitor checks in an interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Schedule {
+    /// One, at the end of each interval: the predecessor's way, cheap for many peers.
+    #[default]
+    Rotate,
+    /// All, spread over the interval.
+    All,
+}
+
+impl Schedule {
+    /// The names of the schedules.
+    pub const NAMES: &'static [(&'static str, Self)] = &[("rotate", Self::Rotate), ("all", Self::All)];
+}
+
+/// A monitor as it was declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorSpec {
+    /// Tells it from the upstream's other monitors; by default its name.
+    pub id: String,
+    /// Its name in the registry.
+    pub name: String,
+    /// The time between checks; see [`Schedule`]. Default 5 s.
+    #[serde(with = "as_millis")]
+    pub interval: Duration,
+    /// How long a check may take. Default 1 s.
+    #[serde(with = "as_millis")]
+    pub timeout: Duration,
+    /// The port to check instead of the peer's own.
+    pub port: Option<u16>,
+    /// Which peers are checked.
+    pub peers: Selector,
+    /// So many good checks in a row lift this monitor's verdict. Default 2.
+    pub rise: u32,
+    /// So many failed checks in a row make this monitor's verdict `down`. Default 3.
+    pub fall: u32,
+    /// How many peers are checked in an interval.
+    pub schedule: Schedule,
+    /// The path of an HTTP request, with the query. Default `/`.
+    pub url: String,
+    /// The good answers. Default `101 102 2xx 3xx`.
+    pub ok_codes: StatusCodes,
+    /// Headers of the request, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The request's method. Default `GET`.
+    pub method: String,
+    /// The request's body.
+    pub body: String,
+    /// What an agent over TCP is sent first.
+    pub send: String,
+}
+
+impl Default for MonitorSpec {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            name: String::new(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            port: None,
+            peers: Selector::All,
+            rise: 2,
+            fall: 3,
+            schedule: Schedule::Rotate,
+            url: "/".to_owned(),
+            ok_codes: "101 102 2xx 3xx".parse().unwrap_or_default(),
+            headers: Vec::new(),
+            method: "GET".to_owned(),
+            body: String::new(),
+            send: String::new(),
+        }
+    }
+}

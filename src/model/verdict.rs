@@ -1,0 +1,145 @@
+//! The state of a peer: one of all verdicts on it, and whose that is.
+//!
+//! Several have a say in whether a peer is used: the operator, its agent, each monitor, the resolver of its name, and the
+//! failures counted. Each keeps a verdict of its own, and [`effective_state`] makes one state of them: nobody lifts what another
+//! imposed.
+
+use std::time::Duration;
+
+use crate::model::failures::{Failures, PassiveVerdict};
+use crate::model::peer::{AdminState, PeerRecord, PeerState};
+use crate::model::status::{Agent, Check, PeerStatus, Resolution};
+use crate::time::Timestamp;
+
+/// Whose word a peer's state is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Owner<'s> {
+    /// Nobody has anything against it.
+    Nobody,
+    /// The configuration.
+    Configuration,
+    /// The operator.
+    Operator(AdminState),
+    /// The peer's agent.
+    Agent(&'s Agent),
+    /// A monitor.
+    Monitor(&'s Check),
+    /// The resolver of names.
+    Resolver(&'s Resolution),
+    /// The counter of failures, with `fail_timeout`.
+    Passive(Failures, Duration),
+}
+
+/// A peer's state, and why it is that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EffectiveState<'s> {
+    /// The state.
+    pub state: PeerState,
+    /// Who made it so.
+    pub owner: Owner<'s>,
+    /// Since when, where that is known.
+    pub since: Option<Timestamp>,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+}
+
+impl EffectiveState<'_> {
+    /// Who made the state, in a word or two; `None` if nobody did.
+    #[must_use]
+    pub fn by(&self) -> Option<String> {
+        Some(match self.owner {
+            Owner::Nobody => return None,
+            Owner::Configuration => "configuration".to_owned(),
+            Owner::Operator(_) => "operator".to_owned(),
+            Owner::Agent(_) => "agent".to_owned(),
+            Owner::Monitor(check) => format!("monitor {}", check.monitor),
+            Owner::Resolver(_) => "resolver".to_owned(),
+            Owner::Passive(..) => "passive".to_owned(),
+        })
+    }
+
+    /// Why, in a sentence; `None` if there is nothing to say.
+    #[must_use]
+    pub fn why(&self) -> Option<String> {
+        Some(match self.owner {
+            Owner::Nobody => return None,
+            Owner::Configuration => {
+                format!("declared {}", if self.state == PeerState::Draining { "drain" } else { "down" })
+            }
+            Owner::Operator(order) => format!("ordered {}", order.name()),
+            Owner::Agent(agent) => format!("the agent says {}", agent.summary()),
+            Owner::Monitor(check) => check.verdict_why.clone(),
+            Owner::Resolver(resolution) if resolution.error.is_empty() => "the name does not exist".to_owned(),
+            Owner::Resolver(resolution) => resolution.error.clone(),
+            Owner::Passive(failures, within) => {
+                let (count, within) = (failures.count, crate::time::format_duration(within));
+                let plural = if count == 1 { "" } else { "s" };
+                format!("{count} failure{plural} within {within}")
+            }
+        })
+    }
+}
+
+/// Makes one state of all verdicts on a peer, says whose it is, and when it will change by itself.
+///
+/// The gravest verdict names the state: what is down until somebody says otherwise, then draining, then what ends by
+/// itself. Among equals the operator's comes first.
+#[must_use]
+pub fn effective_state<'s>(
+    peer: &PeerRecord,
+    failures: &Failures,
+    status: Option<&'s PeerStatus>,
+    now: Timestamp,
+) -> EffectiveState<'s> {
+    let (order, ordered_until) = peer.admin_state(now);
+    let operator = match peer.overrides.admin_state {
+        Some(_) => Owner::Operator(order),
+        None => Owner::Configuration,
+    };
+    let ordered_since = peer.overrides.admin_state.map(|(_, given)| given);
+    let agent = status.and_then(|status| status.agent.as_ref());
+    let known = |at: Timestamp| Some(at).filter(|at| *at != Timestamp::default());
+    let passive = Owner::Passive(*failures, peer.fail_timeout());
+    let lasting = |state, owner, since| EffectiveState { state, owner, since, until: None };
+
+    if order == AdminState::Down {
+        return lasting(PeerState::Down, operator, ordered_since);
+    }
+    if let Some(agent) = agent.filter(|agent| agent.is_down()) {
+        return lasting(PeerState::Down, Owner::Agent(agent), known(agent.since));
+    }
+    if let Some(check) = status.and_then(PeerStatus::down_by) {
+        return lasting(PeerState::Down, Owner::Monitor(check), known(check.since));
+    }
+    let name = status.and_then(|status| status.name.as_ref());
+    if let Some(name) = name.filter(|name| name.gone.is_some() || name.addresses.is_empty()) {
+        return lasting(PeerState::Down, Owner::Resolver(name), name.gone);
+    }
+    if order == AdminState::Drain {
+        return lasting(PeerState::Draining, operator, ordered_since);
+    }
+    if let Some(agent) = agent.filter(|agent| agent.is_draining()) {
+        return lasting(PeerState::Draining, Owner::Agent(agent), known(agent.since));
+    }
+    match (order, failures.verdict(now, peer.fail_timeout())) {
+        (_, PassiveVerdict::Down { until }) => EffectiveState {
+            state: PeerState::TemporaryDown,
+            owner: passive,
+            since: known(failures.since),
+            until: Some(ordered_until.map_or(until, |at| at.max(until))),
+        },
+        (AdminState::TemporaryDown, _) => EffectiveState {
+            state: PeerState::TemporaryDown,
+            owner: operator,
+            since: ordered_since,
+            until: ordered_until,
+        },
+        (_, PassiveVerdict::Failing) => EffectiveState {
+            state: PeerState::Failing,
+            owner: passive,
+            since: known(failures.since),
+            until: Some(failures.since.after(peer.fail_timeout())),
+        },
+        (_, PassiveVerdict::Good) => lasting(PeerState::Up, Owner::Nobody, None),
+    }
+}

@@ -1,0 +1,179 @@
+//! Routes: which upstream serves a request.
+//!
+//! The first route that matches wins, and a request that matches none passes untouched. A configuration
+//! may hold a thousand routes, so they are not tried one by one: each is filed under one literal
+//! condition (its path, else its prefix, else its host), and only those whose literal fits the request
+//! are tried, in the order of the configuration. Routes without a literal are always tried.
+
+use std::collections::{BTreeMap, HashMap};
+
+use regex_lite::Regex;
+
+use crate::bits::sorted;
+use crate::model::template::Template;
+use crate::request::Request;
+
+/// One route. All conditions that it has must match.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// How the path without the query begins.
+    pub prefix: Option<String>,
+    /// The whole path without the query.
+    pub path: Option<String>,
+    /// A regular expression that finds something in the path without the query.
+    pub regex: Option<Regex>,
+    /// The requested host in lower case, without the port.
+    pub host: Option<String>,
+    /// The request method, case-sensitive.
+    pub method: Option<String>,
+    /// The name of the upstream.
+    pub upstream: Template,
+}
+
+impl Route {
+    /// A route that matches everything.
+    #[must_use]
+    pub fn to(upstream: Template) -> Self {
+        Self { prefix: None, path: None, regex: None, host: None, method: None, upstream }
+    }
+
+    /// Whether the request matches; the regex's groups are then set in the request.
+    fn matches(&self, request: &mut Request<'_>) -> bool {
+        let literals = self.path.as_ref().is_none_or(|path| request.path() == path.as_bytes())
+            && self.prefix.as_ref().is_none_or(|prefix| request.path().starts_with(prefix.as_bytes()))
+            && self.method.as_ref().is_none_or(|method| request.method() == method.as_bytes())
+            && self.host.as_ref().is_none_or(|host| request.host() == host.as_bytes());
+        if !literals {
+            return false;
+        }
+        let Some(regex) = &self.regex else { return true };
+        let path = String::from_utf8_lossy(request.path()).into_owned();
+        // Groups may be used by the upstream's balancer too, so they are kept whenever there are any.
+        if regex.captures_len() > 1 {
+            let Some(found) = regex.captures(&path) else { return false };
+            let group = |at| found.get(at).map(|m| m.as_str().as_bytes().to_vec()).unwrap_or_default();
+            request.set_groups((1..found.len().min(10)).map(group).collect());
+            true
+        } else {
+            regex.is_match(&path)
+        }
+    }
+}
+
+/// All routes of a configuration.
+#[derive(Debug, Default)]
+pub struct Routes {
+    routes: Vec<Route>,
+    by_path: HashMap<Vec<u8>, Vec<usize>>,
+    /// By the prefix's length, then by the prefix.
+    by_prefix: BTreeMap<usize, HashMap<Vec<u8>, Vec<usize>>>,
+    by_host: HashMap<Vec<u8>, Vec<usize>>,
+    others: Vec<usize>,
+}
+
+impl Routes {
+    /// Files the routes under their literals.
+    #[must_use]
+    pub fn new(routes: Vec<Route>) -> Self {
+        let mut filed = Self::default();
+        for (at, route) in routes.iter().enumerate() {
+            let bytes = |text: &String| text.clone().into_bytes();
+            let shelf = if let Some(path) = &route.path {
+                filed.by_path.entry(bytes(path)).or_default()
+            } else if let Some(prefix) = route.prefix.as_ref().filter(|prefix| !prefix.is_empty()) {
+                filed.by_prefix.entry(prefix.len()).or_default().entry(bytes(prefix)).or_default()
+            } else if let Some(host) = &route.host {
+                filed.by_host.entry(bytes(host)).or_default()
+            } else {
+                &mut filed.others
+            };
+            shelf.push(at);
+        }
+        filed.routes = routes;
+        filed
+    }
+
+    /// The number of routes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    /// The first route that matches, with its position.
+    pub fn find(&self, request: &mut Request<'_>) -> Option<(usize, &Route)> {
+        let first = self.routes.first()?;
+        if self.others.first() == Some(&0) && first.matches(request) {
+            return Some((0, first));
+        }
+        let mut fitting: Vec<&[usize]> = vec![&self.others];
+        if !self.by_path.is_empty() {
+            fitting.extend(self.by_path.get(request.path()).map(Vec::as_slice));
+        }
+        for (length, prefixes) in &self.by_prefix {
+            let Some(start) = request.path().get(..*length) else { break };
+            fitting.extend(prefixes.get(start).map(Vec::as_slice));
+        }
+        if !self.by_host.is_empty() {
+            fitting.extend(self.by_host.get(request.host()).map(Vec::as_slice));
+        }
+        let fitting = sorted(fitting.into_iter().flatten().map(|at| *at as u128));
+        let route = |at: u128| self.routes.get(at as usize).map(|route| (at as usize, route));
+        fitting.into_iter().filter_map(route).find(|(_, route)| route.matches(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::test;
+    use durpina_sim::{Sent, Sim};
+
+    fn route() -> Route {
+        Route::to(Template::parse("u").unwrap())
+    }
+
+    fn found(routes: &Routes, sent: Sent) -> Option<usize> {
+        let sim = Sim::new();
+        let host = sim.worker();
+        host.receive(sent);
+        routes.find(&mut Request::new(&host)).map(|(at, _)| at)
+    }
+
+    #[test]
+    fn the_first_match_wins_whatever_it_is_filed_under() {
+        let text = |s: &str| Some(s.to_owned());
+        let routes = Routes::new(vec![
+            Route { path: text("/a/b"), ..route() },
+            Route { regex: Some(Regex::new("^/a/[0-9]+$").unwrap()), ..route() },
+            Route { prefix: text("/a/"), method: text("POST"), ..route() },
+            Route { host: text("example.com"), ..route() },
+            Route { prefix: text("/a"), ..route() },
+            Route { method: text("PUT"), ..route() },
+            Route { prefix: text(""), host: text("late.example"), ..route() },
+        ]);
+        assert_eq!(found(&routes, Sent::get("/a/b?c=d")), Some(0));
+        assert_eq!(found(&routes, Sent::get("/a/17")), Some(1));
+        assert_eq!(found(&routes, Sent::get("/a/x").method("POST")), Some(2));
+        assert_eq!(found(&routes, Sent::get("/a/x").authority("EXAMPLE.com:80")), Some(3));
+        assert_eq!(found(&routes, Sent::get("/a/x")), Some(4));
+        assert_eq!(found(&routes, Sent::get("/ab")), Some(4));
+        assert_eq!(found(&routes, Sent::get("/b").method("PUT")), Some(5));
+        assert_eq!(found(&routes, Sent::get("/b").authority("late.example")), Some(6));
+        assert_eq!(found(&routes, Sent::get("/b")), None);
+        assert_eq!(found(&routes, Sent::get("")), None);
+    }
+
+    #[test]
+    fn a_path_of_any_bytes_is_no_trouble() {
+        let routes = Routes::new(vec![Route { regex: Some(Regex::new("^/(.)x").unwrap()), ..route() }]);
+        assert_eq!(found(&routes, Sent::get("/\u{0}x")), Some(0));
+        assert_eq!(found(&routes, Sent::bytes(b"/\xffx")), Some(0));
+        assert_eq!(found(&routes, Sent::bytes(&[0xff; 8192])), None);
+    }
+}

@@ -1,0 +1,22 @@
+//! What a pick yields: a peer, where it is, and how busy it is.
+
+use std::rc::Rc;
+
+use crate::balancer::load::Load;
+use crate::model::id::PeerId;
+
+/// A peer that was offered to the host.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) peer: PeerId,
+    pub(crate) address: Rc<str>,
+    pub(crate) load: Rc<Load>,
+    /// An attempt at it was counted already.
+    pub(crate) is_judged: bool,
+}
+
+impl Candidate {
+    pub(crate) fn new(peer: PeerId, address: Rc<str>, load: Rc<Load>) -> Self {
+        Self { peer, address, load, is_judged: false }
+    }
+}

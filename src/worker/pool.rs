@@ -1,0 +1,250 @@
+//! A pool: the peers of an upstream that can be picked at one moment, behind a balancer.
+//!
+//! Peers are picked by rank. A backup is offered only behind all others, and becomes the first choice when no
+//! other is usable. Those who are only temporarily down come last of all: one of them may be back, and a client
+//! that would get an error otherwise can lose nothing. A peer that an operator took out of use is never tried.
+
+use crate::model::slow_start;
+use crate::model::verdict;
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::balancer::load::Load;
+use crate::balancer::{Balancer, Candidates, Entry, Pick};
+use crate::model::failures::FailureTable;
+use crate::model::peer::{PeerRecord, PeerState};
+use crate::model::slow_start::FULL_FACTOR;
+use crate::model::status::Status;
+use crate::time::Timestamp;
+
+/// Addresses: one at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Addresses {
+    pub(crate) first: Rc<str>,
+    pub(crate) others: Vec<Rc<str>>,
+}
+
+impl Addresses {
+    /// `None` where there is none.
+    pub(crate) fn new(mut addresses: impl Iterator<Item = Rc<str>>) -> Option<Self> {
+        Some(Self { first: addresses.next()?, others: addresses.collect() })
+    }
+}
+
+/// What a worker keeps for a peer from one change to the next.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkerPeer {
+    /// The peer's name, by which balancers know it.
+    pub(crate) name: Rc<str>,
+    /// Its addresses, as the host wants them.
+    pub(crate) addresses: Addresses,
+    /// Which of the addresses is next, counted on.
+    pub(crate) next_address: Cell<usize>,
+    pub(crate) load: Rc<Load>,
+}
+
+impl WorkerPeer {
+    /// The next of the addresses.
+    pub(crate) fn address(&self) -> &Rc<str> {
+        let Addresses { first, others } = &self.addresses;
+        if others.is_empty() {
+            return first;
+        }
+        let next = self.next_address.get();
+        self.next_address.set(next.wrapping_add(1));
+        others.get((next % (others.len() + 1)).wrapping_sub(1)).unwrap_or(first)
+    }
+}
+
+/// What a pool is made of: each rank's entries, and where their peers stand in the record.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Members {
+    entries: Vec<Entry>,
+    /// For each entry, the peer's position in the record.
+    positions: Vec<u32>,
+}
+
+impl Members {
+    fn add(&mut self, position: usize, entry: Entry) {
+        self.entries.push(entry);
+        self.positions.push(u32::try_from(position).unwrap_or(u32::MAX));
+    }
+}
+
+/// Those who are tried before or after others.
+struct Rank {
+    balancer: Box<dyn Balancer>,
+    members: Members,
+}
+
+impl Rank {
+    fn set(&mut self, members: Members) {
+        if self.members.entries != members.entries {
+            self.balancer.set_entries(&members.entries);
+        }
+        self.members = members;
+    }
+}
+
+/// The pickable peers of an upstream.
+pub(crate) struct Pool {
+    /// In the order in which they are tried.
+    ranks: [Rank; 3],
+    /// When a peer's state will change by itself.
+    next_change: Option<Timestamp>,
+    /// Whether failures are kept that no longer count, or those of peers that are gone.
+    unsettled: bool,
+}
+
+impl Pool {
+    /// An empty pool, with balancers of a kind.
+    pub(crate) fn new(balancer: impl Fn() -> Box<dyn Balancer>) -> Self {
+        let rank = || Rank { balancer: balancer(), members: Members::default() };
+        Self { ranks: [rank(), rank(), rank()], next_change: None, unsettled: false }
+    }
+
+    /// When the pool must be filled again although nothing was announced.
+    pub(crate) fn next_change(&self) -> Option<Timestamp> {
+        self.next_change
+    }
+
+    /// Whether there is something for [`Store::expire_failures`](crate::store::Store::expire_failures) to do.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// Fills the pool with those of `peers` that can be picked at this moment. `worker_peers` are theirs; a peer whose
+    /// address is not known has none and cannot be picked.
+    pub(crate) fn fill(
+        &mut self,
+        peers: &[PeerRecord],
+        worker_peers: &[Option<WorkerPeer>],
+        health: &FailureTable,
+        status: &Status,
+        now: Timestamp,
+    ) {
+        let mut ranks = [Members::default(), Members::default(), Members::default()];
+        self.next_change = None;
+        let mut counting = 0;
+        let weight = |peer: &PeerRecord| peer.hundredths(status.of(peer.id).and_then(|status| status.agent.as_ref()));
+        // Whole weights stay as they are written; where an agent made a fraction of one, all are in hundredths.
+        let weights: Vec<u32> = peers.iter().map(weight).collect();
+        let weight_scale = if weights.iter().all(|weight| weight % 100 == 0) { 1 } else { 100 };
+        for (at, ((peer, worker_peer), weight)) in peers.iter().zip(worker_peers).zip(weights).enumerate() {
+            let failures = health.of(peer.id);
+            counting += usize::from(failures.counts(now, peer.fail_timeout(), peer.slow_start()));
+            let Some(worker_peer) = worker_peer else { continue };
+            let said = status.of(peer.id);
+            let limit = said.and_then(|status| status.agent.as_ref()).and_then(|agent| agent.max_conns);
+            worker_peer.load.set_limit(limit.unwrap_or_else(|| peer.max_conns()));
+            let effective = verdict::effective_state(peer, &failures, said, now);
+            let (slow_start_factor, growth) = slow_start::factor(peer, &failures, said, now);
+            self.next_change = [self.next_change, effective.until, growth].into_iter().flatten().min();
+            // Who is out of use stays among the entries: those who hash keys hold its place for it.
+            let slow_start_factor = if effective.state.is_usable() { slow_start_factor } else { 0 };
+            let [primary, backup, resting] = &mut ranks;
+            let members = if peer.server.backup { backup } else { primary };
+            let (name, load) = (Rc::clone(&worker_peer.name), Rc::clone(&worker_peer.load));
+            let entry = Entry {
+                name,
+                weight: if weight_scale == 1 { weight / 100 } else { weight },
+                weight_scale,
+                slow_start_factor,
+                load,
+            };
+            if effective.state == PeerState::TemporaryDown {
+                resting.add(at, Entry { slow_start_factor: FULL_FACTOR, ..entry.clone() });
+            }
+            members.add(at, entry);
+        }
+        self.unsettled = counting < health.iter().count();
+        for (rank, members) in self.ranks.iter_mut().zip(ranks) {
+            rank.set(members);
+        }
+    }
+
+    /// Up to `wanted` peers in the order in which they are to be tried, none twice, by their positions in
+    /// the record.
+    pub(crate) fn pick(&mut self, request: &Pick<'_>, wanted: usize) -> Candidates {
+        let mut picked = Candidates::with_room_for(wanted);
+        for rank in &mut self.ranks {
+            if picked.is_full() {
+                break;
+            }
+            let mut candidates = Candidates::with_room_for(picked.room());
+            rank.balancer.pick(request, &mut candidates);
+            for position in candidates.as_slice() {
+                if let Some(peer) = rank.members.positions.get(*position as usize) {
+                    picked.push(*peer);
+                }
+            }
+        }
+        picked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balancer::RoundRobin;
+    use crate::model::failures::Failures;
+    use crate::model::id::PeerId;
+    use crate::model::server::Server;
+    use crate::testing::test;
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn down(seconds: u64) -> Failures {
+        Failures { count: 1, checks: 0, since: NOW, until: NOW.after(Duration::from_secs(seconds)) }
+    }
+
+    /// Who is picked, from servers in the grammar of the configuration and the failures of some of them.
+    fn picks(servers: &[Server], failures: &[(usize, Failures)], now: Timestamp, wanted: usize) -> Vec<u32> {
+        let record = |(id, server): (u32, &Server)| PeerRecord {
+            id: PeerId(id),
+            server: server.clone(),
+            configured: true,
+            declared: None,
+            overrides: Default::default(),
+        };
+        let peers: Vec<PeerRecord> = (0..).zip(servers).map(record).collect();
+        let worker_peer = |server: &Server| {
+            let name: Rc<str> = Rc::from(server.name.as_str());
+            Some(WorkerPeer {
+                addresses: Addresses { first: Rc::clone(&name), others: Vec::new() },
+                name,
+                next_address: Cell::default(),
+                load: Rc::default(),
+            })
+        };
+        let worker_peers: Vec<Option<WorkerPeer>> = servers.iter().map(worker_peer).collect();
+        let mut health = FailureTable::default();
+        failures.iter().for_each(|(at, failures)| health.set(PeerId(*at as u32), *failures));
+        let mut pool = Pool::new(|| Box::new(RoundRobin::weighted()));
+        pool.fill(&peers, &worker_peers, &health, &Status::default(), now);
+        pool.pick(&Pick::default(), wanted).as_slice().to_vec()
+    }
+
+    fn server(name: &str) -> Server {
+        Server { name: name.to_owned(), ..Server::default() }
+    }
+
+    #[test]
+    fn backups_come_last() {
+        let servers = [Server { backup: true, ..server("b") }, server("p"), server("q")];
+        assert_eq!(picks(&servers, &[], NOW, 3), [1, 2, 0]);
+        assert_eq!(picks(&servers, &[], NOW, 2), [1, 2]);
+        assert_eq!(picks(&servers, &[(1, down(5)), (2, down(5))], NOW, 3), [0, 1, 2]);
+    }
+
+    #[test]
+    fn who_is_temporarily_down_is_the_last_resort() {
+        let servers = [server("a"), Server { backup: true, ..server("b") }, Server { down: true, ..server("c") }];
+        assert_eq!(picks(&servers, &[(0, down(5)), (1, down(5))], NOW, 3), [0, 1], "but never who was taken down");
+        assert_eq!(picks(&servers, &[(0, down(5))], NOW, 3), [1, 0], "and behind everybody who is usable");
+        assert_eq!(picks(&servers, &[(0, down(5))], NOW.after(Duration::from_secs(5)), 3), [0, 1]);
+        let drained = [Server { drain: true, ..server("a") }, Server { down: true, ..server("b") }];
+        assert!(picks(&drained, &[], NOW, 3).is_empty());
+    }
+}
