@@ -10,7 +10,7 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderValue, Method, Request};
 use ureq::Agent;
 
-use crate::arguments::Access;
+use crate::invocation::Access;
 use crate::problem::Problem;
 use crate::text::one_line;
 use crate::url::Base;

@@ -1,378 +1,328 @@
-//! What the command was called with: its arguments, and the environment where they are silent.
+//! What can be asked: the commands, their arguments and options, and what `--help` and the manual page say of each.
 //!
-//! The token is read here and printed nowhere: no message repeats it, and [`Access`] does not show it.
+//! clap reads these types and their comments. Where a value may hold a secret it is taken as it is ([`Secret`]) and judged
+//! by [`crate::invocation`], because clap repeats in its errors what it cannot use.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
 use durpina::time;
-use lexopt::Arg;
-use ureq::http::HeaderValue;
+use serde::Serialize;
 
-use crate::action::Action;
-use crate::manual::{self, Manual};
-use crate::url::Base;
+use crate::manual;
 
-/// Long enough for a busy proxy, short enough for a person who waits.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The command line of `durpina`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "durpina",
+    version,
+    about = "Manages the upstreams of a running durpina, and validates a filter JSON without a proxy",
+    long_about = manual::DESCRIPTION,
+    after_help = manual::EXAMPLES,
+    subcommand_value_name = "COMMAND",
+    subcommand_help_heading = "Commands",
+    max_term_width = 100,
+    args_override_self = true,
+    propagate_version = true,
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    disable_version_flag = true
+)]
+pub(crate) struct CommandLine {
+    /// Those that stand before the command.
+    #[command(flatten)]
+    pub(crate) options: ApiOptions,
+    /// Shows only some of the peers
+    // Here too, because options may stand anywhere; hidden, because of all commands only `peers` takes it.
+    #[arg(long, hide = true, value_parser = SelectorParser)]
+    pub(crate) selector: Option<String>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Prints this help
+    #[arg(short, long, global = true, action = ArgAction::HelpLong)]
+    help: Option<bool>,
+    /// Prints the version
+    #[arg(short = 'V', long, global = true, action = ArgAction::Version)]
+    version: Option<bool>,
+}
 
-/// What to do.
-#[derive(Debug)]
+/// The heading of [`ApiOptions`] in the help.
+const API_OPTIONS: &str = "API options";
+
+// How to reach the management API, and how to print its answer. Every command that calls it takes these. (No doc comment:
+// clap would take it for what the commands do.)
+#[derive(Debug, Args)]
+pub(crate) struct ApiOptions {
+    /// Address of the management API
+    ///
+    /// Scheme, host and port of a listener with the filter, and admin.prefix. There is no TLS; from another machine use a
+    /// tunnel (ssh -L). Default: the environment variable DURPINA_URL, or http://127.0.0.1:8000/durpina.
+    #[arg(
+        long,
+        help_heading = API_OPTIONS,
+        value_name = "URL",
+        value_hint = ValueHint::Url,
+        value_parser = OsStringValueParser::new().map(Secret)
+    )]
+    pub(crate) url: Option<Secret>,
+    /// Bearer token of the management API
+    ///
+    /// What admin.token says. Default: the environment variable DURPINA_TOKEN, which is the better place: all users of the
+    /// machine see the arguments of a process. The token is never printed.
+    // A token may begin with a hyphen.
+    #[arg(
+        long,
+        help_heading = API_OPTIONS,
+        value_name = "TOKEN",
+        value_hint = ValueHint::Other,
+        allow_hyphen_values = true,
+        value_parser = OsStringValueParser::new().map(Secret)
+    )]
+    pub(crate) token: Option<Secret>,
+    /// Time limit of the whole call
+    ///
+    /// From the look-up of the host to the last byte of the answer, such as 500ms, 10s or 1m. Default: 5s.
+    #[arg(long, help_heading = API_OPTIONS, value_name = "TIME", value_hint = ValueHint::Other, value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
+    /// Prints the JSON of the API as it is
+    ///
+    /// For scripts, instead of a table. "remove" has no answer, and prints nothing.
+    #[arg(long, help_heading = API_OPTIONS)]
+    pub(crate) json: bool,
+}
+
+impl ApiOptions {
+    /// These, and `before` where these are silent.
+    pub(crate) fn or(self, before: Self) -> Self {
+        Self {
+            url: self.url.or(before.url),
+            token: self.token.or(before.token),
+            timeout: self.timeout.or(before.timeout),
+            json: self.json || before.json,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print this.
-    Help(String),
-    /// Print the version.
+    #[command(flatten)]
+    Call(Action),
+    /// Validates a filter JSON without a proxy
+    ///
+    /// Reads the file as the filter would, and prints every error with its place. Exit code 1 if there is one.
+    #[command(after_help = manual::CHECK)]
+    Check {
+        /// The filter JSON; "-" is standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Prints a completion script for a shell
+    ///
+    /// The script completes commands, options, and the values that are known beforehand. It calls no API.
+    #[command(after_help = manual::COMPLETIONS)]
+    Completions {
+        /// The shell that reads it
+        shell: Shell,
+    },
+    /// Prints the manual page
+    ///
+    /// One page in the format of man(1), with every command.
+    #[command(after_help = manual::MAN)]
+    Man,
+    /// Prints the help of durpina, or of one command
+    #[command(after_help = manual::HELP)]
+    Help {
+        /// The command; without it, all of them in short
+        command: Option<String>,
+    },
+    /// Prints the version
+    #[command(after_help = manual::VERSION)]
     Version,
-    /// Validate this file.
-    Check(PathBuf),
-    /// Call the management API.
-    Call { access: Access, action: Action, json: bool },
 }
 
-/// How to reach the management API.
-#[derive(Debug)]
-pub(crate) struct Access {
-    pub(crate) url: Base,
-    /// `Bearer TOKEN`, marked as sensitive: its `Debug` does not show it.
-    pub(crate) authorization: Option<HeaderValue>,
-    /// For the whole call, from the look-up of the host to the last byte of the answer.
-    pub(crate) timeout: Duration,
+/// The commands that call the management API. Names are as the API knows them, not encoded.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Action {
+    /// Shows the peers of an upstream
+    ///
+    /// STATE is the state that counts: up and failing get requests; temporary_down, down and draining get none. WHY is who
+    /// put the peer into its state, the reason, and when the state ends by itself. A "-" stands where the API says nothing.
+    #[command(after_help = manual::PEERS)]
+    Peers {
+        /// Name of the upstream
+        #[arg(value_parser = name, value_hint = ValueHint::Other)]
+        upstream: String,
+        /// Shows only some of the peers
+        ///
+        /// "down" are those that are temporary_down or down; "permanent_down" are those that are down until somebody says
+        /// otherwise. Default: all.
+        #[arg(long, value_parser = SelectorParser)]
+        selector: Option<String>,
+    },
+    /// Shows an upstream with its peers and monitors, or all upstreams in short
+    ///
+    /// USABLE counts the peers that get requests.
+    #[command(after_help = manual::INFO)]
+    Info {
+        /// Name of the upstream; without it, one line for each upstream
+        #[arg(value_parser = name, value_hint = ValueHint::Other)]
+        upstream: Option<String>,
+    },
+    /// Adds a peer
+    ///
+    /// All workers have it at their next request. It outlives a change of the configuration, and not a restart of the
+    /// proxy.
+    #[command(after_help = manual::ADD)]
+    Add {
+        /// Name of the upstream
+        #[arg(value_parser = name, value_hint = ValueHint::Other)]
+        upstream: String,
+        /// The peer, as in nginx's server directive: HOST:PORT and parameters
+        ///
+        /// Parameters are those of a server in the filter JSON, such as weight=5, max_fails=3, fail_timeout=10s, backup
+        /// and down. The quotes around them may be left out.
+        #[arg(required = true, value_hint = ValueHint::Other)]
+        server: Vec<String>,
+    },
+    /// Removes a peer
+    ///
+    /// It gets no request any more. Put it into the state drain first, and wait until its IN-FLIGHT is 0.
+    #[command(after_help = manual::REMOVE)]
+    Remove {
+        /// Name of the upstream
+        #[arg(value_parser = name, value_hint = ValueHint::Other)]
+        upstream: String,
+        /// Name of the peer, as "peers" shows it: HOST:PORT
+        #[arg(value_parser = name, value_hint = ValueHint::Other)]
+        peer: String,
+    },
+    /// Sets the weight of a peer
+    ///
+    /// The weight is the peer's share of the requests, beside the weights of the others. All workers have it at their next
+    /// request.
+    #[command(after_help = manual::WEIGHT)]
+    Weight {
+        /// Name of the upstream
+        #[arg(value_parser = name, value_hint = ValueHint::Other)]
+        upstream: String,
+        /// Name of the peer, as "peers" shows it: HOST:PORT
+        #[arg(value_parser = name, value_hint = ValueHint::Other)]
+        peer: String,
+        /// The weight, 1 to 65535
+        #[arg(value_name = "N", value_parser = weight, value_hint = ValueHint::Other)]
+        weight: u64,
+    },
+    /// Takes a peer out of use, or puts it back
+    #[command(after_help = manual::STATE)]
+    State {
+        /// Name of the upstream
+        #[arg(value_parser = name, value_hint = ValueHint::Other)]
+        upstream: String,
+        /// Name of the peer, as "peers" shows it: HOST:PORT
+        #[arg(value_parser = name, value_hint = ValueHint::Other)]
+        peer: String,
+        /// What the operator wants of it
+        state: AdminState,
+    },
 }
 
-/// The command was called wrongly. Its text is for the person who called: what is wrong, and how to call it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Misuse {
-    /// `None` when nothing at all was asked.
-    message: Option<String>,
-    usage: String,
+/// The states that an operator may give a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub(crate) enum AdminState {
+    /// In use, whatever was held against it
+    Up,
+    /// Out of use until it is put up again, whatever monitors find
+    Down,
+    /// Out of use for its fail_timeout, then back by itself
+    TemporaryDown,
+    /// Gets no new requests until it is put up again; those in flight end as usual
+    Drain,
 }
 
-impl fmt::Display for Misuse {
+/// A value that may be or hold a secret: nothing shows it.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) OsString);
+
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(message) = &self.message {
-            writeln!(f, "durpina: {message}")?;
-        }
-        f.write_str(&self.usage)
+        f.write_str("Secret")
     }
 }
 
-/// Reads the arguments behind the program's name. `variable` looks up an environment variable.
-///
-/// # Errors
-///
-/// [`Misuse`] for what no command takes, and for values that cannot be right whatever the API says.
-pub(crate) fn parse(
-    arguments: impl Iterator<Item = OsString>,
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Command, Misuse> {
-    let mut given = Given::default();
-    let read = given.read(arguments);
-    let mut words = given.words.iter().map(String::as_str);
-    let name = words.next();
-    let manual = name.and_then(manual::find);
-    let misuse = |message: Option<String>| {
-        let mut usage = manual.map_or_else(manual::usage, Manual::usage);
-        usage += "`durpina --help` says more.\n";
-        Misuse { message, usage }
+/// Everything that clap has to know, with the help as it is printed.
+pub(crate) fn definition() -> clap::Command {
+    let with_exit_codes = |command: clap::Command| {
+        let examples = command.get_after_help().map(|lines| format!("Examples:\n{lines}\n\n")).unwrap_or_default();
+        command.after_help(format!("{examples}{}", manual::exit_codes()))
     };
-    let wrong = |message: String| misuse(Some(message));
-
-    read.map_err(wrong)?;
-    if given.version {
-        return Ok(Command::Version);
-    }
-    match (name, manual) {
-        (None, _) if given.help => Ok(Command::Help(manual::help())),
-        (None, _) => Err(misuse(None)),
-        (Some(_), Some(manual)) if given.help => Ok(Command::Help(manual.help())),
-        (Some("help"), None) => match words.next() {
-            None => Ok(Command::Help(manual::help())),
-            Some(name) => match manual::find(name) {
-                Some(manual) => Ok(Command::Help(manual.help())),
-                None => Err(wrong(format!("there is no command {name:?}"))),
-            },
-        },
-        (Some("version"), None) => Ok(Command::Version),
-        (Some(name), None) => Err(wrong(format!("there is no command {name:?}"))),
-        (Some(_), Some(manual)) => {
-            let words: Vec<&str> = words.collect();
-            given.command(manual, &words, variable).map_err(wrong)
+    with_exit_codes(bare_definition()).mut_subcommands(with_exit_codes).mut_subcommands(|command| {
+        if Action::has_subcommand(command.get_name()) {
+            ApiOptions::augment_args(command)
+        } else {
+            command
         }
+    })
+}
+
+/// The definition without what all commands share: where `definition` repeats it, the manual page has it once.
+pub(crate) fn bare_definition() -> clap::Command {
+    let definition = CommandLine::command();
+    let commands = definition.get_subcommands().map(|command| command.get_name().to_owned());
+    let commands = PossibleValuesParser::new(commands.collect::<Vec<_>>());
+    definition
+        // One short message is enough where the command is missing.
+        .arg_required_else_help(false)
+        .mut_subcommand("help", |help| help.mut_arg("command", |command| command.value_parser(commands)))
+}
+
+/// A name that a path can hold. An empty one is a variable of the shell that is not set, and would address all peers where
+/// one was meant; `.` and `..` are taken for steps in the path, encoded or not.
+fn name(word: &str) -> Result<String, &'static str> {
+    match word {
+        "" => Err("a name cannot be empty"),
+        "." | ".." => Err("it cannot be a name in a URL"),
+        _ => Ok(word.to_owned()),
     }
 }
 
-/// What was given, before anything is known of the command. Of an option given twice the last one counts.
-#[derive(Default)]
-struct Given {
-    /// Everything that is no option and no option's value.
-    words: Vec<String>,
-    /// Options with their values.
-    values: Vec<(&'static str, OsString)>,
-    json: bool,
-    help: bool,
-    version: bool,
+/// A number at all. Its limits are the API's matter.
+fn weight(word: &str) -> Result<u64, &'static str> {
+    word.parse().map_err(|_| "expected a weight, an integer of 1 or more")
 }
 
-impl Given {
-    fn read(&mut self, arguments: impl Iterator<Item = OsString>) -> Result<(), String> {
-        // lexopt wants an iterator of its own ('static).
-        let mut parser = lexopt::Parser::from_args(arguments.collect::<Vec<_>>());
-        while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
-            let option = match argument {
-                Arg::Value(word) => {
-                    let word = word.into_string().map_err(|word| format!("{word:?} is not UTF-8"))?;
-                    self.words.push(word);
-                    continue;
-                }
-                Arg::Long("json") => {
-                    self.json = true;
-                    continue;
-                }
-                Arg::Long("help") | Arg::Short('h') => {
-                    self.help = true;
-                    continue;
-                }
-                Arg::Long("version") | Arg::Short('V') => {
-                    self.version = true;
-                    continue;
-                }
-                Arg::Long("url") => "--url",
-                Arg::Long("token") => "--token",
-                Arg::Long("timeout") => "--timeout",
-                Arg::Long("selector") => "--selector",
-                other => return Err(other.unexpected().to_string()),
-            };
-            let value = parser.value().map_err(|error| error.to_string())?;
-            self.values.push((option, value));
-        }
-        Ok(())
+fn timeout(text: &str) -> Result<Duration, String> {
+    match time::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("expected a time above zero".to_owned()),
+        Ok(timeout) => Ok(timeout),
+        Err(expected) => Err(format!("expected {expected}")),
     }
+}
 
-    fn command(
+/// Shells complete the selectors that are known here. Others pass as well: which there are is the API's matter.
+#[derive(Clone, Copy, Debug)]
+struct SelectorParser;
+
+impl TypedValueParser for SelectorParser {
+    type Value = String;
+
+    fn parse_ref(
         &self,
-        manual: &Manual,
-        words: &[&str],
-        variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Command, String> {
-        let options = self.values.iter().map(|(option, _)| *option).chain(self.json.then_some("--json"));
-        for option in options {
-            if !manual.options.contains(&option) {
-                return Err(format!("`durpina {}` takes no {option}", manual.name));
-            }
-        }
-        if manual.name == "check" {
-            return match words {
-                [file] => Ok(Command::Check(PathBuf::from(file))),
-                _ => Err("expected one FILE".to_owned()),
-            };
-        }
-        let action = Action::new(manual.name, words, self.value("--selector")?)?;
-        let access = self.access(variable)?;
-        Ok(Command::Call { access, action, json: self.json })
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
     }
 
-    fn access(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Access, String> {
-        // An empty variable is how shells and service managers unset one.
-        let variable = |name: &str| match variable(name).filter(|value| !value.is_empty()) {
-            None => Ok(None),
-            Some(value) => value.into_string().map(Some).map_err(|_| format!("{name} is not UTF-8")),
-        };
-        let url = match self.value("--url")? {
-            Some(url) => Some(url),
-            None => variable("DURPINA_URL")?,
-        };
-        let token = match self.value("--token")? {
-            Some(token) => Some(token),
-            None => variable("DURPINA_TOKEN")?,
-        };
-        let timeout = match self.value("--timeout")? {
-            None => DEFAULT_TIMEOUT,
-            Some(text) => match time::parse_duration(&text) {
-                Ok(Duration::ZERO) => return Err("--timeout: expected a time above zero".to_owned()),
-                Ok(timeout) => timeout,
-                Err(expected) => return Err(format!("--timeout: expected {expected}, found {text:?}")),
-            },
-        };
-        Ok(Access {
-            url: Base::parse(url.as_deref().unwrap_or(manual::DEFAULT_URL))?,
-            authorization: token.as_deref().map(bearer).transpose()?,
-            timeout,
-        })
-    }
-
-    fn value(&self, option: &str) -> Result<Option<String>, String> {
-        match self.values.iter().rev().find(|(name, _)| *name == option) {
-            None => Ok(None),
-            // The value is not shown: it may be the token.
-            Some((_, value)) => match value.to_str() {
-                Some(value) => Ok(Some(value.to_owned())),
-                None => Err(format!("the value of {option} is not UTF-8")),
-            },
-        }
-    }
-}
-
-fn bearer(token: &str) -> Result<HeaderValue, String> {
-    if token.is_empty() {
-        return Err("the token is empty".to_owned());
-    }
-    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| "the token has characters that cannot be sent, such as a line feed".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_with(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Command, Misuse> {
-        parse(arguments.iter().map(OsString::from), |name| {
-            variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| OsString::from(value))
-        })
-    }
-
-    /// What a call would do, where it would go and with which header.
-    fn call(arguments: &[&str], variables: &[(&str, &str)]) -> (Action, String, Option<String>, Duration, bool) {
-        match parse_with(arguments, variables) {
-            Ok(Command::Call { access, action, json }) => {
-                let authorization = access.authorization.map(|value| value.to_str().unwrap().to_owned());
-                (action, access.url.to_string(), authorization, access.timeout, json)
-            }
-            other => panic!("{arguments:?} is no call of the API but {other:?}"),
-        }
-    }
-
-    #[track_caller]
-    fn message(arguments: &[&str]) -> String {
-        let misuse = parse_with(arguments, &[]).expect_err("this is wrong");
-        assert!(misuse.to_string().contains("usage: durpina "), "a mistake is answered with the usage: {misuse}");
-        misuse.message.unwrap_or_default()
-    }
-
-    #[test]
-    fn options_stand_anywhere_and_may_be_glued_to_their_values() {
-        let peers = Action::Peers { upstream: "web".into(), selector: Some("down".into()) };
-        for arguments in [
-            [
-                "peers",
-                "web",
-                "--url",
-                "http://h:1/x",
-                "--token",
-                "t",
-                "--selector",
-                "down",
-                "--timeout",
-                "250ms",
-                "--json",
-            ]
-            .as_slice(),
-            &["--json", "--url=http://h:1/x", "--token=t", "peers", "--timeout=250ms", "--selector=down", "--", "web"],
-        ] {
-            let expected = (
-                peers.clone(),
-                "http://h:1/x".to_owned(),
-                Some("Bearer t".to_owned()),
-                Duration::from_millis(250),
-                true,
-            );
-            assert_eq!(call(arguments, &[]), expected, "{arguments:?}");
-        }
-    }
-
-    #[test]
-    fn the_environment_speaks_where_the_arguments_are_silent() {
-        let variables = [("DURPINA_URL", "http://env:2/d"), ("DURPINA_TOKEN", "secret")];
-        let (_, url, authorization, timeout, json) = call(&["info"], &variables);
-        assert_eq!((url.as_str(), authorization.as_deref()), ("http://env:2/d", Some("Bearer secret")));
-        assert_eq!((timeout, json), (DEFAULT_TIMEOUT, false));
-
-        let (_, url, authorization, ..) = call(&["info", "--url", "http://arg:3", "--token", "t"], &variables);
-        assert_eq!((url.as_str(), authorization.as_deref()), ("http://arg:3", Some("Bearer t")));
-
-        let (_, url, authorization, ..) = call(&["info"], &[("DURPINA_URL", ""), ("DURPINA_TOKEN", "")]);
-        assert_eq!((url.as_str(), authorization), (manual::DEFAULT_URL, None), "empty variables count as absent");
-    }
-
-    #[test]
-    fn every_command_has_its_words() {
-        let action = |arguments: &[&str]| call(arguments, &[]).0;
-        assert_eq!(action(&["info"]), Action::Info { upstream: None });
-        assert_eq!(action(&["info", "web"]), Action::Info { upstream: Some("web".into()) });
-        let add = Action::Add { upstream: "web".into(), server: "10.0.0.1:80 weight=5".into() };
-        assert_eq!(action(&["add", "web", "10.0.0.1:80 weight=5"]), add);
-        assert_eq!(action(&["add", "web", "10.0.0.1:80", "weight=5"]), add, "the quotes may be forgotten");
-        assert_eq!(action(&["remove", "web", "p"]), Action::Remove { upstream: "web".into(), peer: "p".into() });
-        let weight = Action::Weight { upstream: "web".into(), peer: "p".into(), weight: 7 };
-        assert_eq!(action(&["weight", "web", "p", "7"]), weight);
-        let state = Action::State { upstream: "web".into(), peer: "p".into(), state: "drain".into() };
-        assert_eq!(action(&["state", "web", "p", "drain"]), state);
-        assert!(matches!(parse_with(&["check", "-"], &[]), Ok(Command::Check(file)) if file.as_os_str() == "-"));
-    }
-
-    #[test]
-    fn help_and_version_need_nothing_else() {
-        let help = |arguments: &[&str]| match parse_with(arguments, &[]) {
-            Ok(Command::Help(text)) => text,
-            other => panic!("{arguments:?} gives no help but {other:?}"),
-        };
-        for arguments in [["--help"], ["-h"], ["help"]] {
-            assert_eq!(help(&arguments), manual::help());
-        }
-        let weight = manual::find("weight").unwrap().help();
-        for arguments in [["weight", "--help"].as_slice(), &["--help", "weight", "web"], &["help", "weight"]] {
-            assert_eq!(help(arguments), weight);
-        }
-        for arguments in [["--version"], ["-V"], ["version"]] {
-            assert!(matches!(parse_with(&arguments, &[]), Ok(Command::Version)), "{arguments:?}");
-        }
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        assert_eq!(message(&[]), "");
-        assert_eq!(message(&["piers"]), "there is no command \"piers\"");
-        assert_eq!(message(&["help", "piers"]), "there is no command \"piers\"");
-        assert_eq!(message(&["peers"]), "expected UPSTREAM");
-        assert_eq!(message(&["peers", "web", "10.0.0.1:80"]), "expected UPSTREAM");
-        assert_eq!(message(&["remove", "web", ""]), "a name cannot be empty");
-        assert_eq!(message(&["remove", "web", ".."]), "\"..\" cannot be a name in a URL");
-        assert_eq!(
-            message(&["weight", "web", "p", "heavy"]),
-            "expected a weight, an integer of 1 or more, found \"heavy\""
-        );
-        assert_eq!(message(&["state", "web", "p", "off"]), "expected up, down, temporary_down or drain, found \"off\"");
-        assert_eq!(message(&["info", "--selector", "down"]), "`durpina info` takes no --selector");
-        assert_eq!(message(&["check", "file", "--json"]), "`durpina check` takes no --json");
-        assert_eq!(message(&["check"]), "expected one FILE");
-        assert_eq!(message(&["info", "--verbose"]), "invalid option '--verbose'");
-        assert_eq!(message(&["info", "--token"]), "missing argument for option '--token'");
-        assert_eq!(message(&["info", "--timeout", "0"]), "--timeout: expected a time above zero");
-        assert!(message(&["info", "--timeout", "soon"]).ends_with("found \"soon\""));
-        assert!(message(&["info", "--url", "example"]).contains("\"example\""));
-    }
-
-    #[test]
-    fn the_token_is_never_shown() {
-        let shown = format!("{:?}", parse_with(&["info", "--token", "secret"], &[]).unwrap());
-        assert!(!shown.contains("secret"), "{shown}");
-        let shown = message(&["info", "--token", "sec\nret"]);
-        assert_eq!(shown, "the token has characters that cannot be sent, such as a line feed");
-        assert_eq!(message(&["info", "--token", ""]), "the token is empty");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn what_is_not_utf_8_is_refused_without_being_shown_where_it_may_be_the_token() {
-        use std::os::unix::ffi::OsStringExt;
-        let odd = OsString::from_vec(b"secret\xff".to_vec());
-        let arguments = ["info", "--token"].map(OsString::from).into_iter().chain([odd.clone()]);
-        let misuse = parse(arguments, |_| None).expect_err("this is wrong");
-        assert_eq!(misuse.message.as_deref(), Some("the value of --token is not UTF-8"));
-        let misuse = parse(["info".into()].into_iter(), |_| Some(odd.clone())).expect_err("this is wrong");
-        assert_eq!(misuse.message.as_deref(), Some("DURPINA_URL is not UTF-8"));
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let selectors = ["all", "failing", "down", "temporary_down", "permanent_down"];
+        Some(Box::new(selectors.into_iter().map(PossibleValue::new)))
     }
 }

@@ -7,6 +7,8 @@ use durpina::config::Config;
 use durpina::host::Capabilities;
 use durpina::Registry;
 
+use crate::text;
+
 /// The content of a file; `-` is standard input.
 pub(crate) fn read(file: &Path) -> io::Result<Vec<u8>> {
     if file.as_os_str() == "-" {
@@ -18,19 +20,20 @@ pub(crate) fn read(file: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// What there is to say about a configuration, and whether it is good.
-pub(crate) fn check(file: &Path, text: &[u8]) -> (String, bool) {
-    let file = file.display();
-    match Config::parse(text, Capabilities::default(), &Registry::default()) {
+pub(crate) fn check(file: &Path, json: &[u8]) -> (String, bool) {
+    let file = text::one_line(&file.display().to_string());
+    match Config::parse(json, Capabilities::default(), &Registry::default()) {
         Ok(config) => {
             let servers: usize = config.upstreams.iter().map(|(_, upstream)| upstream.servers.len()).sum();
-            let mut report: String = config.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+            let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}\n"));
+            let mut report = text::lines(&warnings.collect::<String>());
             let (upstreams, routes) = (config.upstreams.len(), config.routes.len());
             report += &format!("{file}: good. {upstreams} upstreams with {servers} servers, {routes} routes\n");
             (report, true)
         }
         Err(problems) => {
-            let mut report = problems.to_string();
-            report += &format!("\n{file}: {} errors\n", problems.count());
+            let mut report = text::lines(&problems.to_string());
+            report += &format!("{file}: {} errors\n", problems.count());
             (report, false)
         }
     }

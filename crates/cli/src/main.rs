@@ -1,18 +1,19 @@
 //! The `durpina` command: a filter JSON checked without a proxy, and the management API in a terminal.
 //!
-//! What it takes is in [`manual`], which `durpina --help` prints. Exit codes, the same for all commands:
+//! What it takes is in [`arguments`], which `durpina --help` prints. Exit codes, the same for all commands:
 //!
 //! | code | meaning |
 //! | --- | --- |
 //! | 0 | done |
 //! | 1 | the configuration is wrong (`check`) |
-//! | 2 | called wrongly, or the file cannot be read |
+//! | 2 | called wrongly, or a file cannot be read or the output not be written |
 //! | 3 | the management API refused (4xx) |
 //! | 4 | the management API cannot be reached, failed (5xx), or what answered is not the API |
 //!
 //! | module | what is there |
 //! | --- | --- |
-//! | [`arguments`], [`manual`] | what the command was asked, and what it can be asked |
+//! | [`arguments`], [`invocation`] | what the command can be asked, and what it was asked |
+//! | [`manual`] | examples and exit codes in the help, the manual page, completion scripts |
 //! | [`check`] | `durpina check` |
 //! | [`action`] | the commands that call the management API |
 //! | [`api`], [`url`], [`problem`] | a request and its answer, the address it goes to, the answer that refuses |
@@ -23,6 +24,7 @@ mod action;
 mod api;
 mod arguments;
 mod check;
+mod invocation;
 mod manual;
 mod peer;
 mod problem;
@@ -35,7 +37,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use api::{Api, Failure};
-use arguments::Command;
+use invocation::Invocation;
 
 /// How a command ended; the numbers are the exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,22 +57,12 @@ impl From<Exit> for ExitCode {
 
 /// Does what the process was called for.
 fn main() -> ExitCode {
-    let command = arguments::parse(std::env::args_os().skip(1), |name| std::env::var_os(name));
-    match command {
-        Ok(Command::Help(text)) => {
-            say(&text);
-            Exit::Done
-        }
-        Ok(Command::Version) => {
-            say(concat!("durpina ", env!("CARGO_PKG_VERSION"), "\n"));
-            Exit::Done
-        }
-        Ok(Command::Check(file)) => check_file(&file),
-        Ok(Command::Call { access, action, json }) => match action.perform(&Api::new(access), json) {
-            Ok(text) => {
-                say(&text);
-                Exit::Done
-            }
+    let invocation = invocation::parse(std::env::args_os().skip(1), |name| std::env::var_os(name));
+    match invocation {
+        Ok(Invocation::Print(text)) => say(&text, Exit::Done),
+        Ok(Invocation::Check(file)) => check_file(&file),
+        Ok(Invocation::Call { access, action, json }) => match action.perform(&Api::new(access), json) {
+            Ok(text) => say(&text, Exit::Done),
             Err(failure) => {
                 complain(&format!("durpina: {failure}\n"));
                 match failure {
@@ -91,12 +83,7 @@ fn check_file(file: &std::path::Path) -> Exit {
     match check::read(file) {
         Ok(text) => {
             let (report, good) = check::check(file, &text);
-            say(&report);
-            if good {
-                Exit::Done
-            } else {
-                Exit::Invalid
-            }
+            say(&report, if good { Exit::Done } else { Exit::Invalid })
         }
         Err(error) => {
             complain(&format!("{}: {error}\n", file.display()));
@@ -105,12 +92,20 @@ fn check_file(file: &std::path::Path) -> Exit {
     }
 }
 
-// Nobody to read the output is no reason to fail.
-
-fn say(text: &str) {
-    drop(io::stdout().write_all(text.as_bytes()));
+/// Prints what was asked for, and ends as it would. Nobody to read it (`durpina peers web | head -1`) is no reason to fail; a
+/// full disk is, where a script or a page would be cut off.
+fn say(text: &str, exit: Exit) -> Exit {
+    let mut output = io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("durpina: cannot write the output: {error}\n"));
+            Exit::Misuse
+        }
+        _ => exit,
+    }
 }
 
-fn complain(text: &str) {
-    drop(io::stderr().write_all(text.as_bytes()));
+/// There is nobody left to tell when this fails.
+fn complain(message: &str) {
+    drop(io::stderr().write_all(text::lines(message).as_bytes()));
 }

@@ -1,156 +1,255 @@
-//! The commands that there are, and what `--help` says of them.
+//! What is said of the commands beside [`crate::arguments`]: examples and exit codes, the manual page, completion scripts.
 
-/// A command, as a person calls it.
-#[derive(Debug)]
-pub(crate) struct Manual {
-    /// The first word.
-    pub(crate) name: &'static str,
-    /// What comes after it, without the options that all calls of the API share.
-    synopsis: &'static str,
-    /// One line in the list of commands, a sentence without its full stop.
-    summary: &'static str,
-    /// More, in `durpina COMMAND --help`; empty or lines that end.
-    details: &'static str,
-    /// The options it takes beside `--help` and `--version`.
-    pub(crate) options: &'static [&'static str],
-}
+use std::io;
 
-/// The options of every command that calls the API.
-const API: &[&str] = &["--url", "--token", "--timeout", "--json"];
+use clap_complete::Shell;
+use clap_mangen::roff::{bold, roman, Roff};
+use clap_mangen::Man;
 
-const COMMANDS: [Manual; 7] = [
-    Manual {
-        name: "peers",
-        synopsis: "UPSTREAM [--selector S]",
-        summary: "Shows the peers of an upstream",
-        details: "  --selector S   only some of them: all, failing, down, temporary_down, permanent_down\n",
-        options: &["--url", "--token", "--timeout", "--json", "--selector"],
-    },
-    Manual {
-        name: "info",
-        synopsis: "[UPSTREAM]",
-        summary: "Shows an upstream with its peers and monitors, or all upstreams in short",
-        details: "",
-        options: API,
-    },
-    Manual {
-        name: "add",
-        synopsis: "UPSTREAM SERVER",
-        summary: "Adds a peer",
-        details: "SERVER is written as in nginx's server directive: '10.0.0.1:80 weight=5 max_fails=3'.\n",
-        options: API,
-    },
-    Manual { name: "remove", synopsis: "UPSTREAM PEER", summary: "Removes a peer", details: "", options: API },
-    Manual {
-        name: "weight",
-        synopsis: "UPSTREAM PEER N",
-        summary: "Sets a peer's share of the requests, 1 to 65535",
-        details: "",
-        options: API,
-    },
-    Manual {
-        name: "state",
-        synopsis: "UPSTREAM PEER up|down|temporary_down|drain",
-        summary: "Takes a peer out of use, or puts it back",
-        details: "\
-down: out of use until it is put up again. temporary_down: out of use for a while, and back by itself.
-drain: gets no new requests. up: in use.
-",
-        options: API,
-    },
-    Manual {
-        name: "check",
-        synopsis: "FILE",
-        summary: "Validates a filter JSON without a proxy, and prints every error with its place",
-        details: "FILE may be \"-\" for standard input.\n",
-        options: &[],
-    },
+use crate::arguments;
+
+pub(crate) const DESCRIPTION: &str = "\
+Manages the upstreams of a running durpina through its management API, and validates a filter JSON without a proxy. All \
+commands but check, completions, man, help and version call the API.
+
+Options may stand anywhere. Tables are aligned with spaces, one row a line, for awk and sort as well as for people; --json \
+prints what the API said. Results go to the standard output, what went wrong to the standard error.";
+
+/// What the manual page says beside the help.
+const NOTES: &str = "\
+The API answers only clients on its own machine unless admin.allow says otherwise, and this command speaks no TLS. From \
+another machine a tunnel does both: it encrypts, and it arrives at the proxy from loopback. Variables for proxies, such as \
+http_proxy, are not obeyed, and redirects are not followed: the token goes to the API and nowhere else.";
+
+// The examples of each command, a line each.
+
+pub(crate) const EXAMPLES: &str = "  \
+  export DURPINA_URL=http://127.0.0.1:8000/durpina DURPINA_TOKEN=change-me
+  durpina info
+  durpina state web 10.0.0.1:8080 drain
+  durpina check filter.json";
+
+pub(crate) const PEERS: &str = "  \
+  durpina peers web
+  durpina peers web --selector down
+  durpina peers web --json | jq -r '.[].name'";
+
+pub(crate) const INFO: &str = "  \
+  durpina info
+  durpina info web";
+
+pub(crate) const ADD: &str = "  \
+  durpina add web 10.0.0.4:8080
+  durpina add web '10.0.0.4:8080 weight=5 max_fails=3 fail_timeout=10s'
+  durpina add web '[2001:db8::1]:8080 down'";
+
+pub(crate) const REMOVE: &str = "  \
+  durpina remove web 10.0.0.4:8080
+  durpina remove web '[2001:db8::1]:8080'";
+
+pub(crate) const WEIGHT: &str = "  \
+  durpina weight web 10.0.0.4:8080 10";
+
+pub(crate) const STATE: &str = "  \
+  durpina state web 10.0.0.4:8080 drain
+  durpina state web 10.0.0.4:8080 up";
+
+pub(crate) const CHECK: &str = "  \
+  durpina check filter.json
+  jq .durpina all.json | durpina check -";
+
+pub(crate) const COMPLETIONS: &str = "  \
+  durpina completions bash > /etc/bash_completion.d/durpina
+  durpina completions zsh > /usr/local/share/zsh/site-functions/_durpina
+  durpina completions fish > ~/.config/fish/completions/durpina.fish";
+
+pub(crate) const MAN: &str = "  \
+  durpina man > /usr/local/share/man/man1/durpina.1
+  durpina man | man -l -";
+
+pub(crate) const HELP: &str = "  \
+  durpina help
+  durpina help weight";
+
+const TUNNEL: &str = "  \
+  ssh -N -L 8000:127.0.0.1:8000 proxy.example &
+  durpina info";
+
+pub(crate) const VERSION: &str = "  \
+  durpina version";
+
+const EXIT_CODES: [(&str, &str); 5] = [
+    ("0", "done"),
+    ("1", "the configuration is wrong (check)"),
+    ("2", "called wrongly, or a file cannot be read or the output not be written"),
+    ("3", "the management API refused: no such peer, a wrong token, an invalid value (4xx)"),
+    ("4", "the management API cannot be reached, failed (5xx), or what answered is not the API"),
 ];
 
-/// The API's address in the reference configuration (`envoy/durpina.yaml`) with the admin prefix of the documentation.
-pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8000/durpina";
+const ENVIRONMENT: [(&str, &str); 2] = [
+    ("DURPINA_URL", "The address of the management API, unless --url names it. An empty variable counts as absent."),
+    ("DURPINA_TOKEN", "The bearer token, unless --token names it. An empty variable counts as absent."),
+];
 
-const API_OPTIONS: &str = "\
-Options:
-  --url URL      where the management API is: http://HOST:PORT and admin.prefix. Default: the variable
-                 DURPINA_URL, or http://127.0.0.1:8000/durpina
-  --token TOKEN  what admin.token says. Better put it into the variable DURPINA_TOKEN: all users of the machine
-                 see the arguments of a process in the list of processes
-  --timeout T    how long it may take in all, such as 500ms or 1m. Default: 5s
-  --json         prints the API's JSON as it is, instead of a table
-";
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done
-  1  the configuration is wrong (check)
-  2  called wrongly, or the file cannot be read
-  3  the management API refused: no such peer, a wrong token, an invalid value (4xx)
-  4  the management API cannot be reached, failed (5xx), or what answered is not the API
-";
-
-/// The command of that name.
-pub(crate) fn find(name: &str) -> Option<&'static Manual> {
-    COMMANDS.iter().find(|command| command.name == name)
+/// The end of every help text.
+pub(crate) fn exit_codes() -> String {
+    let lines = EXIT_CODES.map(|(code, meaning)| format!("\n  {code}  {meaning}"));
+    format!("Exit codes:{}", lines.concat())
 }
 
-impl Manual {
-    /// One line: how to call it.
-    pub(crate) fn usage(&self) -> String {
-        let options = if self.calls_api() { " [OPTIONS]" } else { "" };
-        format!("usage: durpina {} {}{options}\n", self.name, self.synopsis)
-    }
+/// The script by which a shell completes the words of the command.
+pub(crate) fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut arguments::definition(), "durpina", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
 
-    /// What `durpina COMMAND --help` prints.
-    pub(crate) fn help(&self) -> String {
-        let mut text = format!("{}\n{}.\n", self.usage(), self.summary);
-        if !self.details.is_empty() {
-            text += &format!("\n{}", self.details);
+/// The manual page, in roff.
+///
+/// clap_mangen makes a page of the options of one command, and expects a page of its own for each command below it. This is
+/// one page, so that there is one file to install and nothing to miss in it: it is put together from clap_mangen's parts.
+pub(crate) fn page() -> String {
+    let man = Man::new(arguments::definition());
+    let mut page = Roff::new().render();
+    page += &part(|to| man.render_title(to));
+    page += &part(|to| man.render_name_section(to));
+    page += &part(|to| man.render_synopsis_section(to));
+    page += &part(|to| man.render_description_section(to));
+    page += &heading("COMMANDS");
+    page += &text("Those that call the management API take the API options below, too.");
+    for command in arguments::bare_definition().get_subcommands() {
+        page += &section_of(command);
+    }
+    page += &part(|to| man.render_options_section(to));
+    page += &(heading("ENVIRONMENT") + &list(&ENVIRONMENT));
+    page += &(heading("EXIT STATUS") + &list(&EXIT_CODES));
+    page += &(heading("EXAMPLES") + &verbatim(EXAMPLES));
+    page + &heading("NOTES") + &text(NOTES) + &verbatim(TUNNEL)
+}
+
+/// What the page says of one command: how to call it, what it does, its own arguments and options, examples.
+fn section_of(command: &clap::Command) -> String {
+    let called = format!("durpina {}", command.get_name());
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let man = Man::new(command.clone().bin_name(&called).disable_help_flag(true));
+    let mut section = part(|to| Roff::new().control("SS", [called.as_str()]).to_writer(to));
+    for part in [
+        part(|to| man.render_synopsis_section(to)),
+        part(|to| man.render_description_section(to)),
+        part(|to| man.render_options_section(to)),
+    ] {
+        // The headings of a page are of no use within one.
+        for line in part.lines().filter(|line| !line.starts_with(".SH ")) {
+            section += line;
+            section.push('\n');
         }
-        if self.calls_api() {
-            text += &format!("\n{API_OPTIONS}");
-        }
-        text + "\n" + EXIT_CODES
+        section += ".PP\n";
     }
-
-    fn calls_api(&self) -> bool {
-        !self.options.is_empty()
-    }
+    section + &verbatim(&examples)
 }
 
-/// One line: how to call any command.
-pub(crate) fn usage() -> String {
-    "usage: durpina COMMAND [ARGUMENTS] [OPTIONS]\n".to_owned()
+fn heading(title: &str) -> String {
+    part(|to| Roff::new().control("SH", [title]).to_writer(to))
 }
 
-/// What `durpina --help` prints.
-pub(crate) fn help() -> String {
-    let mut text =
-        usage() + "\nLooks after the upstreams of a running durpina, and checks a configuration without one.\n\n";
-    text += "Commands:\n";
-    for command in &COMMANDS {
-        text += &format!("  {} {}\n      {}.\n", command.name, command.synopsis, command.summary);
+fn text(paragraph: &str) -> String {
+    part(|to| Roff::new().text([roman(paragraph)]).to_writer(to))
+}
+
+fn list(entries: &[(&str, &str)]) -> String {
+    let mut roff = Roff::new();
+    for (term, meaning) in entries {
+        roff.control("TP", []).text([bold(*term)]).text([roman(*meaning)]);
     }
-    text += "\n`durpina COMMAND --help` says more of one; `durpina --version` prints the version.\n";
-    text + "\n" + API_OPTIONS + "\n" + EXIT_CODES
+    part(|to| roff.to_writer(to))
+}
+
+/// Lines that stay as they are.
+fn verbatim(lines: &str) -> String {
+    let mut roff = Roff::new();
+    roff.control("PP", []).control("nf", []);
+    for line in lines.lines() {
+        roff.text([roman(line)]);
+    }
+    roff.control("fi", []);
+    part(|to| roff.to_writer(to))
+}
+
+/// One part of the page, without the preamble that each part brings along.
+fn part(render: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> String {
+    let mut part = Vec::new();
+    // Writing to memory cannot fail.
+    drop(render(&mut part));
+    let part = String::from_utf8_lossy(&part);
+    part.strip_prefix(&Roff::new().render()).unwrap_or(&part).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
 
     #[test]
-    fn help_fits_a_terminal_and_names_every_command_option_and_exit_code() {
-        let text = help();
-        for command in &COMMANDS {
-            assert!(text.contains(&format!("\n  {} ", command.name)), "{} is not in the list", command.name);
-            for option in command.options {
-                assert!(command.help().contains(option), "{} takes {option} and does not say so", command.name);
+    fn every_shell_has_a_script_with_every_command_and_option() {
+        for shell in Shell::value_variants() {
+            let script = completions(*shell);
+            for command in arguments::definition().get_subcommands() {
+                let words = command.get_arguments().filter_map(clap::Arg::get_long).chain([command.get_name()]);
+                for word in words {
+                    assert!(script.contains(word), "the script for {shell} lacks {word} of {}", command.get_name());
+                }
             }
-            assert!(command.help().lines().all(|line| line.len() <= 120), "the help of {} is too wide", command.name);
-            assert!(command.help().contains("\n  4  "), "the help of {} has no exit codes", command.name);
         }
-        assert!(text.lines().all(|line| line.len() <= 120), "the help is too wide");
-        assert!(text.contains("DURPINA_TOKEN") && text.contains("DURPINA_URL") && text.contains(DEFAULT_URL));
+        // What else they complete is up to clap_complete: docs/command-line.md says it.
+        for (shells, values) in [
+            ([Shell::Bash, Shell::Zsh].as_slice(), ["permanent_down", "drain", "powershell"].as_slice()),
+            (&[Shell::Fish], &["permanent_down"]),
+        ] {
+            for (shell, value) in shells.iter().flat_map(|shell| values.iter().map(move |value| (shell, value))) {
+                assert!(completions(*shell).contains(value), "the script for {shell} lacks the value {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_has_every_command_with_its_options_values_and_examples() {
+        let page = page();
+        assert!(page.starts_with(".ie "), "{page}");
+        assert_eq!(page.matches(".ie ").count(), 1, "the preamble stands at the top only");
+        let titles: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+        let expected = [
+            "NAME",
+            "SYNOPSIS",
+            "DESCRIPTION",
+            "COMMANDS",
+            "OPTIONS",
+            "\"API OPTIONS\"",
+            "ENVIRONMENT",
+            "\"EXIT STATUS\"",
+            "EXAMPLES",
+            "NOTES",
+        ];
+        assert_eq!(titles, expected);
+
+        let mut sections = page.split(".SS ").skip(1);
+        for command in arguments::bare_definition().get_subcommands() {
+            let name = command.get_name();
+            let section = sections.next().unwrap();
+            assert!(section.starts_with(&format!("\"durpina {name}\"\n\\fBdurpina {name}\\fR ")), "{section}");
+            let about = command.get_about().unwrap().to_string();
+            assert!(section.contains(&about), "{name} is listed without what it does: {section}");
+            assert!(section.contains(".nf\n"), "{name} is listed without an example: {section}");
+            for argument in command.get_arguments() {
+                let shown = argument.get_long().unwrap_or_else(|| argument.get_value_names().unwrap()[0].as_str());
+                assert!(section.contains(shown), "{name} lacks {shown}: {section}");
+                for value in argument.get_possible_values() {
+                    assert!(section.contains(&format!("\n{}", value.get_name())), "{name} lacks a value of {shown}");
+                }
+            }
+        }
+        assert_eq!(sections.next(), None);
+        for entry in ["\\fBDURPINA_TOKEN\\fR", "\\fB\\-\\-timeout\\fR", "\\fB4\\fR", "ssh \\-N \\-L"] {
+            assert!(page.contains(entry), "{entry} is not on the page");
+        }
     }
 }

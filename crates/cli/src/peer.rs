@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::table::{Align, Table};
+use crate::table::{self, Align};
 
 /// What is read of a peer's document. Only the name must be there: filters before and after this one may say less.
 #[derive(Debug, Default, Deserialize)]
@@ -43,7 +43,7 @@ impl Peer {
 
 /// One peer a row.
 pub(crate) fn table(peers: &[Peer]) -> String {
-    let mut table = Table::new([
+    let columns = [
         ("PEER", Align::Left),
         ("ADDRESS", Align::Left),
         ("STATE", Align::Left),
@@ -52,10 +52,10 @@ pub(crate) fn table(peers: &[Peer]) -> String {
         ("IN-FLIGHT", Align::Right),
         ("PICKS", Align::Right),
         ("WHY", Align::Left),
-    ]);
+    ];
     let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-    for peer in peers {
-        table.row([
+    let rows = peers.iter().map(|peer| {
+        [
             peer.name.clone(),
             peer.address.clone().unwrap_or_default(),
             peer.state.clone().unwrap_or_default(),
@@ -64,9 +64,9 @@ pub(crate) fn table(peers: &[Peer]) -> String {
             number(peer.in_flight),
             number(peer.picks),
             peer.reason(),
-        ]);
-    }
-    table.render()
+        ]
+    });
+    table::render(columns, rows)
 }
 
 #[cfg(test)]

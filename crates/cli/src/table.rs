@@ -1,9 +1,8 @@
 //! Columns for people: aligned with spaces, one row a line, no lines drawn, so that `awk` and `sort` can read them too.
 
-use crate::text::one_line;
+use comfy_table::{presets, CellAlignment, Table};
 
-/// Between two columns.
-const GAP: &str = "  ";
+use crate::text::one_line;
 
 /// To which side the cells of a column go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,23 +13,25 @@ pub(crate) enum Align {
     Right,
 }
 
-/// A header and rows.
-#[derive(Debug)]
-pub(crate) struct Table<const N: usize> {
-    columns: [(&'static str, Align); N],
-    rows: Vec<[String; N]>,
-}
-
-impl<const N: usize> Table<N> {
-    pub(crate) fn new(columns: [(&'static str, Align); N]) -> Self {
-        Self { columns, rows: Vec::new() }
+/// A header and rows as text, every line with its end and without spaces before it.
+///
+/// An empty cell becomes `-`, so that every row has as many words as the header has; only the last column, which may hold
+/// sentences, stays empty.
+pub(crate) fn render<const N: usize>(
+    columns: [(&str, Align); N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(columns.map(|(name, _)| name));
+    for (column, (_, align)) in table.column_iter_mut().zip(columns) {
+        column.set_padding((0, 2)).set_cell_alignment(match align {
+            Align::Left => CellAlignment::Left,
+            Align::Right => CellAlignment::Right,
+        });
     }
-
-    /// Adds a row. An empty cell becomes `-`, so that every row has as many words as the header has; only the last column,
-    /// which may hold sentences, stays empty.
-    pub(crate) fn row(&mut self, cells: [String; N]) {
+    for row in rows {
         let mut column = 0;
-        self.rows.push(cells.map(|cell| {
+        table.add_row(row.map(|cell| {
             column += 1;
             if cell.is_empty() && column < N {
                 "-".to_owned()
@@ -39,31 +40,7 @@ impl<const N: usize> Table<N> {
             }
         }));
     }
-
-    /// The table as text, every line with its end and without spaces before it.
-    pub(crate) fn render(&self) -> String {
-        let header = self.columns.map(|(name, _)| name.to_owned());
-        let mut widths = [0; N];
-        for row in std::iter::once(&header).chain(&self.rows) {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
-            }
-        }
-        let mut text = String::new();
-        for row in std::iter::once(&header).chain(&self.rows) {
-            let mut line = String::new();
-            for ((cell, width), (_, align)) in row.iter().zip(widths).zip(self.columns) {
-                match align {
-                    Align::Left => line += &format!("{cell:<width$}"),
-                    Align::Right => line += &format!("{cell:>width$}"),
-                }
-                line += GAP;
-            }
-            text += line.trim_end();
-            text.push('\n');
-        }
-        text
-    }
+    table.trim_fmt() + "\n"
 }
 
 #[cfg(test)]
@@ -72,11 +49,10 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new([("NAME", Align::Left), ("N", Align::Right), ("WHY", Align::Left)]);
-        table.row(["ü".into(), "1234".into(), "it\nwas".into()]);
-        table.row(["longest".into(), String::new(), String::new()]);
+        let columns = [("NAME", Align::Left), ("N", Align::Right), ("WHY", Align::Left)];
+        let rows = [["ü".into(), "1234".into(), "it\nwas".into()], ["longest".into(), String::new(), String::new()]];
         assert_eq!(
-            table.render(),
+            render(columns, rows),
             "\
 NAME        N  WHY
 ü        1234  it was
@@ -86,7 +62,14 @@ longest     -
     }
 
     #[test]
+    fn a_character_may_be_two_columns_wide() {
+        let rows = [["倉庫".into(), "1".into()], ["web".into(), "2".into()]];
+        let table = render([("NAME", Align::Left), ("N", Align::Left)], rows);
+        assert_eq!(table, "NAME  N\n倉庫  1\nweb   2\n");
+    }
+
+    #[test]
     fn a_table_without_rows_is_its_header() {
-        assert_eq!(Table::new([("A", Align::Right), ("B", Align::Left)]).render(), "A  B\n");
+        assert_eq!(render([("A", Align::Right), ("B", Align::Left)], []), "A  B\n");
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::peer::{self, Peer};
-use crate::table::{Align, Table};
+use crate::table::{self, Align};
 use crate::text::one_line;
 
 /// What is read of an upstream's document. Only what the API promises must be there.
@@ -65,29 +65,29 @@ impl Upstream {
 
 /// One upstream a row. `USABLE` counts the peers that get requests.
 pub(crate) fn table(upstreams: &[Upstream]) -> String {
-    let mut table = Table::new([
+    let columns = [
         ("UPSTREAM", Align::Left),
         ("REVISION", Align::Right),
         ("PEERS", Align::Right),
         ("USABLE", Align::Right),
         ("MONITORS", Align::Right),
         ("BALANCER", Align::Left),
-    ]);
-    for upstream in upstreams {
-        table.row([
+    ];
+    let rows = upstreams.iter().map(|upstream| {
+        [
             upstream.name.clone(),
             upstream.revision.to_string(),
             upstream.peers.len().to_string(),
             upstream.peers.iter().filter(|peer| peer.is_usable()).count().to_string(),
             upstream.monitors.len().to_string(),
             upstream.balancer(),
-        ]);
-    }
-    table.render()
+        ]
+    });
+    table::render(columns, rows)
 }
 
 fn monitor_table(monitors: &[Monitor]) -> String {
-    let mut table = Table::new([
+    let columns = [
         ("MONITOR", Align::Left),
         ("KIND", Align::Left),
         ("INTERVAL", Align::Right),
@@ -95,10 +95,10 @@ fn monitor_table(monitors: &[Monitor]) -> String {
         ("RISE", Align::Right),
         ("FALL", Align::Right),
         ("SCHEDULE", Align::Left),
-    ]);
+    ];
     let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
-    for monitor in monitors {
-        table.row([
+    let rows = monitors.iter().map(|monitor| {
+        [
             monitor.id.clone(),
             monitor.name.clone(),
             monitor.interval.clone().unwrap_or_default(),
@@ -106,9 +106,9 @@ fn monitor_table(monitors: &[Monitor]) -> String {
             number(monitor.rise),
             number(monitor.fall),
             monitor.schedule.clone().unwrap_or_default(),
-        ]);
-    }
-    table.render()
+        ]
+    });
+    table::render(columns, rows)
 }
 
 #[cfg(test)]

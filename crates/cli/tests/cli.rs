@@ -135,6 +135,8 @@ fn durpina(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
         .args(arguments)
         .env_remove("DURPINA_URL")
         .env_remove("DURPINA_TOKEN")
+        // Help is as wide as the caller's terminal.
+        .env_remove("COLUMNS")
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()
@@ -172,6 +174,20 @@ PEER         ADDRESS   STATE           WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY
 fn json_comes_out_as_it_came_in() {
     let json = format!("[{PEER},\n\t{FAILED_PEER}]");
     Api::json(&json).durpina(&["peers", "web", "--json"]).expect(0, &format!("{json}\n"), "");
+}
+
+#[test]
+fn json_is_harmless_in_a_terminal() {
+    // A line feed and an escape cannot stand in a JSON string as they are; these can.
+    let json = format!("[{}]", PEER.replace("\"up\"", "\"u\u{9b}2Jp\u{7f}\u{202e}\""));
+    let outcome = Api::json(&json).durpina(&["peers", "web", "--json"]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
+    assert!(outcome.stdout.contains(r#""u\u009b2Jp\u007f\u202e""#), "{outcome:?}");
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(value(&outcome.stdout), value(&json), "it is the same document");
+
+    let table = Api::json(&json).durpina(&["peers", "web"]);
+    assert!(table.stdout.contains(" u\u{fffd}2Jp\u{fffd}\u{fffd} "), "{table:?}");
 }
 
 #[test]
@@ -238,17 +254,19 @@ web              7      1       1         1  round-robin
 
 #[test]
 fn a_peer_is_added_as_nginx_writes_it() {
-    let api = Api::answering("201 Created", "application/json", PEER);
-    let added = api.durpina(&["add", "web", "10.0.0.1:80 weight=5"]);
-    assert_eq!(
-        (added.code, added.stdout.lines().nth(1).map(|line| &line[..11])),
-        (0, Some("10.0.0.1:80")),
-        "{added:?}"
-    );
-    let request = api.request();
-    assert_eq!(request.line, "POST /durpina/upstreams/web/peers HTTP/1.1");
-    assert_eq!(request.header("content-type"), Some("text/plain"));
-    assert_eq!(request.body, "10.0.0.1:80 weight=5");
+    for arguments in [["add", "web", "10.0.0.1:80 weight=5"].as_slice(), &["add", "web", "10.0.0.1:80", "weight=5"]] {
+        let api = Api::answering("201 Created", "application/json", PEER);
+        let added = api.durpina(arguments);
+        assert_eq!(
+            (added.code, added.stdout.lines().nth(1).map(|line| &line[..11])),
+            (0, Some("10.0.0.1:80")),
+            "{added:?}"
+        );
+        let request = api.request();
+        assert_eq!(request.line, "POST /durpina/upstreams/web/peers HTTP/1.1");
+        assert_eq!(request.header("content-type"), Some("text/plain"));
+        assert_eq!(request.body, "10.0.0.1:80 weight=5");
+    }
 }
 
 #[test]
@@ -366,16 +384,155 @@ fn help_goes_to_the_output_and_mistakes_do_not() {
     let help = durpina(&["--help"], &[]);
     assert_eq!((help.code, help.stderr.as_str()), (0, ""));
     assert!(help.stdout.contains("Exit codes:\n  0  done\n"), "{}", help.stdout);
-    assert!(durpina(&["weight", "--help"], &[])
-        .stdout
-        .starts_with("usage: durpina weight UPSTREAM PEER N [OPTIONS]\n"));
+    let weight = durpina(&["weight", "--help"], &[]);
+    assert!(weight.stdout.contains("\n\nUsage: durpina weight [OPTIONS] <UPSTREAM> <PEER> <N>\n"), "{weight:?}");
     durpina(&["--version"], &[]).expect(0, concat!("durpina ", env!("CARGO_PKG_VERSION"), "\n"), "");
 
-    for arguments in [[].as_slice(), &["piers"], &["peers"], &["info", "--verbose"], &["info", "--url", "localhost"]] {
+    for arguments in [
+        [].as_slice(),
+        &["piers"],
+        &["peers"],
+        &["remove", "web", ""],
+        &["info", "--verbose"],
+        &["info", "--url", "localhost"],
+    ] {
         let outcome = durpina(arguments, &[]);
         assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{arguments:?}");
-        assert!(outcome.stderr.contains("usage: durpina "), "{outcome:?}");
+        assert!(outcome.stderr.contains("Usage: durpina "), "{outcome:?}");
     }
+}
+
+/// Variables that would break every command that calls the API.
+const NO_API: &[(&str, &str)] = &[("DURPINA_URL", "no URL"), ("DURPINA_TOKEN", "s3\ncret")];
+
+const COMMANDS: [&str; 11] =
+    ["peers", "info", "add", "remove", "weight", "state", "check", "completions", "man", "help", "version"];
+
+#[test]
+fn completions_and_the_manual_page_need_no_api() {
+    assert_eq!(durpina(&["info"], NO_API).code, 2, "these variables would break a call");
+
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = durpina(&["completions", shell], NO_API);
+        assert_eq!((script.code, script.stderr.as_str()), (0, ""), "{shell}");
+        for command in COMMANDS {
+            assert!(script.stdout.contains(command), "the script for {shell} lacks {command}");
+        }
+    }
+
+    let page = durpina(&["man"], NO_API);
+    assert_eq!((page.code, page.stderr.as_str()), (0, ""));
+    assert!(page.stdout.starts_with(".ie ") && page.stdout.contains("\n.TH durpina 1 "), "{}", page.stdout);
+    for command in COMMANDS {
+        assert!(page.stdout.contains(&format!("\n.SS \"durpina {command}\"\n")), "the page lacks {command}");
+    }
+
+    for arguments in [["completions", "tcsh"].as_slice(), &["completions"], &["man", "peers"], &["man", "--json"]] {
+        let outcome = durpina(arguments, NO_API);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(outcome.stderr.contains("Usage: durpina "), "{outcome:?}");
+    }
+}
+
+#[test]
+fn bash_completes_with_the_script() {
+    let Ok(found) = Command::new("bash").args(["-c", ":"]).status() else {
+        println!("skipped: there is no bash");
+        return;
+    };
+    assert!(found.success());
+    let script = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("completions.bash");
+    std::fs::write(&script, durpina(&["completions", "bash"], &[]).stdout).unwrap();
+    let syntax = Command::new("bash").arg("-n").arg(&script).output().unwrap();
+    assert!(syntax.status.success() && syntax.stderr.is_empty(), "{syntax:?}");
+
+    // As bash calls the function: the command, the word to complete, the word before it.
+    let complete = |words: &[&str]| {
+        let output = Command::new("bash")
+            .arg("-c")
+            .arg(
+                r#"source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _durpina durpina "${@: -1}" "${@: -2:1}"
+                printf '%s\n' "${COMPREPLY[@]}""#,
+            )
+            .arg(&script)
+            .arg("durpina")
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = complete(&[""]);
+    assert!(COMMANDS.iter().all(|command| all.iter().any(|word| word == command)), "{all:?}");
+    assert_eq!(complete(&["pe"]), ["peers"]);
+    assert_eq!(complete(&["state", "web", "10.0.0.1:80", "d"]), ["down", "drain"]);
+    assert_eq!(complete(&["peers", "web", "--selector", "p"]), ["permanent_down"]);
+    assert_eq!(complete(&["weight", "--to"]), ["--token"]);
+    assert_eq!(complete(&["completions", "b"]), ["bash"]);
+}
+
+#[test]
+fn the_documentation_names_what_there_is() {
+    let text = include_str!("../../../docs/command-line.md");
+    for command in COMMANDS {
+        let help = durpina(&[command, "--help"], &[]).stdout;
+        assert!(
+            text.contains(&format!("\ndurpina {command} ")) || text.contains(&format!("\ndurpina {command}\n")),
+            "{command}"
+        );
+        let words = help.split(|c: char| !(c.is_ascii_lowercase() || c == '-')).filter(|word| word.starts_with("--"));
+        for option in words.filter(|option| !["--help", "--version"].contains(option)) {
+            assert!(
+                text.contains(&format!("`{option}")) || text.contains(&format!("[{option} ")),
+                "{command} {option}"
+            );
+        }
+    }
+    for line in durpina(&["--help"], &[]).stdout.split("Exit codes:\n").nth(1).unwrap().lines() {
+        let (code, meaning) = line.trim().split_once("  ").unwrap();
+        let row = text.lines().find(|row| row.starts_with(&format!("| {code} | ")));
+        assert!(row.is_some_and(|row| row.replace('`', "").contains(meaning)), "exit code {code}: {meaning}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_cannot_be_written_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_durpina")).arg("man").stdout(full).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("durpina: cannot write the output: No space left on device"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_has_to_read_the_output() {
+    use std::os::{fd::OwnedFd, unix::net::UnixStream};
+    let (output, reader) = UnixStream::pair().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_durpina")).arg("man").stdout(OwnedFd::from(output)).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), b"".as_slice()));
+}
+
+#[test]
+fn check_reads_the_standard_input() {
+    let check = |json: &str| {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_durpina"))
+            .args(["check", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        process.stdin.take().unwrap().write_all(json.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let good = r#"{"upstreams": {"web": {"servers": ["10.0.0.1"]}}, "upstream": "web"}"#;
+    assert_eq!(check(good), (Some(0), "-: good. 1 upstreams with 1 servers, 1 routes\n".to_owned()));
+    let (code, said) = check("{");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.ends_with("\n-: 1 errors\n"), "{said}");
 }
 
 #[test]
@@ -394,6 +551,11 @@ fn check_tells_good_from_bad() {
     assert_eq!((outcome.code, outcome.stderr.as_str()), (1, ""));
     assert!(outcome.stdout.starts_with("upstreams.web.servers[0].weight: expected an integer"), "{outcome:?}");
     assert!(outcome.stdout.ends_with(&format!("\n{bad}: 1 errors\n")), "{outcome:?}");
+
+    let json = r#"{"upstreams": {"web": {"servers": ["10.0.0.1 \u009b2J"]}}}"#;
+    let outcome = durpina(&["check", &file("control.json", json)], &[]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (1, ""));
+    assert!(outcome.stdout.contains("\u{fffd}2J") && !outcome.stdout.contains('\u{9b}'), "{outcome:?}");
 
     let absent = directory.join("absent.json").into_os_string().into_string().unwrap();
     let outcome = durpina(&["check", &absent], &[]);
