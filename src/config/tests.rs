@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::server::Server;
 use crate::testing::test;
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
