@@ -1,6 +1,6 @@
 //! What a path of the management API means.
 
-use super::Method;
+use super::method::Method;
 
 /// What a request is for, below the API's prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,19 +75,6 @@ impl Resource {
             Self::Monitor(..) => &[Method::Get, Method::Delete],
             Self::Fail(..) | Self::Resolve(..) => &[Method::Post],
             Self::Nothing => &[Method::Get, Method::Post, Method::Patch, Method::Delete, Method::Other],
-        }
-    }
-}
-
-impl Method {
-    /// The names of the methods that are treated like this one.
-    pub(super) fn names(self) -> &'static str {
-        match self {
-            Self::Get => "GET, HEAD",
-            Self::Post => "POST",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-            Self::Other => "",
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::access::{AdminAccess, Network};
 
 pub(super) fn admin(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Option<AdminAccess> {
     let mut object = Object::open(at, value, "an object", errors)?;
-    let mut config = AdminAccess { prefix: String::new(), token: None, allow: Vec::new() };
+    let mut config = AdminAccess { prefix: String::new(), token: None, allow: Vec::new(), hosts: Vec::new() };
     let place = at.key("prefix");
     match object.get("prefix") {
         None => errors.say(&place, "expected a path such as \"/durpina\", found nothing"),
@@ -38,8 +38,20 @@ pub(super) fn admin(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> 
         // Loopback.
         None => ["127.0.0.0/8", "::1"].into_iter().filter_map(network).collect(),
     };
+    if let Some(value) = object.get("hosts") {
+        config.hosts = hosts(&at.key("hosts"), value, errors);
+    }
     object.close(None, errors);
     Some(config)
+}
+
+fn hosts(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Vec<String> {
+    let Json::Array(items) = value else {
+        errors.expected(at, "an array of host names", value);
+        return Vec::new();
+    };
+    let one = |(index, item)| read::host(&at.index(index), item, errors);
+    items.iter().enumerate().filter_map(one).collect()
 }
 
 fn networks(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Vec<Network> {

@@ -7,7 +7,6 @@ use regex_lite::RegexBuilder;
 use super::error::{quoted, ConfigErrors, Place};
 use super::json::{Json, Object};
 use super::read;
-use crate::model::server::ServerHost;
 use crate::model::template::Template;
 use crate::request::routes::Route;
 
@@ -42,13 +41,7 @@ fn route(at: &Place<'_>, value: &Json, known: &HashSet<&str>, errors: &mut Confi
         let built = RegexBuilder::new(pattern).build();
         built.map_err(|error| errors.say(&place, format!("not a regular expression: {error}"))).ok()
     });
-    let host = text(at, "host", "a host name", &mut object, errors);
-    let host = host.and_then(|(host, place)| {
-        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        let parsed = ServerHost::parse(bare);
-        parsed.map_err(|error| errors.say(&place, format!("{error} without a port, found {}", quoted(host)))).ok()?;
-        Some(host.to_ascii_lowercase())
-    });
+    let host = object.get("host").and_then(|value| read::host(&at.key("host"), value, errors));
     let method = text(at, "method", "a request method", &mut object, errors);
     if let Some((method, place)) = &method {
         // RFC 9110, section 9.1: a token, case-sensitive; the methods in use are in upper case.

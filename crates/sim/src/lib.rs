@@ -268,6 +268,8 @@ pub struct Sent {
     authority: String,
     headers: Vec<(String, String)>,
     client: Option<IpAddr>,
+    /// Whether a header names the client's address.
+    is_forwarded: bool,
     body: Vec<u8>,
     connection: Option<u64>,
 }
@@ -289,6 +291,7 @@ impl Sent {
             authority: String::new(),
             headers: Vec::new(),
             client: None,
+            is_forwarded: false,
             body: Vec::new(),
             connection: None,
         }
@@ -329,6 +332,12 @@ impl Sent {
     #[must_use]
     pub fn client(self, address: &str) -> Self {
         Self { client: address.parse().ok(), ..self }
+    }
+
+    /// From this address, says a header.
+    #[must_use]
+    pub fn forwarded(self, address: &str) -> Self {
+        Self { is_forwarded: true, ..self.client(address) }
     }
 }
 
@@ -637,6 +646,11 @@ impl RequestHost for SimHost {
 
     fn client(&self) -> Option<IpAddr> {
         self.sent.borrow().client
+    }
+
+    fn connection_address(&self) -> Option<IpAddr> {
+        let sent = self.sent.borrow();
+        sent.client.filter(|_| !sent.is_forwarded)
     }
 
     fn connection(&self) -> Option<u64> {
