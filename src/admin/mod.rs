@@ -16,6 +16,7 @@ mod documents;
 mod gates;
 mod method;
 mod metrics;
+mod page;
 mod paths;
 mod refusal;
 mod request;
@@ -29,14 +30,6 @@ use paths::{Resource, Target};
 use refusal::Refusal;
 pub(crate) use refusal::LONGEST_BODY;
 use request::{finished, json, ApiRequest};
-
-/// The status page.
-const PAGE: &str = include_str!("page.html");
-/// What the page may do: its own style and script, and requests to where it came from. The hashes are those of the page's; a
-/// browser shows nothing of it if they are wrong, and the tests in a browser fail.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'sha256-gqfr9ob/v7ZRwvC/s2PX7nv0AUUg2oCzHOIjWzbDYgg='; style-src 'sha256-WTX6OfjdRwQRJxrmckFKHsIOPhLYJIKT6ZSdc5NVWUc='; \
-    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-    require-trusted-types-for 'script'";
 
 /// The management API of one configuration.
 pub(crate) struct Admin {
@@ -119,15 +112,7 @@ impl Admin {
             return changes::make(&request);
         }
         match target.resource {
-            Resource::Page => Ok(Response {
-                status: 200,
-                headers: vec![
-                    ("content-type", "text/html; charset=utf-8".to_owned()),
-                    ("content-security-policy", PAGE_POLICY.to_owned()),
-                    ("referrer-policy", "no-referrer".to_owned()),
-                ],
-                body: PAGE.as_bytes().to_vec(),
-            }),
+            Resource::Page => page::get(&request),
             Resource::Metrics => Ok(metrics::render(&request)?),
             _ => documents::get(&request),
         }

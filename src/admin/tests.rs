@@ -233,6 +233,19 @@ fn an_address_that_a_header_names_is_nobody_s() {
 }
 
 #[test]
+fn the_page_is_compressed_for_who_takes_that() {
+    let (_sim, mut worker) = start(CONFIG);
+    let page = || Sent::get("/durpina/").client("127.0.0.1");
+    for sent in [page(), page().header("accept-encoding", "gzip, deflate, br")] {
+        let response = respond(&mut worker, sent);
+        assert_eq!((response.status, header(&response, "content-encoding")), (200, Some("gzip")));
+        assert_eq!(header(&response, "vary"), Some("accept-encoding"));
+        assert!(header(&response, "content-security-policy").unwrap().contains("script-src 'sha256-"));
+    }
+    assert_eq!(status(&mut worker, page().header("accept-encoding", "identity")), 406);
+}
+
+#[test]
 fn a_web_page_cannot_read_by_giving_its_own_name_this_address() {
     let without_token = |more: &str| CONFIG.replace(", \"token\": \"hunter2\"", more);
     let (_sim, mut worker) = start(&without_token(""));
