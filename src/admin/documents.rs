@@ -5,7 +5,8 @@ use crate::model::verdict;
 use serde::Serialize;
 
 use super::paths::Resource;
-use super::{json, to_json, ApiRequest, Refusal};
+use super::refusal::Refusal;
+use super::request::{json, to_json, ApiRequest};
 use crate::host::Response;
 use crate::model::counters::Counters;
 use crate::model::error::Error;

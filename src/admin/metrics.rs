@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::documents::Snapshot;
-use super::ApiRequest;
+use super::request::ApiRequest;
 use crate::host::Response;
 use crate::model::counters::REASONS;
 use crate::model::error::Error;

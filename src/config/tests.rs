@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::server::Server;
 use crate::testing::test;
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
@@ -137,6 +138,11 @@ fn errors_of_the_whole_have_their_place_too() {
             r#"{"admin": {"prefix": "/d", "allow": ["10.0.0.0/33"]}}"#,
             "admin.allow[0]: expected a network such as \"10.0.0.0/8\" or \"::1\", found \"10.0.0.0/33\"",
         ),
+        (
+            r#"{"admin": {"prefix": "/d", "hosts": ["a:80"]}}"#,
+            "admin.hosts[0]: expected an IP address or a host name without a port, found \"a:80\"",
+        ),
+        (r#"{"admin": {"prefix": "/d", "hosts": "a"}}"#, "admin.hosts: expected an array of host names, found \"a\""),
         (r#"{"admin": {"token": "x"}}"#, "admin.prefix: expected a path such as \"/durpina\", found nothing"),
     ] {
         let found = errors(text);

@@ -11,6 +11,22 @@ pub struct AdminAccess {
     pub token: Option<String>,
     /// Whose requests are answered.
     pub allow: Vec<Network>,
+    /// The names of the proxy, in lower case: how it may be addressed where there is no token.
+    pub hosts: Vec<String>,
+}
+
+impl AdminAccess {
+    /// Whether a client of this address may come in.
+    #[must_use]
+    pub fn allows(&self, address: IpAddr) -> bool {
+        self.allow.iter().any(|network| network.contains(address))
+    }
+
+    /// Whether a client of any address of this one's family may come in.
+    #[must_use]
+    pub fn allows_any(&self, like: IpAddr) -> bool {
+        self.allow.iter().any(|network| network.bits == 0 && network.contains(like))
+    }
 }
 
 /// Addresses that begin alike.

@@ -12,7 +12,7 @@ use crate::host::RequestHost;
 use crate::model::template::{Template, Variable};
 
 /// A request, read through its host as far as it is needed.
-pub struct Request<'h> {
+pub(crate) struct Request<'h> {
     host: &'h dyn RequestHost,
     target: OnceCell<Vec<u8>>,
     method: OnceCell<Vec<u8>>,
@@ -24,32 +24,32 @@ pub struct Request<'h> {
 impl<'h> Request<'h> {
     /// The request that `host` is handling.
     #[must_use]
-    pub fn new(host: &'h dyn RequestHost) -> Self {
+    pub(crate) fn new(host: &'h dyn RequestHost) -> Self {
         Self { host, target: OnceCell::new(), method: OnceCell::new(), authority: OnceCell::new(), groups: Vec::new() }
     }
 
     /// The path with the query.
-    pub fn target(&self) -> &[u8] {
+    pub(crate) fn target(&self) -> &[u8] {
         self.target.get_or_init(|| self.host.path())
     }
 
     /// The path without the query.
-    pub fn path(&self) -> &[u8] {
+    pub(crate) fn path(&self) -> &[u8] {
         split(self.target(), b'?').0
     }
 
     /// The query, without the question mark.
-    pub fn query(&self) -> &[u8] {
+    pub(crate) fn query(&self) -> &[u8] {
         split(self.target(), b'?').1
     }
 
     /// The method.
-    pub fn method(&self) -> &[u8] {
+    pub(crate) fn method(&self) -> &[u8] {
         self.method.get_or_init(|| self.host.method())
     }
 
     /// The requested host in lower case, without the port.
-    pub fn host(&self) -> &[u8] {
+    pub(crate) fn host(&self) -> &[u8] {
         self.authority.get_or_init(|| {
             let mut authority = self.host.authority();
             let bracket = authority.iter().rposition(|b| *b == b']').unwrap_or(0);
@@ -66,7 +66,7 @@ impl<'h> Request<'h> {
     }
 
     /// Appends a template's text for this request to `out`.
-    pub fn render(&self, template: &Template, out: &mut Vec<u8>) {
+    pub(crate) fn render(&self, template: &Template, out: &mut Vec<u8>) {
         template.render(out, |variable, out| out.extend_from_slice(&self.value(variable)));
     }
 

@@ -15,25 +15,25 @@ use crate::request::Request;
 
 /// One route. All conditions that it has must match.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub(crate) struct Route {
     /// How the path without the query begins.
-    pub prefix: Option<String>,
+    pub(crate) prefix: Option<String>,
     /// The whole path without the query.
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// A regular expression that finds something in the path without the query.
-    pub regex: Option<Regex>,
+    pub(crate) regex: Option<Regex>,
     /// The requested host in lower case, without the port.
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// The request method, case-sensitive.
-    pub method: Option<String>,
+    pub(crate) method: Option<String>,
     /// The name of the upstream.
-    pub upstream: Template,
+    pub(crate) upstream: Template,
 }
 
 impl Route {
     /// A route that matches everything.
     #[must_use]
-    pub fn to(upstream: Template) -> Self {
+    pub(crate) fn to(upstream: Template) -> Self {
         Self { prefix: None, path: None, regex: None, host: None, method: None, upstream }
     }
 
@@ -62,7 +62,7 @@ impl Route {
 
 /// All routes of a configuration.
 #[derive(Debug, Default)]
-pub struct Routes {
+pub(crate) struct Routes {
     routes: Vec<Route>,
     by_path: HashMap<Vec<u8>, Vec<usize>>,
     /// By the prefix's length, then by the prefix.
@@ -74,7 +74,7 @@ pub struct Routes {
 impl Routes {
     /// Files the routes under their literals.
     #[must_use]
-    pub fn new(routes: Vec<Route>) -> Self {
+    pub(crate) fn new(routes: Vec<Route>) -> Self {
         let mut filed = Self::default();
         for (at, route) in routes.iter().enumerate() {
             let bytes = |text: &String| text.clone().into_bytes();
@@ -95,18 +95,12 @@ impl Routes {
 
     /// The number of routes.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.routes.len()
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
-    }
-
     /// The first route that matches, with its position.
-    pub fn find(&self, request: &mut Request<'_>) -> Option<(usize, &Route)> {
+    pub(crate) fn find(&self, request: &mut Request<'_>) -> Option<(usize, &Route)> {
         let first = self.routes.first()?;
         if self.others.first() == Some(&0) && first.matches(request) {
             return Some((0, first));

@@ -99,6 +99,12 @@ impl<A: Abi> Envoy<A> {
         self.version.get()
     }
 
+    /// The client's address and port.
+    fn source(&self) -> Option<SocketAddr> {
+        let address = self.abi.property(b"source\0address").ok()??;
+        std::str::from_utf8(&address).ok()?.parse().ok()
+    }
+
     /// An integer property: eight bytes, little endian.
     fn integer(&self, path: &[u8]) -> Option<u64> {
         let value = self.abi.property(path).ok()??;
@@ -259,9 +265,13 @@ impl<A: Abi> RequestHost for Envoy<A> {
     }
 
     fn client(&self) -> Option<IpAddr> {
-        let address = self.abi.property(b"source\0address").ok()??;
-        let address: SocketAddr = std::str::from_utf8(&address).ok()?.parse().ok()?;
-        Some(address.ip().to_canonical())
+        self.source().map(|address| address.ip().to_canonical())
+    }
+
+    fn connection_address(&self) -> Option<IpAddr> {
+        // An address that a header names has no port, whether Envoy trusts the header or not, and no connection comes from
+        // port 0.
+        self.source().filter(|address| address.port() != 0).map(|address| address.ip().to_canonical())
     }
 
     fn connection(&self) -> Option<u64> {

@@ -171,6 +171,11 @@ impl RequestHost for SimHost {
         self.sent.borrow().client
     }
 
+    fn connection_address(&self) -> Option<IpAddr> {
+        let sent = self.sent.borrow();
+        sent.client.filter(|_| !sent.is_forwarded)
+    }
+
     fn connection(&self) -> Option<u64> {
         self.sent.borrow().connection
     }

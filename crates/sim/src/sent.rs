@@ -10,6 +10,8 @@ pub struct Sent {
     pub(crate) authority: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) client: Option<IpAddr>,
+    /// Whether a header names the client's address.
+    pub(crate) is_forwarded: bool,
     pub(crate) body: Vec<u8>,
     pub(crate) connection: Option<u64>,
 }
@@ -31,6 +33,7 @@ impl Sent {
             authority: String::new(),
             headers: Vec::new(),
             client: None,
+            is_forwarded: false,
             body: Vec::new(),
             connection: None,
         }
@@ -71,6 +74,12 @@ impl Sent {
     #[must_use]
     pub fn client(self, address: &str) -> Self {
         Self { client: address.parse().ok(), ..self }
+    }
+
+    /// From this address, says a header.
+    #[must_use]
+    pub fn forwarded(self, address: &str) -> Self {
+        Self { is_forwarded: true, ..self.client(address) }
     }
 }
 
