@@ -48,7 +48,7 @@ impl Consequences<'_, '_> {
         match event {
             Event::Checked { why: Some(why), monitor, is_verdict, at, .. } => {
                 if effect == Effect::Spared {
-                    self.log_spared(monitor, why);
+                    event.log_spared(self.view.name(), &self.peer.server.name);
                 }
                 // One that stays in use in spite of that is checked in its slots only.
                 let is_settled = self.check(monitor).is_none_or(|check| check.is_down || check.streak >= monitor.fall);
@@ -105,15 +105,6 @@ impl Consequences<'_, '_> {
                 self.complaints.say(now, &format!("failures of checks cannot be taken back: {error}"));
             }
         }
-    }
-
-    fn log_spared(&self, monitor: &MonitorSpec, why: &str) {
-        let (upstream, peer) = (self.view.name(), &self.peer.server.name);
-        let (fall, id) = (monitor.fall, &monitor.id);
-        log::warn!(
-            "upstream={upstream} peer={peer} failed {fall} checks by monitor {id:?} in a row ({why}) and stays in use: \
-             max_ejected_percent of the upstream are out of use"
-        );
     }
 
     fn log_resolution(&self, outcome: &Resolved, was: &Resolution, is: &Resolution) {

@@ -90,6 +90,16 @@ impl Event {
         }
     }
 
+    /// Has the log tell that a peer stays in use, whose failed check would have taken it out.
+    pub(super) fn log_spared(&self, upstream: &str, peer: &str) {
+        let Self::Checked { monitor, why: Some(why), .. } = self else { return };
+        let (fall, id) = (monitor.fall, &monitor.id);
+        log::warn!(
+            "upstream={upstream} peer={peer} failed {fall} checks by monitor {id:?} in a row ({why}) and stays in use: \
+             max_ejected_percent of the upstream are out of use"
+        );
+    }
+
     /// Changes what is said of a peer.
     pub(super) fn apply(&self, status: &mut Status, peer: PeerId, record: &Record, health: &FailureTable) -> Effect {
         let is_changed = match self {

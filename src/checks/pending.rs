@@ -11,7 +11,6 @@ use super::by_position::ByPosition;
 use super::findings::{Effect, Event};
 use crate::host::HostError;
 use crate::model::error::Error;
-use crate::model::failures::FailureTable;
 use crate::model::id::PeerId;
 use crate::model::peer::{PeerRecord, PeerState};
 use crate::model::status::{PeerStatus, Status};
@@ -38,14 +37,28 @@ pub(super) struct PendingStatus {
     status: Status,
     /// The number of the shared value that this is a copy of.
     number: u32,
-    events: Vec<(PeerId, Event)>,
+    events: Vec<Noted>,
     /// Something is left out that still stands in shared data.
     is_restricted: bool,
     /// The use of a peer changed: everybody has to know.
     is_urgent: bool,
-    /// What the log says of that once it counts.
-    reports: Vec<StateChange>,
     written: Timestamp,
+}
+
+/// An event that is not written yet.
+struct Noted {
+    peer: PeerId,
+    event: Event,
+    applied: Applied,
+    /// What follows from it.
+    follow_up: Option<StateChange>,
+}
+
+/// What an event changed in the copy as that is now.
+struct Applied {
+    effect: Effect,
+    /// What the log says of that once it counts.
+    change: Option<StateChange>,
 }
 
 /// A line of the log about a peer's state.
@@ -95,7 +108,7 @@ impl Pending {
             self.0.set(position, PendingStatus::default());
         }
         if let Some(pending) = self.0.get_mut(position) {
-            pending.replace(status, number, view.record(), view.health());
+            pending.replace(status, number, view);
         }
         true
     }
@@ -129,47 +142,43 @@ impl PendingStatus {
 
     /// Takes in an event at a peer, and returns what it changed.
     pub(super) fn note(&mut self, view: &View, peer: &PeerRecord, event: &Event) -> Effect {
-        let (record, health) = (view.record(), view.health());
-        let (failures, now) = (health.of(peer.id), event.at());
-        let state_before = verdict::effective_state(peer, &failures, self.of(peer.id), now).state;
-        let effect = event.apply(&mut self.status, peer.id, record, health);
-        self.events.push((peer.id, event.clone()));
+        let applied = Applied::of(event, &mut self.status, view, peer);
+        let effect = applied.effect;
+        self.is_urgent |= effect == Effect::Changed;
+        self.events.push(Noted { peer: peer.id, event: event.clone(), applied, follow_up: None });
         if self.events.len() > MOST_EVENTS {
             // Shared data has taken no writes for long: all of it stands in the copy, which is written in the end.
             self.events.clear();
         }
-        if effect == Effect::Changed {
-            self.is_urgent = true;
-            let effective = verdict::effective_state(peer, &failures, self.status.of(peer.id), now);
-            let (by, why) = event.reason();
-            let why = if effective.state.is_usable() { why } else { effective.why().unwrap_or(why) };
-            let (peer, change) = (peer.server.name.clone(), [state_before, effective.state]);
-            self.reports.push(StateChange { peer, change, by, why });
-        }
         effect
     }
 
-    /// Has the log tell of a change that follows from what is not written yet: behind that.
+    /// Has the log tell of a change that follows from the latest event: behind what the event changed itself.
     pub(super) fn report_later(&mut self, upstream: &str, change: StateChange) {
-        if self.is_urgent {
-            self.reports.push(change);
-        } else {
-            change.report(upstream);
+        match self.events.last_mut().filter(|_| self.is_urgent) {
+            Some(noted) => noted.follow_up = Some(change),
+            None => change.report(upstream),
         }
     }
 
     /// Leaves out what concerns peers and monitors that are gone, also in what is written next.
     pub(super) fn restrict(&mut self, record: &Record) {
         self.status.restrict(record);
-        self.events.retain(|(_, event)| event.is_of(record));
+        self.events.retain(|noted| noted.event.is_of(record));
         self.is_restricted = true;
     }
 
-    /// Puts in place what others wrote, with what is not written yet on top of it.
-    fn replace(&mut self, status: Status, number: u32, record: &Record, health: &FailureTable) {
-        (self.status, self.number) = (status, number);
-        for (peer, event) in &self.events {
-            event.apply(&mut self.status, *peer, record, health);
+    /// Puts in place what others wrote, with what is not written yet on top of it. That may change other things now.
+    fn replace(&mut self, status: Status, number: u32, view: &View) {
+        (self.status, self.number, self.is_urgent) = (status, number, false);
+        for noted in &mut self.events {
+            let Some(peer) = view.find(noted.peer) else { continue };
+            let before = std::mem::replace(&mut noted.applied, Applied::of(&noted.event, &mut self.status, view, peer));
+            let effect = noted.applied.effect;
+            self.is_urgent |= effect == Effect::Changed;
+            if effect == Effect::Spared && before.effect != Effect::Spared {
+                noted.event.log_spared(view.name(), &peer.server.name);
+            }
         }
     }
 
@@ -184,32 +193,47 @@ impl PendingStatus {
         if !self.is_urgent && !self.is_restricted && self.events.is_empty() {
             return Ok(());
         }
-        let (record, health) = (view.record(), view.health());
-        let announce = self.is_urgent;
+        let record = view.record();
         for _ in 0..TRIES {
-            if announce {
+            if self.is_urgent {
                 self.status.advance();
             }
             match store.write_status(&record.name, &self.status, self.number) {
                 Ok(()) => {
-                    self.number = store.status_number(&record.name, &self.status, self.number)?;
-                    self.events.clear();
-                    (self.is_restricted, self.is_urgent) = (false, false);
-                    self.written = store.now();
-                    if announce {
+                    // Where the number cannot be read now, the next write finds out that it is another one.
+                    let number = store.status_number(&record.name, &self.status, self.number);
+                    self.number = number.unwrap_or(self.number);
+                    if self.is_urgent {
                         store.host().announce();
                     }
-                    self.reports.drain(..).for_each(|change| change.report(&record.name));
+                    (self.is_restricted, self.is_urgent, self.written) = (false, false, store.now());
+                    let lines = self.events.drain(..).flat_map(|noted| [noted.applied.change, noted.follow_up]);
+                    lines.flatten().for_each(|change| change.report(&record.name));
                     return Ok(());
                 }
                 Err(Error::Host(HostError::Conflict)) => {
                     if let Read::Changed(status, number) = store.status_since(record, Some(self.number))? {
-                        self.replace(status, number, record, health);
+                        self.replace(status, number, view);
                     }
                 }
                 Err(error) => return Err(error),
             }
         }
         Err(Error::Host(HostError::Conflict))
+    }
+}
+
+impl Applied {
+    fn of(event: &Event, status: &mut Status, view: &View, peer: &PeerRecord) -> Self {
+        let (failures, now) = (view.health().of(peer.id), event.at());
+        let before = verdict::effective_state(peer, &failures, status.of(peer.id), now).state;
+        let effect = event.apply(status, peer.id, view.record(), view.health());
+        let change = (effect == Effect::Changed).then(|| {
+            let effective = verdict::effective_state(peer, &failures, status.of(peer.id), now);
+            let (by, why) = event.reason();
+            let why = if effective.state.is_usable() { why } else { effective.why().unwrap_or(why) };
+            StateChange { peer: peer.server.name.clone(), change: [before, effective.state], by, why }
+        });
+        Self { effect, change }
     }
 }

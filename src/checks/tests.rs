@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use crate::filter::Filter;
+use crate::handle::upstream::Upstream;
 use crate::host::{Failure, Host};
 use crate::registry::Registry;
+use crate::store::Store;
 use crate::testing::test;
-use durpina_sim::{Behaviour, Sent, Sim};
+use durpina_sim::{Behaviour, Sent, Sim, SimHost};
+
+mod rebase;
 
 type Worker = durpina_sim::Worker<Filter>;
 
@@ -43,6 +47,11 @@ fn secs(seconds: u64) -> Duration {
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// What scripts and the API see of the upstream `u`.
+fn upstream(host: &SimHost) -> Upstream<'_> {
+    Upstream::get(Store::new(host), &Registry::default(), "u").unwrap().unwrap()
 }
 
 fn served(worker: &mut Worker) -> Vec<String> {
