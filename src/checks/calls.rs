@@ -45,14 +45,22 @@ pub(super) enum Purpose {
 /// A call that is over.
 pub(super) struct Ended {
     pub(super) flight: Flight,
-    /// How it ended, if that is not what the host's reply says.
-    pub(super) failure: Option<Failure>,
+    /// The reply says "not in time", and came long before: the answer broke off, or the host takes no answer so long.
+    pub(super) is_broken_off: bool,
 }
 
 impl Calls {
     /// How many there are that the host counts.
     pub(super) fn count(&self) -> usize {
         self.under_way.len() + self.closing.len()
+    }
+
+    /// Whether the peer is being checked by this monitor.
+    pub(super) fn is_checking(&self, upstream: usize, peer: PeerId, monitor: &str) -> bool {
+        self.under_way.iter().any(|(_, flight)| {
+            let is_it = matches!(&flight.purpose, Purpose::Check(spec) if spec.id == monitor);
+            is_it && flight.upstream == upstream && flight.peer == peer
+        })
     }
 
     /// When something will be overdue.
@@ -96,12 +104,11 @@ impl Calls {
             return None;
         };
         let (_, flight) = self.under_way.swap_remove(at);
-        // A reply that breaks off looks like one that does not come in time, but comes clearly earlier.
         let is_early = now.after(GRACE + EARLY) < flight.deadline && !matches!(id, CallId::Stream(_));
         let is_broken_off = is_early && *reply == Reply::Failed(Failure::Timeout);
         if *reply == Reply::Connected {
             self.closing.push((id, flight.deadline.max(now.after(GRACE))));
         }
-        Some(Ended { flight, failure: is_broken_off.then_some(Failure::Reset) })
+        Some(Ended { flight, is_broken_off })
     }
 }

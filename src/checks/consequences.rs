@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::complaints::Complaints;
+use super::check_key::CheckKey;
+use super::complaints::{Cause, Complaints};
 use super::findings::{Effect, Event};
 use super::lookup::Resolved;
 use super::pending::{PendingStatus, StateChange};
@@ -33,6 +34,8 @@ pub(super) enum Next {
 /// An event at a peer, and what there is to draw consequences with.
 pub(super) struct Consequences<'c, 'h> {
     pub(super) store: &'c Store<'h>,
+    /// The upstream's position.
+    pub(super) position: usize,
     pub(super) view: &'c View,
     pub(super) peer: &'c PeerRecord,
     pub(super) pending: &'c mut PendingStatus,
@@ -44,6 +47,9 @@ impl Consequences<'_, '_> {
     pub(super) fn of(&mut self, event: &Event) -> Next {
         let known = |pending: &PendingStatus| pending.of(self.peer.id).and_then(|said| said.name.clone());
         let before = known(self.pending).unwrap_or_default();
+        if let Event::Reported { monitor, report, at } = event {
+            self.report_words(monitor, &report.unknown, *at);
+        }
         let effect = self.pending.note(self.view, self.peer, event);
         match event {
             Event::Checked { why: Some(why), monitor, is_verdict, at, .. } => {
@@ -87,7 +93,7 @@ impl Consequences<'_, '_> {
     fn count_failure(&mut self, why: &str) {
         let counted = self.store.fail(self.view.record(), self.peer, self.pending.status(), &why, true);
         if let Err(error) = counted {
-            self.complaints.say(self.store.now(), &format!("a failed check cannot be counted: {error}"));
+            self.complaints.say(self.store.now(), Cause::Count, &format!("a failed check cannot be counted: {error}"));
         }
     }
 
@@ -102,8 +108,19 @@ impl Consequences<'_, '_> {
                 self.pending.report_later(&record.name, StateChange { peer, change, by, why });
             }
             Err(error) => {
-                self.complaints.say(now, &format!("failures of checks cannot be taken back: {error}"));
+                self.complaints.say(now, Cause::TakeBack, &format!("failures of checks cannot be taken back: {error}"));
             }
+        }
+    }
+
+    /// Has the log tell of an agent's words that mean nothing.
+    fn report_words(&mut self, monitor: &MonitorSpec, words: &[String], now: Timestamp) {
+        let agent = self.pending.of(self.peer.id).and_then(|said| said.agent.as_ref());
+        let known = agent.filter(|agent| agent.monitor == monitor.id).map(|agent| agent.unknown.as_slice());
+        let key = CheckKey::new(self.position, self.peer.id, &monitor.id);
+        if self.complaints.is_to_report(now, key, words, known.unwrap_or_default()) {
+            let (peer, monitor, words) = (&self.peer.server.name, &monitor.id, words.join(" "));
+            log::warn!("peer={peer} monitor={monitor:?}: the agent said unknown words: {words:?}");
         }
     }
 

@@ -30,6 +30,9 @@ pub(super) enum Event {
     Resolved { outcome: Resolved, at: Timestamp },
 }
 
+/// What is said of an answer that came only in part. Which of the two it was hosts do not tell.
+pub(super) const BROKEN_OFF: &str = "the answer broke off, or is longer than the proxy takes";
+
 /// What an event changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {

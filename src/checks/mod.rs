@@ -13,6 +13,7 @@
 
 mod by_position;
 mod calls;
+mod check_key;
 mod complaints;
 mod consequences;
 mod dns;
@@ -30,7 +31,6 @@ use std::time::Duration;
 use crate::host::{Call, CallId, CallKind, CalloutClusters, EndCall, Failure, Host, Reply};
 use crate::model::id::PeerId;
 use crate::model::peer::PeerRecord;
-use crate::model::spec::MonitorSpec;
 use crate::model::upstream::Record;
 use crate::monitor::Finding;
 use crate::store::Store;
@@ -38,10 +38,11 @@ use crate::time::Timestamp;
 use crate::worker::directory::Directory;
 use by_position::ByPosition;
 use calls::{Calls, Ended, Purpose};
-use complaints::Complaints;
+use check_key::CheckKey;
+use complaints::{Cause, Complaints};
 use consequences::{Consequences, Next};
 use dns::{Answer, Question};
-use findings::Event;
+use findings::{Event, BROKEN_OFF};
 use lease::{Grant, Lease, POLL};
 use lookup::Lookups;
 use pending::{Pending, PendingStatus, BATCH};
@@ -103,7 +104,7 @@ impl Checks {
                 run.write_pending(true);
                 run.checks.schedule = None;
             }
-            Err(error) => run.complain(&format!("the lease of the checks cannot be had: {error}")),
+            Err(error) => run.complain(Cause::Lease, &format!("the lease of the checks cannot be had: {error}")),
         }
     }
 
@@ -133,8 +134,8 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    fn complain(&mut self, what: &str) {
-        self.checks.complaints.say(self.host.now(), what);
+    fn complain(&mut self, cause: Cause, what: &str) {
+        self.checks.complaints.say(self.host.now(), cause, what);
     }
 
     /// Whether there is anything to check. Looked at again when something was announced.
@@ -226,15 +227,19 @@ impl Run<'_> {
         let status = self.checks.pending.get(job.upstream).map(PendingStatus::status);
         let Some(target) = Target::of(&job.task, view, status, self.host.now()) else { return };
         let Target { monitor, peer, to } = target;
+        // A server that takes its time is not asked again meanwhile.
+        if self.checks.calls.is_checking(job.upstream, peer.id, &monitor.id) {
+            return;
+        }
         let Some(kind) = self.directory.registry().monitor(&monitor.name) else { return };
         let call = Call { to, timeout: monitor.timeout, kind: kind.monitor.ask(monitor, &peer.server.name) };
+        let cause = if matches!(call.kind, CallKind::Http { .. }) { Cause::HttpCall } else { Cause::TcpCall };
         let (id, name, monitor) = (peer.id, peer.server.name.clone(), Rc::new(monitor.clone()));
         let upstream = Rc::clone(view.name());
         if let Err(error) = self.call(job.upstream, id, call, Purpose::Check(Rc::clone(&monitor))) {
-            self.complain(&format!(
-                "upstream={upstream} peer={name} cannot be checked by monitor {:?}: {error}",
-                monitor.id
-            ));
+            let monitor = &monitor.id;
+            let what = format!("upstream={upstream} peer={name} cannot be checked by monitor {monitor:?}: {error}");
+            self.complain(cause, &what);
         }
     }
 
@@ -292,12 +297,11 @@ impl Run<'_> {
 
     fn reply(&mut self, call: CallId, reply: &Reply) {
         let now = self.host.now();
-        let Some(Ended { flight, failure }) = self.checks.calls.end(call, reply, now) else { return };
+        let Some(Ended { flight, is_broken_off }) = self.checks.calls.end(call, reply, now) else { return };
         if *reply == Reply::Connected {
             self.host.end_call(call, EndCall::Close);
         }
-        let failed = failure.map(Reply::Failed);
-        let reply = failed.as_ref().unwrap_or(reply);
+        let reply = if is_broken_off { &Reply::Failed(Failure::Reset) } else { reply };
         // The peer may be gone, or another instance may be in charge by now. Many replies may come at once.
         let is_fresh = |at: &&Timestamp| **at <= now && now < at.after(BATCH);
         if self.checks.refreshed.get(flight.upstream).filter(is_fresh).is_none() {
@@ -311,11 +315,21 @@ impl Run<'_> {
         }
         match flight.purpose {
             Purpose::Check(monitor) => {
-                self.judge(flight.upstream, flight.peer, &monitor, reply, now.since(flight.began));
+                let Some(kind) = self.directory.registry().monitor(&monitor.name) else { return };
+                let mut finding = kind.monitor.judge(&monitor, reply);
+                if let (Finding::Bad(why) | Finding::Silent(why), true) = (&mut finding, is_broken_off) {
+                    *why = format!("{why}: {BROKEN_OFF}");
+                }
+                for event in Event::of(finding, &monitor, now, now.since(flight.began)) {
+                    self.note(flight.upstream, flight.peer, &event);
+                }
             }
             Purpose::Lookup(lookup, question) => {
                 let answer = match reply {
                     Reply::Bytes(bytes) => question.read(bytes),
+                    Reply::Failed(failure) if is_broken_off => {
+                        Err(format!("the name server failed: {failure}: {BROKEN_OFF}"))
+                    }
                     Reply::Failed(failure) => Err(format!("the name server failed: {failure}")),
                     Reply::Http(..) | Reply::Connected => Err("the name server sent something else".to_owned()),
                 };
@@ -325,24 +339,6 @@ impl Run<'_> {
         }
         // Whoever has the lease now, if it is not this worker, goes on from what is written.
         self.write_pending(self.checks.schedule.is_none());
-    }
-
-    /// Makes a finding of a reply, and events of that.
-    fn judge(&mut self, upstream: usize, peer: PeerId, monitor: &Rc<MonitorSpec>, reply: &Reply, took: Duration) {
-        let Some(kind) = self.directory.registry().monitor(&monitor.name) else { return };
-        let finding = kind.monitor.judge(monitor, reply);
-        if let Finding::Reported(report) = &finding {
-            let known = self.checks.pending.get(upstream).and_then(|pending| pending.of(peer)?.agent.as_ref());
-            if !report.unknown.is_empty() && known.is_none_or(|agent| agent.unknown != report.unknown) {
-                let peer = self.directory.view(upstream).and_then(|view| view.find(peer));
-                let name = peer.map(|peer| peer.server.name.as_str()).unwrap_or_default();
-                let (monitor, words) = (&monitor.id, report.unknown.join(" "));
-                log::warn!("peer={name} monitor={monitor:?}: the agent said unknown words: {words:?}");
-            }
-        }
-        for event in Event::of(finding, monitor, self.host.now(), took) {
-            self.note(upstream, peer, &event);
-        }
     }
 
     /// Takes in an event, and plans what follows from it.
@@ -356,10 +352,10 @@ impl Run<'_> {
         let Some(peer) = view.find(peer).filter(|_| event.is_of(view.record())) else { return };
         let store = Store::new(self.host);
         let complaints = &mut self.checks.complaints;
-        let next = Consequences { store: &store, view, peer, pending, complaints }.of(event);
+        let next = Consequences { store: &store, position, view, peer, pending, complaints }.of(event);
         match (&mut self.checks.schedule, next, event) {
             (Some(schedule), Next::Recheck(due), Event::Checked { monitor, .. }) => {
-                schedule.recheck(position, &monitor.id, peer.id, due);
+                schedule.recheck(CheckKey::new(position, peer.id, &monitor.id), due);
             }
             (Some(schedule), Next::Resolve(due), _) => schedule.resolve(position, peer.id, due),
             _ => {}
@@ -369,7 +365,7 @@ impl Run<'_> {
     /// Writes down what is not written yet: all of it, or what has waited long enough.
     fn write_pending(&mut self, all: bool) {
         if let Err(error) = self.checks.pending.write(&Store::new(self.host), self.directory, all) {
-            self.complain(&format!("what checks found cannot be written: {error}"));
+            self.complain(Cause::Write, &format!("what checks found cannot be written: {error}"));
         }
     }
 }

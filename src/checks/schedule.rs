@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::by_position::ByPosition;
+use super::check_key::CheckKey;
 use super::dns::LONGEST_TTL;
 use super::slots::Slots;
 use crate::model::id::PeerId;
@@ -34,6 +35,8 @@ pub(super) struct Schedule {
     next_job: u64,
     plans: ByPosition<Plan>,
     next_plan: u64,
+    /// The checks that are made once more, with the keys of their jobs: one at a time for each.
+    rechecks: BTreeMap<CheckKey, (Timestamp, u64)>,
     /// The host's version at the last look at what others changed, and when that was.
     seen: u64,
     looked: Timestamp,
@@ -52,7 +55,7 @@ struct Plan {
 pub(super) struct Job {
     /// The upstream's position.
     pub(super) upstream: usize,
-    /// The plan that it is of; jobs that only happen once have none.
+    /// The plan that it is of; a recheck is of none.
     plan: Option<u64>,
     pub(super) task: Task,
 }
@@ -91,6 +94,7 @@ impl Schedule {
             // The clock was turned back: no job is due at the time at which it should be.
             self.jobs.clear();
             self.plans.clear();
+            self.rechecks.clear();
         }
         (self.seen, self.looked) = (version, now);
         true
@@ -108,7 +112,18 @@ impl Schedule {
 
     /// Leaves out the upstream's jobs from now on.
     pub(super) fn forget(&mut self, position: usize) {
+        if self.plans.get(position).is_none() {
+            return;
+        }
         self.plans.remove(position);
+        let jobs = &mut self.jobs;
+        self.rechecks.retain(|check, job| {
+            let keep = check.upstream != position;
+            if !keep {
+                jobs.remove(job);
+            }
+            keep
+        });
     }
 
     /// Makes a plan for an upstream. Slots count that come after the time `after`.
@@ -153,27 +168,36 @@ impl Schedule {
                 continue;
             }
             let Some(view) = view(job.upstream) else { continue };
-            if job.plan.is_some() {
-                self.add_slot(view, job.clone(), now);
+            match &job.task {
+                Task::Check { monitor, peer } if job.plan.is_none() => {
+                    self.rechecks.remove(&CheckKey::new(job.upstream, *peer, monitor));
+                }
+                _ => self.add_slot(view, job.clone(), now),
             }
             return Some(job);
         }
     }
 
-    /// Has a peer checked once more at that time.
-    pub(super) fn recheck(&mut self, upstream: usize, monitor: &str, peer: PeerId, due: Timestamp) {
-        self.add(due, Job { upstream, plan: None, task: Task::Check { monitor: Rc::from(monitor), peer } });
+    /// Has a peer checked once more at that time, unless it will be anyway.
+    pub(super) fn recheck(&mut self, check: CheckKey, due: Timestamp) {
+        if self.plans.get(check.upstream).is_none() || self.rechecks.contains_key(&check) {
+            return;
+        }
+        let task = Task::Check { monitor: Rc::clone(&check.monitor), peer: check.peer };
+        let job = self.add(due, Job { upstream: check.upstream, plan: None, task });
+        self.rechecks.insert(check, job);
     }
 
     /// Has a peer's name looked up at that time.
     pub(super) fn resolve(&mut self, upstream: usize, peer: PeerId, due: Timestamp) {
-        let plan = self.plans.get(upstream).map(|plan| plan.number);
-        self.add(due, Job { upstream, plan, task: Task::Resolve { peer } });
+        let Some(plan) = self.plans.get(upstream).map(|plan| plan.number) else { return };
+        self.add(due, Job { upstream, plan: Some(plan), task: Task::Resolve { peer } });
     }
 
-    fn add(&mut self, due: Timestamp, job: Job) {
+    fn add(&mut self, due: Timestamp, job: Job) -> (Timestamp, u64) {
         self.next_job += 1;
         self.jobs.insert((due, self.next_job), job);
+        (due, self.next_job)
     }
 
     /// Puts a job into its next slot after a point in time. What has no slots, [`Task::Resolve`], is left out.

@@ -47,6 +47,7 @@ struct Shared {
     version: Cell<u64>,
     deaf: Cell<bool>,
     full: Cell<bool>,
+    refusing: Cell<bool>,
     reports: Cell<bool>,
     writes: Cell<usize>,
     servers: RefCell<HashMap<String, Behaviour>>,
@@ -84,6 +85,7 @@ impl Sim {
                 version: Cell::new(0),
                 deaf: Cell::new(false),
                 full: Cell::new(false),
+                refusing: Cell::new(false),
                 reports: Cell::new(false),
                 writes: Cell::new(0),
                 servers: RefCell::default(),
@@ -103,6 +105,7 @@ impl Sim {
             shared: Rc::clone(&self.shared),
             skew: Cell::new(0),
             calls: RefCell::default(),
+            replying: Cell::new(false),
             sent: RefCell::new(Sent::get("/")),
             offered: RefCell::new(None),
             answer: RefCell::new(None),
@@ -154,6 +157,11 @@ impl Sim {
     /// Shared data takes no writes until further notice.
     pub fn fill_up(&self, full: bool) {
         self.shared.full.set(full);
+    }
+
+    /// Calls cannot be made until further notice.
+    pub fn refuse_calls(&self, refuse: bool) {
+        self.shared.refusing.set(refuse);
     }
 
     /// The host reports failed attempts from now on, if the configuration wants that.
@@ -426,7 +434,9 @@ impl<G: Guest> Worker<G> {
         let calls = self.host.calls.take();
         for (id, call) in &calls {
             let reply = self.host.shared.reply(call);
+            self.host.replying.set(true);
             self.filter.reply(&self.host, *id, &reply);
+            self.host.replying.set(false);
         }
         calls.len()
     }
@@ -485,6 +495,8 @@ pub struct SimHost {
     shared: Rc<Shared>,
     skew: Cell<i64>,
     calls: RefCell<Vec<(CallId, Call)>>,
+    /// A reply is being handled.
+    replying: Cell<bool>,
     sent: RefCell<Sent>,
     offered: RefCell<Option<Vec<String>>>,
     answer: RefCell<Option<Response>>,
@@ -600,6 +612,12 @@ impl Host for SimHost {
     }
 
     fn call(&self, _clusters: &CalloutClusters, call: &Call) -> Result<CallId, HostError> {
+        let Capabilities { most_calls, calls_from_replies, .. } = self.shared.capabilities;
+        assert!(calls_from_replies || !self.replying.get(), "a call from a reply, which this host does not survive");
+        assert!(self.calls.borrow().len() < most_calls, "more calls at a time than this host can make");
+        if self.shared.refusing.get() {
+            return Err(HostError::Status("call", 1));
+        }
         let number = self.shared.next_call.get();
         self.shared.next_call.set(number + 1);
         let id = if call.kind == CallKind::Connect { CallId::Stream(number) } else { CallId::Reply(number) };

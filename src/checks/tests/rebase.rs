@@ -2,14 +2,18 @@
 
 use super::*;
 use crate::handle::peer::DownKind;
+use crate::model::id::PeerId;
 use crate::model::peer::{AdminState, PeerState};
 
-/// How many checks of the first peer failed in a row, as far as that is written.
+/// The first peer, which is A.
+const FIRST: PeerId = PeerId(1);
+
+/// How many checks of it failed in a row, as far as that is written.
 fn streak(host: &SimHost) -> u32 {
-    let (store, peer) = (Store::new(host), crate::model::id::PeerId(1));
+    let store = Store::new(host);
     let record = store.record("u").unwrap().unwrap().0;
     let status = store.status(&record).unwrap();
-    let check = status.of(peer).and_then(|said| said.check("http"));
+    let check = status.of(FIRST).and_then(|said| said.check("http"));
     check.map_or(0, |check| if check.is_good() { 0 } else { check.streak })
 }
 
@@ -64,20 +68,13 @@ fn a_verdict_that_takes_the_findings_of_two_workers_is_announced_and_logged() {
     let host = sim.worker();
     sim.interfere(move || {
         let store = Store::new(&host);
-        let peer = upstream(&host).get_peer(A).unwrap();
-        let id = store
-            .record("u")
-            .unwrap()
-            .unwrap()
-            .0
-            .peers
-            .iter()
-            .find(|known| known.server.name == peer.name())
-            .unwrap()
-            .id;
         let change = |status: &mut crate::model::status::Status| {
-            status.change(id, |said| {
-                said.change_check("http", "http", |check| (0..2).for_each(|_| drop(check.observe(Some("500"), 2, 3))));
+            status.change(FIRST, |said| {
+                said.change_check("http", "http", |check| {
+                    for _ in 0..2 {
+                        let _ = check.observe(Some("500"), 2, 3);
+                    }
+                });
             });
         };
         store.update_status("u", change).unwrap();
