@@ -70,6 +70,7 @@ struct Peer<'s> {
     failures: u64,
     checks: Vec<Check<'s>>,
     description: Option<&'s str>,
+    unknown_words: &'s [String],
 }
 
 #[derive(Serialize)]
@@ -187,6 +188,7 @@ impl Snapshot {
             failures: counts.failures.iter().sum::<u64>() + said.map_or(0, PeerStatus::failed_checks),
             checks: checks(said),
             description: agent.map(|agent| agent.description.as_str()).filter(|text| !text.is_empty()),
+            unknown_words: agent.map(|agent| agent.unknown.as_slice()).unwrap_or_default(),
         }
     }
 

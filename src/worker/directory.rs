@@ -89,10 +89,6 @@ impl Directory {
         self.entries.len()
     }
 
-    pub(crate) fn get(&self, position: usize) -> Option<&Entry> {
-        self.entries.get(position)
-    }
-
     pub(crate) fn get_mut(&mut self, position: usize) -> Option<&mut Entry> {
         self.entries.get_mut(position)
     }

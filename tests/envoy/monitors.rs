@@ -156,7 +156,8 @@ fn answers_that_are_not_http_fail_the_check() {
 
 #[test]
 fn answers_that_are_cut_off_fail_the_check() {
-    fails("http", "connection reset", |mut stream| {
+    let why = "connection reset: the answer broke off, or is longer than the proxy takes";
+    fails("http", why, |mut stream| {
         let _ = stream.read(&mut [0; 1024]);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf");
     });

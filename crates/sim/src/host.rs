@@ -17,6 +17,8 @@ pub struct SimHost {
     pub(crate) shared: Rc<Shared>,
     pub(crate) skew: Cell<i64>,
     pub(crate) calls: RefCell<Vec<(CallId, Call)>>,
+    /// A reply is being handled.
+    pub(crate) replying: Cell<bool>,
     pub(crate) sent: RefCell<Sent>,
     pub(crate) offered: RefCell<Option<Vec<String>>>,
     pub(crate) answer: RefCell<Option<Response>>,
@@ -132,6 +134,12 @@ impl Host for SimHost {
     }
 
     fn call(&self, _clusters: &CalloutClusters, call: &Call) -> Result<CallId, HostError> {
+        let Capabilities { most_calls, calls_from_replies, .. } = self.shared.capabilities;
+        assert!(calls_from_replies || !self.replying.get(), "a call from a reply, which this host does not survive");
+        assert!(self.calls.borrow().len() < most_calls, "more calls at a time than this host can make");
+        if self.shared.refusing.get() {
+            return Err(HostError::Status("call", 1));
+        }
         let number = self.shared.next_call.get();
         self.shared.next_call.set(number + 1);
         let id = if call.kind == CallKind::Connect { CallId::Stream(number) } else { CallId::Reply(number) };

@@ -44,6 +44,7 @@ impl Sim {
                 version: Cell::new(0),
                 deaf: Cell::new(false),
                 full: Cell::new(false),
+                refusing: Cell::new(false),
                 reports: Cell::new(false),
                 writes: Cell::new(0),
                 servers: RefCell::default(),
@@ -63,6 +64,7 @@ impl Sim {
             shared: Rc::clone(&self.shared),
             skew: Cell::new(0),
             calls: RefCell::default(),
+            replying: Cell::new(false),
             sent: RefCell::new(Sent::get("/")),
             offered: RefCell::new(None),
             answer: RefCell::new(None),
@@ -114,6 +116,11 @@ impl Sim {
     /// Shared data takes no writes until further notice.
     pub fn fill_up(&self, full: bool) {
         self.shared.full.set(full);
+    }
+
+    /// Calls cannot be made until further notice.
+    pub fn refuse_calls(&self, refuse: bool) {
+        self.shared.refusing.set(refuse);
     }
 
     /// The host reports failed attempts from now on, if the configuration wants that.

@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) version: Cell<u64>,
     pub(crate) deaf: Cell<bool>,
     pub(crate) full: Cell<bool>,
+    pub(crate) refusing: Cell<bool>,
     pub(crate) reports: Cell<bool>,
     pub(crate) writes: Cell<usize>,
     pub(crate) servers: RefCell<HashMap<String, Behaviour>>,

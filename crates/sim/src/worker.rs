@@ -62,7 +62,9 @@ impl<G: Guest> Worker<G> {
         let calls = self.host.calls.take();
         for (id, call) in &calls {
             let reply = self.host.shared.reply(call);
+            self.host.replying.set(true);
             self.filter.reply(&self.host, *id, &reply);
+            self.host.replying.set(false);
         }
         calls.len()
     }
