@@ -104,7 +104,7 @@ fn main() {
                 if matches!(kind.name, "unweighted-round-robin" | "ip-hash" | "ketama") && weights != "all 1" {
                     continue;
                 }
-                let picker = (kind.new)(&Options { seed: 1, bound: None });
+                let picker = (kind.new)(&Options { seed: 1, ..Options::default() });
                 cases.push(Case {
                     kind,
                     peers,
@@ -122,7 +122,7 @@ fn main() {
         for case in &mut cases {
             if round % 20 == 0 {
                 let entries = entries(case.peers, case.weights);
-                case.picker = (case.kind.new)(&Options { seed: 1, bound: None });
+                case.picker = (case.kind.new)(&Options { seed: 1, ..Options::default() });
                 let (start, before) = (Instant::now(), ALLOCATED.load(Relaxed));
                 case.picker.set_entries(&entries);
                 case.build.push(start.elapsed().as_nanos() as f64 / 1_000.0);

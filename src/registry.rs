@@ -47,13 +47,17 @@ impl Default for Registry {
 /// The balancers that durpina brings.
 fn balancers() -> [BalancerKind; 8] {
     use KeySource::{Client, Nothing, Template};
-    let kind = |name, key, new| BalancerKind { name, key, timed: false, new };
+    let kind = |name, key, new| BalancerKind { name, key, timed: false, table: None, new };
+    let hash = |kind| BalancerKind { table: Some(&Rendezvous::TABLE), ..kind };
     [
         kind("round-robin", Nothing, |_| Box::new(RoundRobin::weighted())),
         kind("unweighted-round-robin", Nothing, |_| Box::new(RoundRobin::unweighted())),
-        kind("ip-hash", Client, |options| Box::new(Rendezvous::new(options))),
-        kind("consistent-hash", Template, |options| Box::new(Rendezvous::new(options))),
-        kind("ketama", Template, |options| Box::new(Ketama::new(options))),
+        hash(kind("ip-hash", Client, |options| Box::new(Rendezvous::new(options)))),
+        hash(kind("consistent-hash", Template, |options| Box::new(Rendezvous::new(options)))),
+        BalancerKind {
+            table: Some(&Ketama::RING),
+            ..kind("ketama", Template, |options| Box::new(Ketama::new(options)))
+        },
         kind("random", Nothing, |options| Box::new(Random::new(options))),
         kind("least-conn", Nothing, |_| Box::new(LeastConn::default())),
         BalancerKind { timed: true, ..kind("least-time", Nothing, |options| Box::new(LeastTime::new(options))) },

@@ -8,63 +8,74 @@
 //! **Bound.** With 160 points shares are off by some 8 %. [`Rendezvous`](super::Rendezvous) has exact ones. A server
 //! that goes moves only its own keys.
 //!
-//! **Cost.** A binary search, and 8 bytes for each point: weights count, so use small ones. Beyond
-//! [`MOST_POINTS`] in all, servers get fewer points than in nginx, in proportion.
+//! **Cost.** A binary search, and 6 bytes for each point: weights count, so use small ones. A ring has two million points at
+//! most, and the rings of a configuration have a budget ([`TableKind`]): beyond that servers get fewer points than in nginx,
+//! in proportion, and picks differ from nginx's. 160 points for each server are always there.
 //!
 //! **Choose it** to come from nginx without losing caches. Write the servers there with their ports: `server a;` and
 //! `server a:80;` are different servers to nginx's hash, and here every server has a port. Golden data in the tests were
 //! made with a real nginx.
 
-use crc::{Crc, Table, CRC_32_ISO_HDLC};
+use std::rc::Rc;
 
-use super::{is_within_bound, Balancer, Candidates, Entry, Options, Pick};
+use crc32fast::Hasher;
+
+use super::bound::Bound;
+use super::table::{Recipe, TableKind, Tables};
+use super::{Balancer, Candidates, Entry, Options, Pick};
 use crate::bits::mix;
-use crate::model::slow_start::FULL_FACTOR;
-
-/// nginx's CRC. With one table: the sixteen of faster implementations would be a twentieth of the whole filter.
-const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// Points for each unit of weight.
-const POINTS: usize = 160;
-/// The most points of one ring: 16 MiB.
-const MOST_POINTS: usize = 2_000_000;
+const POINTS: u64 = 160;
+/// The most points of one ring: 12 MB.
+const MOST_POINTS: u64 = 2_000_000;
+/// A hash, and a position in half of its bytes.
+const POINT_BYTES: u64 = 6;
 /// How many points are tried before all entries are.
 const TRIES: usize = 10_000;
+
+thread_local! {
+    static RINGS: Tables<Ring> = const { Tables::new() };
+}
 
 /// nginx's consistent hash.
 #[derive(Debug, Default)]
 pub struct Ketama {
-    bound: Option<f64>,
+    bound: Bound,
+    reduction: u8,
     entries: Vec<Entry>,
-    weights: f64,
-    /// Hashes and positions, by hash.
-    ring: Vec<(u32, u32)>,
+    ring: Rc<Ring>,
+    recipe: Recipe,
 }
 
 impl Ketama {
+    /// Its rings.
+    pub const RING: TableKind = TableKind {
+        budget: 32 << 20,
+        bytes: |weights, reduction| {
+            let points: u64 = weights.iter().map(|weight| u64::from(*weight) * POINTS).sum();
+            points.min(most_points(weights.len(), reduction)) * POINT_BYTES
+        },
+    };
+
     /// A balancer without entries.
     #[must_use]
     pub fn new(options: &Options) -> Self {
-        Self { bound: options.bound, ..Self::default() }
+        Self { bound: Bound::new(options.bound), reduction: options.reduction, ..Self::default() }
     }
 
-    fn pick_within(&self, hash: u32, bound: Option<f64>, candidates: &mut Candidates) {
-        let start = self.ring.partition_point(|(point, _)| *point < hash);
-        let (before, after) = self.ring.split_at_checked(start).unwrap_or_default();
-        for (point, position) in after.iter().chain(before).take(TRIES) {
+    fn pick_within(&self, hash: u32, bound: Bound, candidates: &mut Candidates) {
+        for (point, position) in self.ring.from(hash).take(TRIES) {
             if candidates.is_full() {
                 return;
             }
-            let Some(entry) = self.entries.get(*position as usize) else { continue };
-            // Who starts slowly turns away some of its points, fewer and fewer.
-            let takes =
-                mix(u64::from(*point), 0) >> 58 < u64::from(entry.slow_start_factor) * 64 / u64::from(FULL_FACTOR);
-            if takes && entry.is_open() && is_within_bound(entry, bound, self.weights) {
-                candidates.push(*position);
+            let Some(entry) = self.entries.get(position as usize) else { continue };
+            if entry.takes(mix(u64::from(point), 0)) && bound.admits(entry) {
+                candidates.push(position);
             }
         }
         for (entry, position) in self.entries.iter().zip(0..) {
-            if entry.is_open() && is_within_bound(entry, bound, self.weights) {
+            if bound.admits(entry) {
                 candidates.push(position);
             }
         }
@@ -73,47 +84,86 @@ impl Ketama {
 
 impl Balancer for Ketama {
     fn set_entries(&mut self, entries: &[Entry]) {
-        let same = self.entries.len() == entries.len()
-            && self
-                .entries
-                .iter()
-                .zip(entries)
-                .all(|(a, b)| a.name == b.name && (a.weight, a.weight_scale) == (b.weight, b.weight_scale));
         self.entries = entries.to_vec();
-        self.weights = entries.iter().map(|entry| f64::from(entry.effective())).sum();
-        if same {
-            // Who is up and who is down does not change the ring.
-            return;
+        self.bound.set_entries(entries);
+        // Who is up and who is down does not change the ring.
+        let recipe = Recipe::of(entries, self.reduction);
+        if recipe != self.recipe {
+            self.recipe = recipe;
+            self.ring = RINGS.with(|rings| rings.get(recipe, || Ring::new(entries, self.reduction)));
         }
-        let points = |entry: &Entry| entry.weight as usize * POINTS / (entry.weight_scale as usize).max(1);
-        let wanted: usize = entries.iter().map(points).sum();
-        let scale = (MOST_POINTS as f64 / wanted.max(1) as f64).min(1.0);
-        self.ring = Vec::with_capacity(wanted.min(MOST_POINTS));
-        for (entry, position) in entries.iter().zip(0..) {
-            let (host, port) = entry.name.rsplit_once(':').unwrap_or((&entry.name, ""));
-            let mut base = CRC.digest();
-            base.update(host.as_bytes());
-            base.update(&[0]);
-            base.update(port.as_bytes());
-            let points = (points(entry) as f64 * scale) as usize;
-            let mut previous = 0_u32;
-            for _ in 0..points.max(1) {
-                let mut hasher = base.clone();
-                hasher.update(&previous.to_le_bytes());
-                previous = hasher.finalize();
-                self.ring.push((previous, position));
-            }
-        }
-        sort(&mut self.ring);
-        self.ring.dedup_by_key(|(hash, _)| *hash);
     }
 
     fn pick(&mut self, request: &Pick<'_>, candidates: &mut Candidates) {
-        let hash = CRC.checksum(request.key);
-        self.pick_within(hash, self.bound, candidates);
-        if self.bound.is_some() && !candidates.is_full() {
-            self.pick_within(hash, None, candidates);
+        let hash = crc32fast::hash(request.key);
+        for bound in self.bound.passes() {
+            if !candidates.is_full() {
+                self.pick_within(hash, bound, candidates);
+            }
         }
+    }
+}
+
+/// The most points of a ring. For 160 of each server there is always room: weights of 1 are what nginx has them for.
+fn most_points(servers: usize, reduction: u8) -> u64 {
+    let most = MOST_POINTS.checked_shr(2 * u32::from(reduction)).unwrap_or_default();
+    most.max(servers as u64 * POINTS).min(MOST_POINTS)
+}
+
+/// How many points each entry has.
+fn points(entries: &[Entry], most: u64) -> impl Iterator<Item = u64> + '_ {
+    // In 64 bits, which hold this for more entries than there can be.
+    let wanted = |entry: &Entry| (u64::from(entry.weight) * POINTS / u64::from(entry.weight_scale).max(1)).max(1);
+    let total: u64 = entries.iter().map(wanted).sum();
+    let room = most.saturating_sub(entries.len() as u64);
+    entries.iter().map(move |entry| match wanted(entry) {
+        points if total <= most => points,
+        // One for each, and the rest in proportion.
+        points => (points.saturating_mul(room) / total).saturating_add(1),
+    })
+}
+
+/// Points by their hashes, with the positions of their entries beside them.
+#[derive(Debug, Default)]
+struct Ring {
+    hashes: Vec<u32>,
+    positions: Vec<u16>,
+}
+
+impl Ring {
+    fn new(entries: &[Entry], reduction: u8) -> Self {
+        let mut ring: Vec<(u32, u32)> = Vec::new();
+        for ((entry, position), points) in
+            entries.iter().zip(0..).zip(points(entries, most_points(entries.len(), reduction)))
+        {
+            let (host, port) = entry.name.rsplit_once(':').unwrap_or((&entry.name, ""));
+            let mut base = Hasher::new();
+            base.update(host.as_bytes());
+            base.update(&[0]);
+            base.update(port.as_bytes());
+            let mut previous = 0_u32;
+            for _ in 0..points {
+                let mut hasher = base.clone();
+                hasher.update(&previous.to_le_bytes());
+                previous = hasher.finalize();
+                ring.push((previous, position));
+            }
+        }
+        sort(&mut ring);
+        ring.dedup_by_key(|(hash, _)| *hash);
+        // More entries than an upstream can have peers would be out of the ring.
+        let short = |(hash, position)| Some((hash, u16::try_from(position).ok()?));
+        let (hashes, positions) = ring.into_iter().filter_map(short).unzip();
+        Self { hashes, positions }
+    }
+
+    /// The points from a hash on, once around.
+    fn from(&self, hash: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let start = self.hashes.partition_point(|point| *point < hash);
+        let (before, after) = self.hashes.split_at_checked(start).unwrap_or_default();
+        let (early, late) = self.positions.split_at_checked(start).unwrap_or_default();
+        let points = after.iter().zip(late).chain(before.iter().zip(early));
+        points.map(|(point, position)| (*point, u32::from(*position)))
     }
 }
 
@@ -202,11 +252,26 @@ mod tests {
         }
     }
 
+    /// More points than 32 bits count, which is what `usize` has in the filter; and weights in hundredths.
+    #[test]
+    fn no_weights_are_too_many_points() {
+        for (servers, weight, weight_scale) in [(410, 65_535, 1), (500, 65_535, 1), (410, 6_553_500, 100)] {
+            let entry = |n| Entry { weight_scale, ..Entry::new(&format!("10.0.{}.{}:80", n / 250, n % 250), weight) };
+            let entries: Vec<Entry> = (0..servers).map(entry).collect();
+            let mut balancer = Ketama::default();
+            balancer.set_entries(&entries);
+            assert!(balancer.ring.hashes.len() as u64 <= MOST_POINTS);
+            let mut counts = vec![0; servers];
+            (0..servers * 100).for_each(|key| counts[picks(&mut balancer, key)[0] as usize] += 1);
+            assert!(counts.iter().all(|count| (50..170).contains(count)), "{counts:?}");
+        }
+    }
+
     #[test]
     fn candidates_are_distinct_and_heavy_weights_do_not_eat_the_memory() {
         let mut balancer = Ketama::default();
         balancer.set_entries(&entries("65535 65535 65535"));
-        assert!(balancer.ring.len() <= MOST_POINTS);
+        assert!(balancer.ring.hashes.len() as u64 <= MOST_POINTS);
         let mut picked = picks(&mut balancer, 1);
         picked.sort_unstable();
         assert_eq!(picked, [0, 1, 2]);

@@ -189,6 +189,18 @@ mod tests {
     }
 
     #[test]
+    fn loads_do_not_keep_the_queue_of_a_balancer_that_is_gone() {
+        let (mut balancer, entries) = balancer(&[1, 1]);
+        let before = Rc::downgrade(&balancer.changed);
+        balancer.set_entries(&entries[..1]);
+        assert!(before.upgrade().is_none(), "the load of a peer that was removed holds it");
+        let last = Rc::downgrade(&balancer.changed);
+        drop(balancer);
+        let _request = InFlight::begin(Rc::clone(&entries[0].load), Timestamp::default());
+        assert!(last.upgrade().is_none());
+    }
+
+    #[test]
     fn idle_peers_take_turns_by_weight() {
         let (mut balancer, _) = balancer(&[5, 1, 1]);
         let mut counts = [0; 3];

@@ -1,13 +1,17 @@
 //! Least time: the faster and less busy of two peers that are drawn by weight.
 //!
-//! **Algorithm.** Of two peers drawn by weight, take the one where the average response time times the requests in flight
-//! is lower: about how long a new request would wait. The average is a peak-sensitive one with a decay of 10 s
+//! **Algorithm.** Draw a peer with the probability of its weight, and a second one from the others in the same way. Take the one
+//! where the average response time times the requests in flight is lower: about how long a new request would wait. Requests
+//! in flight count in relation to the weight, and response times that differ by less than a quarter count as the same. Between equals the
+//! first draw counts. The average is a peak-sensitive one with a decay of 10 s
 //! ([`Load`](crate::balancer::load::Load)): it rises at once with a slow response and falls with time, so a peer that became slow is
 //! avoided from its first slow response on, and tried again after a while. A failure counts as a second at least. A
 //! peer without a response yet starts at the mean of the others. (Peak EWMA with two choices: Finagle, linkerd2-proxy,
 //! `tower::balance::p2c`; the analysis of the two choices is in [`Random`](super::Random).)
 //!
-//! **Bound.** None: it follows measurements.
+//! **Bound.** Idle peers that answer about equally fast are used in proportion to their weights. Otherwise there is none: it
+//! follows measurements. Of two peers the slower one gets a request when the average of its last response has decayed to that of the other:
+//! after 10 s for each factor of 2.7 between them.
 //!
 //! **Cost.** Constant: two draws, two exponentials.
 //!
@@ -24,13 +28,18 @@ pub struct LeastTime {
     /// Whether somebody has no latency yet, not even an assumed one.
     newcomers: bool,
     picks: u32,
+    /// The mean of the weights that entries have now, without those that have none.
+    mean_weight: f64,
 }
+
+/// Response times count as the same if neither is so many times the other.
+const ALIKE: f64 = 1.25;
 
 impl LeastTime {
     /// A balancer without entries.
     #[must_use]
     pub fn new(options: &Options) -> Self {
-        Self { choices: TwoChoices::new(options), newcomers: false, picks: 0 }
+        Self { choices: TwoChoices::new(options), newcomers: false, picks: 0, mean_weight: 1.0 }
     }
 }
 
@@ -39,6 +48,9 @@ impl Balancer for LeastTime {
         self.choices.set_entries(entries);
         self.newcomers = entries.iter().any(|entry| !entry.load.has_latency());
         self.picks = 0;
+        let weights = entries.iter().map(Entry::effective).filter(|weight| *weight > 0).map(f64::from);
+        let (sum, count) = weights.fold((0.0, 0.0), |(sum, count), weight| (sum + weight, count + 1.0));
+        self.mean_weight = sum / f64::max(count, 1.0);
     }
 
     fn pick(&mut self, request: &Pick<'_>, candidates: &mut Candidates) {
@@ -48,9 +60,15 @@ impl Balancer for LeastTime {
         if self.newcomers && self.picks % 32 == 1 {
             self.newcomers = !assume_mean(&self.choices.entries, now);
         }
-        self.choices.pick(candidates, |entry| {
-            let latency = entry.load.latency(now).unwrap_or_default().max(1.0);
-            latency * (f64::from(entry.load.in_flight()) + 1.0) / f64::from(entry.effective().max(1))
+        let mean = self.mean_weight;
+        self.choices.pick(candidates, |two, one| {
+            let latency = |entry: &Entry| entry.load.latency(now).unwrap_or_default().max(1.0);
+            let (mut second, mut first) = (latency(two), latency(one));
+            if second < first * ALIKE && first < second * ALIKE {
+                (second, first) = (1.0, 1.0);
+            }
+            let busy = |entry: &Entry| f64::from(entry.load.in_flight()) * mean / f64::from(entry.effective().max(1));
+            second * (1.0 + busy(two)) < first * (1.0 + busy(one))
         });
     }
 }
@@ -123,6 +141,41 @@ mod tests {
         }
     }
 
+    /// How many of 100,000 requests each of these peers gets, one at a time and a millisecond apart.
+    fn served(weights: &[u32], took: &[Duration]) -> Vec<f64> {
+        let entries: Vec<Entry> = weights.iter().zip(0..).map(|(w, n)| Entry::new(&format!("h{n}:1"), *w)).collect();
+        let mut balancer = LeastTime::new(&Options { seed: 5, ..Options::default() });
+        balancer.set_entries(&entries);
+        let mut counts = vec![0.0; weights.len()];
+        for millis in 0..100_000 {
+            let now = Timestamp::from_millis(1_700_000_000_000 + millis);
+            let mut candidates = Candidates::with_room_for(1);
+            balancer.pick(&Pick { now, ..Pick::default() }, &mut candidates);
+            let at = candidates.as_slice()[0] as usize;
+            entries[at].load.responded(took[at], now);
+            counts[at] += 1.0;
+        }
+        counts
+    }
+
+    #[test]
+    fn of_two_peers_the_slow_one_is_hardly_used() {
+        let counts = served(&[1, 1], &[Duration::from_millis(1), Duration::from_secs(6)]);
+        assert!(counts[1] <= 3.0, "{counts:?}");
+    }
+
+    #[test]
+    fn idle_peers_of_one_speed_are_used_as_their_weights_say() {
+        for weights in [vec![9, 1], vec![5, 1, 1]] {
+            let total: u32 = weights.iter().sum();
+            let counts = served(&weights, &vec![Duration::from_millis(10); weights.len()]);
+            for (count, weight) in counts.iter().zip(&weights) {
+                let due = 100_000.0 * f64::from(*weight) / f64::from(total);
+                assert!((count - due).abs() < 0.1 * due, "{counts:?} for {weights:?}");
+            }
+        }
+    }
+
     #[test]
     fn who_fails_quickly_does_not_look_fast() {
         let entries: Vec<Entry> = (0..2).map(|n| Entry::new(&format!("h{n}:1"), 1)).collect();
@@ -134,9 +187,8 @@ mod tests {
         for _ in 0..50 {
             let mut candidates = Candidates::with_room_for(1);
             balancer.pick(&Pick { now, ..Pick::default() }, &mut candidates);
-            // A draw may give the same peer twice; whenever there is a choice it is the other one.
-            entries[candidates.as_slice()[0] as usize].load.responded(Duration::from_millis(50), now);
+            assert_eq!(candidates.as_slice(), [1]);
+            entries[1].load.responded(Duration::from_millis(50), now);
         }
-        assert!(entries[1].load.latency(now) < entries[0].load.latency(now));
     }
 }

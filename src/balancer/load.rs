@@ -7,7 +7,7 @@
 //! early, a client that goes away or a worker's configuration that is replaced, leaves a count behind.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use crate::model::counters::Counts;
@@ -20,7 +20,7 @@ const DECAY: Duration = Duration::from_secs(10);
 const FAILURE: Duration = Duration::from_secs(1);
 
 /// Positions of entries whose load changed, for a balancer that keeps them in order.
-pub type Changed = Rc<RefCell<Vec<u32>>>;
+pub(super) type Changed = Rc<RefCell<Vec<u32>>>;
 
 /// One worker's view of how busy a peer is.
 #[derive(Debug, Default)]
@@ -32,7 +32,8 @@ pub struct Load {
     latency: Cell<Latency>,
     /// What was counted since the last [`take_counts`](Self::take_counts).
     counts: Cell<Counts>,
-    watcher: RefCell<Option<(Changed, u32)>>,
+    /// Who wants to know of changes, as long as there is such a one, and by which position it knows this peer.
+    watcher: RefCell<(Weak<RefCell<Vec<u32>>>, u32)>,
 }
 
 /// A peak-sensitive moving average of response times: it rises at once to a slow one, and falls with time.
@@ -134,20 +135,19 @@ impl Load {
         self.counts.take()
     }
 
-    /// Notes `position` in `changed` whenever a request begins or ends here.
-    pub fn watch(&self, changed: &Changed, position: u32) {
-        *self.watcher.borrow_mut() = Some((Rc::clone(changed), position));
+    /// Notes `position` in `changed` whenever a request begins or ends here, until that is dropped or another one watches.
+    pub(super) fn watch(&self, changed: &Changed, position: u32) {
+        *self.watcher.borrow_mut() = (Rc::downgrade(changed), position);
     }
 
     fn change(&self, by: i32) {
         let add = |count: &Cell<u32>| count.set(count.get().saturating_add_signed(by));
         add(&self.in_flight);
         add(&self.total);
-        if let Ok(watcher) = self.watcher.try_borrow() {
-            if let Some((changed, position)) = watcher.as_ref() {
-                if let Ok(mut changed) = changed.try_borrow_mut() {
-                    changed.push(*position);
-                }
+        let Ok(watcher) = self.watcher.try_borrow() else { return };
+        if let Some(changed) = watcher.0.upgrade() {
+            if let Ok(mut changed) = changed.try_borrow_mut() {
+                changed.push(watcher.1);
             }
         }
     }

@@ -5,16 +5,35 @@
 //! free, the heavier ones more often (Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI
 //! 2016, section 3.4; the weights as in Envoy's `maglev_lb`: a peer takes its turn at every `heaviest / weight`th round).
 //!
-//! **Bound.** Shares are right to one slot. When one peer goes, its slots go to all others; of the other slots few change hands, fewer
+//! **Bound.** Shares are right to one slot of some thousand, see [`size`]. When one peer goes, its slots go to all others; of the other slots few change hands, fewer
 //! than one in a hundred with up to 1,000 peers in the tests.
 //!
-//! **Cost.** A multiplication and a look into 128 KiB for a key; some milliseconds to build.
+//! **Cost.** A multiplication and a look into 128 KiB for a key; some milliseconds to build. Where a configuration has many
+//! upstreams, less of both.
 
 use crate::bits::mix;
 
-/// The sizes of tables, prime, and for how many peers at most. A hundred slots for each is what the paper recommends; with 30
-/// a share is off by 3 % at most.
-const SIZES: [(usize, usize); 2] = [(2_000, 65_537), (usize::MAX, 655_373)];
+/// The sizes that tables can have, prime, each about four times the one before.
+const SIZES: [usize; 5] = [4_099, 16_411, 65_537, 262_147, 655_373];
+
+/// Slots for each peer that no reduction takes away: a share is off by 3 % at most.
+const LEAST_SLOTS: usize = 30;
+
+/// The slots for so many peers, reduced to a quarter so many times.
+///
+/// A hundred for each is what the paper recommends; 65,537 are that for more peers than most upstreams have.
+fn size(peers: usize, reduction: u8) -> usize {
+    let full = if peers <= 2_000 { 65_537 } else { 655_373 };
+    let least = SIZES.iter().copied().find(|size| *size >= peers * LEAST_SLOTS).unwrap_or(full).min(full);
+    let larger = SIZES.iter().rev().copied().skip_while(|size| *size > full);
+    let reduced = larger.take_while(|size| *size >= least).take(usize::from(reduction) + 1);
+    reduced.last().unwrap_or(full)
+}
+
+/// The bytes of a table for so many peers.
+pub(super) fn bytes(peers: usize, reduction: u8) -> u64 {
+    size(peers, reduction) as u64 * size_of::<u16>() as u64
+}
 
 const NOBODY: u16 = u16::MAX;
 
@@ -26,8 +45,8 @@ pub(super) struct Table {
 
 impl Table {
     /// The table for peers by the hashes of their names, with their weights. Their order does not matter.
-    pub(super) fn new(peers: &[(u64, u32)]) -> Self {
-        let size = SIZES.iter().find(|(most, _)| peers.len() <= *most).map_or(0, |(_, size)| *size);
+    pub(super) fn new(peers: &[(u64, u32)], reduction: u8) -> Self {
+        let size = size(peers.len(), reduction);
         let heaviest = peers.iter().map(|(_, weight)| u64::from(*weight)).max().unwrap_or_default();
         if heaviest == 0 || peers.len() > usize::from(NOBODY) {
             return Self::default();
@@ -70,11 +89,6 @@ impl Table {
             round += 1;
         }
         Self { slots }
-    }
-
-    /// Whether there is nobody in it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
     }
 
     /// Whose the hash is.
@@ -139,7 +153,7 @@ mod tests {
 
     fn shares(peers: &[(u64, u32)]) -> Vec<usize> {
         let mut counts = vec![0; peers.len()];
-        Table::new(peers).slots.iter().for_each(|position| counts[usize::from(*position)] += 1);
+        Table::new(peers, 0).slots.iter().for_each(|position| counts[usize::from(*position)] += 1);
         counts
     }
 
@@ -161,10 +175,27 @@ mod tests {
     fn few_slots_of_others_change_hands() {
         for count in [17, 100, 1_000] {
             let all = peers(count, |n| 1 + (n % 3) as u32);
-            let (before, after) = (Table::new(&all), Table::new(&all[1..]));
+            let (before, after) = (Table::new(&all, 0), Table::new(&all[1..], 0));
             let moved = before.slots.iter().zip(&after.slots).filter(|(was, is)| **was != 0 && **was != **is + 1);
             let moved = moved.count();
             assert!(moved < 655, "{moved} of 65,537 slots of {count} peers");
+        }
+    }
+
+    #[test]
+    fn a_reduced_table_still_has_thirty_slots_for_each_peer() {
+        let sizes = |peers| [0, 1, 2, 9].map(|reduction| size(peers, reduction));
+        assert_eq!(sizes(40), [65_537, 16_411, 4_099, 4_099]);
+        assert_eq!(sizes(300), [65_537, 16_411, 16_411, 16_411]);
+        assert_eq!(sizes(2_000), [65_537, 65_537, 65_537, 65_537]);
+        assert_eq!(sizes(2_001), [655_373, 262_147, 65_537, 65_537]);
+        assert_eq!(sizes(10_000), [655_373, 655_373, 655_373, 655_373]);
+        for (count, reduction) in [(40, 2), (136, 2), (500, 1)] {
+            let all = peers(count, |n| 1 + (n % 3) as u32);
+            let (before, after) = (Table::new(&all, reduction), Table::new(&all[1..], reduction));
+            let moved = before.slots.iter().zip(&after.slots).filter(|(was, is)| **was != 0 && **was != **is + 1);
+            let (moved, slots) = (moved.count(), before.slots.len());
+            assert!(moved * 100 < slots * 3, "{moved} of {slots} slots of {count} peers");
         }
     }
 
@@ -173,15 +204,15 @@ mod tests {
         let counts = shares(&peers(1_000, |n| if n == 7 { 65_535 } else { 1 }));
         assert!(counts[7] > 64_000);
         assert_eq!(counts.iter().sum::<usize>(), 65_537);
-        assert!(Table::new(&[]).is_empty());
-        assert!(Table::new(&[(5, 0)]).is_empty());
+        assert!(Table::new(&[], 0).slots.is_empty());
+        assert!(Table::new(&[(5, 0)], 0).slots.is_empty());
     }
 
     #[test]
     fn the_order_of_peers_does_not_matter() {
         let forwards = peers(60, |n| 1 + (n % 4) as u32);
         let backwards: Vec<(u64, u32)> = forwards.iter().rev().copied().collect();
-        let (one, two) = (Table::new(&forwards), Table::new(&backwards));
+        let (one, two) = (Table::new(&forwards, 0), Table::new(&backwards, 0));
         assert!(one.slots.iter().zip(&two.slots).all(|(a, b)| *a == 59 - *b));
     }
 }

@@ -17,6 +17,7 @@
 use crate::model::slow_start::FULL_FACTOR;
 use std::rc::Rc;
 
+mod bound;
 mod ketama;
 mod least_conn;
 mod least_time;
@@ -26,6 +27,7 @@ mod random;
 mod rendezvous;
 mod round_robin;
 mod smooth;
+mod table;
 
 pub use ketama::Ketama;
 pub use least_conn::LeastConn;
@@ -33,6 +35,7 @@ pub use least_time::LeastTime;
 pub use random::Random;
 pub use rendezvous::Rendezvous;
 pub use round_robin::RoundRobin;
+pub use table::{Fit, TableKind};
 
 use crate::host::MOST_CANDIDATES;
 use crate::time::Timestamp;
@@ -65,6 +68,13 @@ impl Entry {
     #[must_use]
     pub fn effective(&self) -> u32 {
         self.weight.saturating_mul(self.slow_start_factor)
+    }
+
+    /// Whether it takes a key of this hash in its slow start: it turns away the same ones each time, fewer and fewer. For
+    /// balancers that hash keys, which may not give its keys to others in any other way.
+    #[must_use]
+    pub fn takes(&self, hash: u64) -> bool {
+        hash >> 58 < u64::from(self.slow_start_factor) * 64 / u64::from(FULL_FACTOR)
     }
 
     /// Whether a request may go there now.
@@ -113,6 +123,8 @@ pub struct Options {
     pub seed: u64,
     /// The most that a peer may have in flight, in relation to its fair share; none for no bound.
     pub bound: Option<f64>,
+    /// How often its table is cut to a quarter, see [`TableKind`].
+    pub reduction: u8,
 }
 
 /// What a balancer's key is made of.
@@ -134,18 +146,10 @@ pub struct BalancerKind {
     pub key: KeySource,
     /// Whether it needs response times.
     pub timed: bool,
+    /// The table that it has, if it has one whose size is worth a thought.
+    pub table: Option<&'static TableKind>,
     /// Makes one, without entries.
     pub new: fn(&Options) -> Box<dyn Balancer>,
-}
-
-/// The most that an entry may have in flight under a bound: `bound` times its fair share of what would be in flight
-/// with one request more, rounded up (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2016).
-fn is_within_bound(entry: &Entry, bound: Option<f64>, weights: f64) -> bool {
-    bound.is_none_or(|bound| {
-        let share = f64::from(entry.effective()) / weights.max(1.0);
-        let most = (bound * share * (f64::from(entry.load.total()) + 1.0)).ceil();
-        f64::from(entry.load.in_flight()) < most
-    })
 }
 
 /// Up to three positions in a balancer's entries, best first, none twice.

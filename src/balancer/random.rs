@@ -1,14 +1,16 @@
 //! Random with two choices: the less busy of two peers that are drawn by weight.
 //!
-//! **Algorithm.** Draw two peers, each with the probability of its weight, and take the one with fewer requests in
-//! flight for its weight (Mitzenmacher, "The power of two choices in randomized load balancing", 2001). Drawing takes
+//! **Algorithm.** Draw a peer with the probability of its weight, and a second one from the others in the same way. Take the one
+//! with fewer requests in flight for its weight, the first draw if they are equal (Mitzenmacher, "The power of two choices in randomized load balancing", 2001). Drawing takes
 //! constant time with Walker's alias method (Vose, "A linear algorithm for generating random numbers with a given
 //! distribution", 1991).
 //!
 //! **Bound.** With n requests on n peers the busiest has about `ln ln n` more than the average, where one choice gives
-//! `ln n / ln ln n`. Idle peers are used in proportion to their weights.
+//! `ln n / ln ln n`. Idle peers are used in proportion to their weights, exactly: the first draw counts. Of two peers that are
+//! both open, the busier one for its weight is never taken, whatever its weight.
 //!
-//! **Cost.** The same for any number of peers: two draws, two loads.
+//! **Cost.** The same for any number of peers: two draws, two loads. Only where one peer has nearly all of the weight, finding
+//! another one takes a look at all.
 //!
 //! **Choose it** when many workers or proxies share the same servers: those that always take the least busy peer all
 //! take the same one.
@@ -78,33 +80,53 @@ impl TwoChoices {
         self.entries = entries.to_vec();
     }
 
-    fn draw(&mut self, candidates: &Candidates) -> Option<u32> {
+    /// An open peer that is no candidate and not `other`, with the probability of its weight among those.
+    fn draw(&mut self, candidates: &Candidates, other: Option<u32>) -> Option<u32> {
+        if self.alias.columns.is_empty() {
+            return None;
+        }
         // A few draws find somebody else unless nearly all of the weight is one peer's.
         for _ in 0..4 {
             let position = self.alias.draw(&mut self.random)?;
-            if !candidates.contains(position) && self.is_open(position) {
+            if Some(position) != other && !candidates.contains(position) && self.is_open(position) {
                 return Some(position);
             }
         }
-        let count = self.entries.len() as u32;
-        let start = self.random.u32(..count.max(1));
-        (0..count).map(|step| (start + step) % count).find(|at| !candidates.contains(*at) && self.is_open(*at))
+        let weight = |position: u32| match self.entries.get(position as usize) {
+            Some(entry) if Some(position) != other && !candidates.contains(position) && entry.is_open() => {
+                u64::from(entry.effective())
+            }
+            _ => 0,
+        };
+        let positions = 0..self.entries.len() as u32;
+        let mut left = self.random.u64(..positions.clone().map(weight).sum::<u64>().max(1));
+        for position in positions {
+            match left.checked_sub(weight(position)) {
+                Some(rest) => left = rest,
+                None => return Some(position),
+            }
+        }
+        None
     }
 
     fn is_open(&self, position: u32) -> bool {
         self.entries.get(position as usize).is_some_and(Entry::is_open)
     }
 
-    /// The first candidate is the better of two; retries go to whoever is drawn.
-    pub(super) fn pick(&mut self, candidates: &mut Candidates, cost: impl Fn(&Entry) -> f64) {
-        let mut first = true;
+    /// The first candidate is the better of two: the second of them where `is_better` says so of it and the first. Retries go to
+    /// whoever is drawn.
+    pub(super) fn pick(&mut self, candidates: &mut Candidates, is_better: impl Fn(&Entry, &Entry) -> bool) {
+        if candidates.is_full() {
+            return;
+        }
+        let Some(one) = self.draw(candidates, None) else { return };
+        let two = self.draw(candidates, Some(one));
+        let entry = |at: u32| self.entries.get(at as usize);
+        let better = two.filter(|two| entry(*two).zip(entry(one)).is_some_and(|(two, one)| is_better(two, one)));
+        candidates.push(better.unwrap_or(one));
         while !candidates.is_full() {
-            let Some(one) = self.draw(candidates) else { return };
-            let two = if first { self.alias.draw(&mut self.random) } else { None }.filter(|two| *two != one);
-            let two = two.filter(|two| !candidates.contains(*two) && self.is_open(*two));
-            let cost_of = |at: u32| self.entries.get(at as usize).map_or(f64::INFINITY, &cost);
-            candidates.push(two.filter(|two| cost_of(*two) < cost_of(one)).unwrap_or(one));
-            first = false;
+            let Some(next) = self.draw(candidates, None) else { return };
+            candidates.push(next);
         }
     }
 }
@@ -129,7 +151,10 @@ impl Balancer for Random {
     }
 
     fn pick(&mut self, _request: &Pick<'_>, candidates: &mut Candidates) {
-        self.choices.pick(candidates, |entry| f64::from(entry.load.in_flight()) / f64::from(entry.effective().max(1)));
+        // Fewer for the weight, without a division. Between equals the first draw counts, which is by weight.
+        let busy =
+            |entry: &Entry, for_other: &Entry| u64::from(entry.load.in_flight()) * u64::from(for_other.effective());
+        self.choices.pick(candidates, |two, one| busy(two, one) < busy(one, two));
     }
 }
 
@@ -168,6 +193,53 @@ mod tests {
         }
         let busiest = entries.iter().map(|entry| entry.load.in_flight()).max().unwrap();
         assert!(busiest <= 104, "one choice would give about 120, two gave {busiest}");
+    }
+
+    fn entries(weights: &[u32]) -> Vec<Entry> {
+        weights.iter().zip(0..).map(|(weight, n)| Entry::new(&format!("h{n}:1"), *weight)).collect()
+    }
+
+    fn pick(balancer: &mut Random, wanted: usize) -> Vec<u32> {
+        let mut candidates = Candidates::with_room_for(wanted);
+        balancer.pick(&Pick::default(), &mut candidates);
+        candidates.as_slice().to_vec()
+    }
+
+    #[test]
+    fn the_busier_of_two_is_never_picked() {
+        for weights in [[1, 1], [9, 1], [1, 60_000]] {
+            let entries = entries(&weights);
+            let mut balancer = Random::new(&Options { seed: 3, ..Options::default() });
+            balancer.set_entries(&entries);
+            for busy in 0..2 {
+                let _request = InFlight::begin(Rc::clone(&entries[busy as usize].load), Timestamp::default());
+                assert!((0..1_000).all(|_| pick(&mut balancer, 1) == [1 - busy]));
+            }
+        }
+    }
+
+    #[test]
+    fn idle_peers_are_used_as_their_weights_say() {
+        for weights in [vec![9, 1], vec![5, 1, 1], vec![1, 2, 3, 4], vec![1_000, 1, 1]] {
+            let mut balancer = Random::new(&Options { seed: 4, ..Options::default() });
+            balancer.set_entries(&entries(&weights));
+            let (mut firsts, mut seconds) = (vec![0_u32; weights.len()], vec![0_u32; weights.len()]);
+            for _ in 0..100_000 {
+                let picked = pick(&mut balancer, 2);
+                firsts[picked[0] as usize] += 1;
+                seconds[picked[1] as usize] += 1;
+            }
+            let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+            for (at, weight) in weights.iter().map(|weight| f64::from(*weight)).enumerate() {
+                let of_others = |other: usize| weight / (total - f64::from(weights[other]));
+                let others = (0..weights.len()).filter(|other| *other != at);
+                let second: f64 = others.map(|other| f64::from(weights[other]) / total * of_others(other)).sum();
+                for (count, due) in [(firsts[at], weight / total), (seconds[at], second)] {
+                    let due = due * 100_000.0;
+                    assert!((f64::from(count) - due).abs() < 5.0 * due.sqrt() + 1.0, "{firsts:?} {seconds:?}");
+                }
+            }
+        }
     }
 
     #[test]

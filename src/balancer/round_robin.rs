@@ -69,7 +69,7 @@ impl RoundRobin {
     }
 
     fn is_open(&self, position: u32) -> bool {
-        // Out of use means no turns: only limits need a look, and who is no turn's.
+        // Whoever is out of use has no turns, but is looked at as a fallback. Limits are looked at where there are any.
         let entry = self.entries.get(position as usize);
         entry.is_some_and(|entry| entry.slow_start_factor > 0 && !(self.limited && entry.load.is_full()))
     }

@@ -190,7 +190,7 @@ impl View {
         if self.balancer != record.spec.balancer || self.kind.is_none() {
             self.balancer = record.spec.balancer.clone();
             self.kind = self.registry.balancer(&self.balancer.name).cloned();
-            let options = Options { seed: self.seed, bound: self.balancer.bound };
+            let options = Options { seed: self.seed, bound: self.balancer.bound, ..Options::default() };
             self.pool = Pool::new(|| match &self.kind {
                 Some(kind) => (kind.new)(&options),
                 None => Box::new(RoundRobin::weighted()),
