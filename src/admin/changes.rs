@@ -10,8 +10,10 @@ use super::{json, ApiRequest, Method, Refusal};
 use crate::config::{self, Json};
 use crate::handle::upstream::Upstream;
 use crate::host::Response;
+use crate::model::admin_state::AdminState;
 use crate::model::error::Error;
-use crate::model::peer::{AdminState, Overrides, PeerRecord};
+use crate::model::overrides::Overrides;
+use crate::model::peer::PeerRecord;
 use crate::store::journal;
 
 /// The deepest nesting of a body's JSON: nothing that is meant has more than two levels.

@@ -9,12 +9,13 @@ use super::{json, to_json, ApiRequest, Refusal};
 use crate::host::Response;
 use crate::model::counters::Counters;
 use crate::model::error::Error;
-use crate::model::failures::FailureTable;
+use crate::model::failure_table::FailureTable;
 use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
 use crate::model::selector::Selector;
 use crate::model::slow_start::FULL_FACTOR;
 use crate::model::spec::{MonitorSpec, Schedule};
-use crate::model::status::{PeerStatus, Status};
+use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::registry::Registry;
 use crate::store::index::Index;
@@ -216,7 +217,7 @@ impl Snapshot {
 
 fn checks(said: Option<&PeerStatus>) -> Vec<Check<'_>> {
     let checks = said.into_iter().flat_map(|said| &said.checks);
-    let document = |check: &'_ crate::model::status::Check| -> (&'static str, &'static str) {
+    let document = |check: &'_ crate::model::check::Check| -> (&'static str, &'static str) {
         (if check.is_down { "down" } else { "up" }, if check.is_good() { "ok" } else { "failed" })
     };
     let mut documents = Vec::new();

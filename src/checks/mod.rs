@@ -20,14 +20,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::host::{Call, CallId, CallKind, CalloutClusters, EndCall, Failure, Host, Reply};
-use crate::model::agent::Report;
+use crate::model::check::{took, Flip};
 use crate::model::ejection::may_eject;
 use crate::model::error::Error;
-use crate::model::failures::{FailureTable, PassiveVerdict};
+use crate::model::failure_table::FailureTable;
+use crate::model::failures::PassiveVerdict;
 use crate::model::id::PeerId;
-use crate::model::peer::{PeerRecord, PeerState};
+use crate::model::peer::PeerRecord;
+use crate::model::report::Report;
+use crate::model::resolution::Resolution;
 use crate::model::spec::{MonitorSpec, Schedule};
-use crate::model::status::{took, Flip, Resolution, Status};
+use crate::model::state::PeerState;
+use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::monitor::Finding;
 use crate::store::journal;
@@ -678,8 +682,9 @@ impl Run<'_> {
             }
             Event::Checked { .. } | Event::Reported { .. } => {}
             Event::Resolved { outcome, .. } => {
-                let known =
-                    |status: Option<&crate::model::status::PeerStatus>| status.and_then(|status| status.name.clone());
+                let known = |status: Option<&crate::model::peer_status::PeerStatus>| {
+                    status.and_then(|status| status.name.clone())
+                };
                 let (was, is) = (known(before.as_ref()).unwrap_or_default(), known(after).unwrap_or_default());
                 let expires = is.expires;
                 log_resolution(self.host, &record.name, &peer.server.name, outcome, &was, &is);
@@ -963,7 +968,7 @@ impl Event {
                 agent.apply(report, *at);
                 // What is said to people nobody has to know at once.
                 let used =
-                    |agent: &crate::model::status::Agent| (agent.health, agent.admin, agent.weight, agent.max_conns);
+                    |agent: &crate::model::agent::Agent| (agent.health, agent.admin, agent.weight, agent.max_conns);
                 let is_same = before.as_ref().map(used) == Some(used(&agent));
                 status.agent = Some(agent);
                 if is_same {

@@ -27,7 +27,8 @@ use regex_lite::RegexBuilder;
 pub use error::{ConfigError, ConfigErrors};
 
 use crate::host::CalloutClusters;
-use crate::model::peer::{AdminState, Overrides};
+use crate::model::admin_state::AdminState;
+use crate::model::overrides::Overrides;
 use crate::model::server::{parse_port, Server};
 use crate::model::spec::MonitorSpec;
 use crate::request::routes::{Route, Routes};

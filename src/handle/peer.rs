@@ -4,11 +4,14 @@ use crate::registry::Registry;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::handle::upstream::Upstream;
+use crate::model::admin_state::AdminState;
 use crate::model::error::Error;
 use crate::model::failures::{Failures, PassiveVerdict};
-use crate::model::peer::{AdminState, Overrides, PeerRecord, PeerState};
+use crate::model::overrides::Overrides;
+use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
 use crate::model::selector::Selector;
-use crate::model::status::PeerStatus;
+use crate::model::state::PeerState;
 use crate::model::verdict::{self, EffectiveState};
 use crate::store::Store;
 use crate::time::Timestamp;

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::config;
 use crate::handle::peer::Peer;
 use crate::model::error::Error;
-use crate::model::failures::FailureTable;
+use crate::model::failure_table::FailureTable;
 use crate::model::selector::Selector;
 use crate::model::server::Server;
 use crate::model::spec::MonitorSpec;

@@ -1,7 +1,7 @@
 //! What happened at peers, counted over all workers: picks, answers, failures, requests in flight.
 //!
-//! A worker counts for itself, in memory ([`Load`](crate::balancer::load::Load)), which costs a request next to nothing, and adds that to a
-//! value in shared data once a second. So the sums are up to a second old, and what a worker counted since its last tick is
+//! A worker counts for itself, in memory, which costs a request next to nothing, and adds that to a value in shared data
+//! once a second. So the sums are up to a second old, and what a worker counted since its last tick is
 //! lost if it crashes. Requests in flight rise and fall, so each worker's are kept apart, and those of a worker
 //! that has not been heard of for a while are left out.
 

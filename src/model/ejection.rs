@@ -1,9 +1,12 @@
 //! How many peers of an upstream may be out of use because of failures.
 
-use crate::model::failures::{FailureTable, PassiveVerdict};
+use crate::model::admin_state::AdminState;
+use crate::model::failure_table::FailureTable;
+use crate::model::failures::PassiveVerdict;
 use crate::model::id::PeerId;
-use crate::model::peer::{AdminState, PeerRecord};
-use crate::model::status::{PeerStatus, Status};
+use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
+use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::time::Timestamp;
 

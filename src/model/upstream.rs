@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::error::Error;
 use crate::model::id::PeerId;
-use crate::model::peer::{Overrides, PeerRecord};
+use crate::model::overrides::Overrides;
+use crate::model::peer::PeerRecord;
 use crate::model::server::Server;
 use crate::model::spec::MonitorSpec;
 use crate::model::spec::UpstreamSpec;

@@ -1,6 +1,6 @@
 //! The log lines of changes: one for each.
 
-use crate::model::peer::PeerState;
+use crate::model::state::PeerState;
 
 /// Writes the line that tells of a peer's new state, if it is one: by whose word, and why.
 pub(crate) fn report(upstream: &str, peer: &str, change: [PeerState; 2], by: &str, why: &str) {

@@ -11,9 +11,10 @@ use std::rc::Rc;
 
 use crate::balancer::load::Load;
 use crate::balancer::{Balancer, Candidates, Entry, Pick};
-use crate::model::failures::FailureTable;
-use crate::model::peer::{PeerRecord, PeerState};
+use crate::model::failure_table::FailureTable;
+use crate::model::peer::PeerRecord;
 use crate::model::slow_start::FULL_FACTOR;
+use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::time::Timestamp;
 
