@@ -454,7 +454,7 @@ impl Run<'_> {
         let is_meant = |peer: &&PeerRecord| {
             let own = status(peer).and_then(|status| status.check(&monitor.id));
             own.is_some_and(|check| check.is_down)
-                || monitor.peers.matches(verdict::effective_state(peer, &health.of(peer.id), status(peer), now).state)
+                || monitor.peers.matches(verdict::effective_state(peer, &health.of(peer), status(peer), now).state)
         };
         let peer = match (peer, &job.task) {
             (None, Task::Turn { number, .. }) => {
@@ -613,8 +613,9 @@ impl Run<'_> {
         let (record, health) = (upstream.view.record(), upstream.view.health());
         let store = Store::new(self.host);
         let now = self.host.now();
+        pending.status.enter_era_of(&peer);
         let before = pending.status.of(id).cloned();
-        let failures = health.of(id);
+        let failures = health.of(&peer);
         let state_before = verdict::effective_state(&peer, &failures, before.as_ref(), now).state;
         let effect = event.apply(&mut pending.status, id, record, health, now);
         pending.events.push((id, event.clone()));
@@ -896,7 +897,7 @@ impl Event {
     fn is_of(&self, record: &Record) -> bool {
         match self {
             Self::Checked { monitor, .. } | Self::Reported { monitor, .. } => {
-                record.monitors.iter().any(|known| known.id == monitor.id && known.name == monitor.name)
+                record.monitors.iter().any(|known| known.id == monitor.id && known.number == monitor.number)
             }
             Self::Resolved { .. } => true,
         }
@@ -936,7 +937,7 @@ impl Event {
         match self {
             Self::Checked { monitor, why, is_verdict, at, took: length } => {
                 let flip = status.change(peer, |status| {
-                    status.change_check(&monitor.id, &monitor.name, |check| {
+                    status.change_check(monitor, |check| {
                         (check.at, check.took) = (*at, took(*length));
                         let flip = check.observe(why.as_deref(), monitor.rise, monitor.fall);
                         flip.filter(|_| *is_verdict)
@@ -949,23 +950,20 @@ impl Event {
                         .peers
                         .iter()
                         .find(|known| known.id == peer)
-                        .map(|known| health.of(peer).verdict(now, known.fail_timeout())),
+                        .map(|known| health.of(known).verdict(now, known.fail_timeout())),
                     Some(PassiveVerdict::Down { .. })
                 );
                 if flip == Flip::Down && !is_out && !is_resting && !may_eject(record, health, status, peer, now) {
                     let streak = status.of(peer).and_then(|status| status.check(&monitor.id)).map(|check| check.streak);
                     return if streak == Some(monitor.fall) { Effect::Spared } else { Effect::Noted };
                 }
-                status.change(peer, |status| {
-                    status.change_check(&monitor.id, &monitor.name, |check| check.set_verdict(flip, *at))
-                });
+                status.change(peer, |status| status.change_check(monitor, |check| check.set_verdict(flip, *at)));
                 Effect::Turned
             }
             Self::Reported { monitor, report, at } => status.change(peer, |status| {
                 let before = status.agent.clone();
                 let mut agent = status.agent.take().unwrap_or_default();
-                agent.monitor.clone_from(&monitor.id);
-                agent.apply(report, *at);
+                agent.apply(monitor, report, *at);
                 // What is said to people nobody has to know at once.
                 let used =
                     |agent: &crate::model::agent::Agent| (agent.health, agent.admin, agent.weight, agent.max_conns);

@@ -3,13 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::report::{AgentAdmin, AgentHealth, Report, Weight};
+use crate::model::spec::MonitorSpec;
 use crate::time::Timestamp;
 
 /// What an agent said so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Agent {
     /// The id of the monitor that asked.
-    pub monitor: String,
+    pub(super) monitor: String,
+    /// Tells that monitor from an earlier one of the same id.
+    pub(super) number: u32,
     /// Its health.
     pub health: Option<AgentHealth>,
     /// What it wants.
@@ -27,8 +30,10 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Takes in a line.
-    pub fn apply(&mut self, report: &Report, now: Timestamp) {
+    /// Takes in a line that a monitor was told.
+    pub(crate) fn apply(&mut self, monitor: &MonitorSpec, report: &Report, now: Timestamp) {
+        self.monitor.clone_from(&monitor.id);
+        self.number = monitor.number;
         let before = (self.is_down(), self.is_draining());
         self.health = report.health.or(self.health);
         self.admin = report.admin.or(self.admin);
@@ -99,7 +104,11 @@ mod tests {
     fn what_an_agent_does_not_mention_stays() {
         let mut agent = Agent::default();
         let mut apply = |line: &str, second: u64| {
-            agent.apply(&Report::parse(line.as_bytes()), Timestamp::from_millis(second * 1_000));
+            agent.apply(
+                &MonitorSpec::default(),
+                &Report::parse(line.as_bytes()),
+                Timestamp::from_millis(second * 1_000),
+            );
             (agent.is_down(), agent.is_draining(), agent.summary(), agent.since.as_millis() / 1_000)
         };
         assert_eq!(apply("up 50%", 1), (false, false, "up 50%".to_owned(), 0));

@@ -11,8 +11,8 @@ use crate::time::{millis, Timestamp};
 pub struct Check {
     /// The monitor's id.
     pub monitor: String,
-    /// The monitor's name: another one of the same id starts afresh.
-    pub kind: String,
+    /// Tells the monitor from an earlier one of the same id.
+    pub(crate) number: u32,
     /// The verdict.
     pub is_down: bool,
     /// Since when that is the verdict; the epoch if it never was another one.
@@ -46,9 +46,8 @@ pub enum Flip {
 
 impl Check {
     /// Nothing found yet.
-    #[must_use]
-    pub fn new(monitor: &str, kind: &str) -> Self {
-        Self { monitor: monitor.to_owned(), kind: kind.to_owned(), ..Self::default() }
+    pub(crate) fn new(monitor: &str, number: u32) -> Self {
+        Self { monitor: monitor.to_owned(), number, ..Self::default() }
     }
 
     /// Whether the last check was good, or there was none.
@@ -73,7 +72,7 @@ impl Check {
         }
     }
 
-    /// Overrides the verdict.
+    /// Changes the verdict.
     pub fn set_verdict(&mut self, flip: Flip, now: Timestamp) {
         self.is_down = flip == Flip::Down;
         self.ejections = self.ejections.saturating_add(u64::from(self.is_down));
@@ -95,7 +94,7 @@ mod tests {
     #[test]
     fn a_verdict_takes_so_many_in_a_row() {
         let now = Timestamp::from_millis(5);
-        let mut check = Check::new("http", "http");
+        let mut check = Check::new("http", 1);
         let mut observe = |good: bool| {
             let flip = check.observe((!good).then_some("status 503"), 2, 3);
             flip.into_iter().for_each(|flip| check.set_verdict(flip, now));

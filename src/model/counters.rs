@@ -104,6 +104,12 @@ impl Counters {
         heard.flat_map(|word| &word.peers).filter(|(id, _)| *id == peer).map(|(_, count)| count).sum()
     }
 
+    /// The highest id of a peer at which something was counted.
+    pub(crate) fn last(&self) -> Option<PeerId> {
+        let counted = self.peers.iter().map(|(id, _)| *id);
+        counted.chain(self.in_flight.iter().flat_map(|word| &word.peers).map(|(id, _)| *id)).max()
+    }
+
     /// Adds what a worker counted since it last did so, and replaces its word on what is in flight.
     pub(crate) fn add(&mut self, worker: u64, now: Timestamp, counted: &[(PeerId, Counts, u32)]) {
         for (peer, counts, _) in counted.iter().filter(|(_, counts, _)| *counts != Counts::default()) {

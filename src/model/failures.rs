@@ -9,13 +9,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// How far the clocks of two workers may differ: nginx's workers cache the time.
 const SKEW: Duration = Duration::from_secs(1);
 
 /// The failures counted against one peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failures {
     /// Failures in the window; 0 for a peer that is back and starts slowly.
     pub count: u32,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::admin_state::AdminState;
 use crate::model::agent::Agent;
+use crate::model::era::Era;
 use crate::model::failures::{Failures, PassiveVerdict};
 use crate::model::id::PeerId;
 use crate::model::overrides::Overrides;
@@ -30,10 +31,17 @@ pub struct PeerRecord {
     /// What the configuration said of a server of this name, where another one was put into its place at run time.
     pub declared: Option<Server>,
     /// What was changed since.
-    pub overrides: Overrides,
+    pub(crate) overrides: Overrides,
+    /// Which words of others on it count.
+    pub(crate) era: Era,
 }
 
 impl PeerRecord {
+    /// One of which nothing is said yet.
+    pub(crate) fn new(id: PeerId, server: Server, configured: bool) -> Self {
+        Self { id, server, configured, declared: None, overrides: Overrides::default(), era: Era::default() }
+    }
+
     /// The weight in force, apart from what an agent says.
     #[must_use]
     pub fn weight(&self) -> u16 {

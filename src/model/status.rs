@@ -10,8 +10,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::check::Check;
+use crate::model::codec;
 use crate::model::id::PeerId;
+use crate::model::peer::PeerRecord;
 use crate::model::peer_status::PeerStatus;
 use crate::model::positions::Positions;
 use crate::model::resolution::Resolution;
@@ -29,7 +30,7 @@ pub struct Status {
 
 impl Status {
     /// Says that something changed that matters for the use of peers.
-    pub fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         self.generation = self.generation.wrapping_add(1);
     }
 
@@ -45,8 +46,13 @@ impl Status {
         self.peers.get(found).map(|(_, status)| status)
     }
 
-    /// Overrides what is said of a peer.
-    pub fn change<R>(&mut self, peer: PeerId, change: impl FnOnce(&mut PeerStatus) -> R) -> R {
+    /// The highest id of a peer of which something is said.
+    pub(crate) fn last(&self) -> Option<PeerId> {
+        self.peers.last().map(|(id, _)| *id)
+    }
+
+    /// Changes what is said of a peer.
+    pub(crate) fn change<R>(&mut self, peer: PeerId, change: impl FnOnce(&mut PeerStatus) -> R) -> R {
         let found = self.peers.binary_search_by_key(&peer, |(id, _)| *id);
         if let Some((_, status)) = found.ok().and_then(|at| self.peers.get_mut(at)) {
             return change(status);
@@ -57,28 +63,26 @@ impl Status {
         result
     }
 
-    /// Keeps the peers for which `keep` says so; it may change what is said of them.
-    pub fn retain(&mut self, mut keep: impl FnMut(PeerId, &mut PeerStatus) -> bool) {
-        self.peers.retain_mut(|(id, status)| keep(*id, status));
-    }
-
-    /// Lifts all verdicts on a peer but the resolver's.
-    pub fn reset(&mut self, peer: PeerId) {
-        if let Some((_, status)) = self.peers.iter_mut().find(|(id, _)| *id == peer) {
-            status.reset();
+    /// Leaves out what was said of a peer in an earlier era, and has what is said next be of this one.
+    pub(crate) fn enter_era_of(&mut self, peer: &PeerRecord) {
+        if peer.era != self.of(peer.id).map(|status| status.era).unwrap_or_default() {
+            self.change(peer.id, |status| status.enter(peer.era));
         }
     }
 
-    /// Leaves out what concerns peers and monitors that are gone, and says of names that nobody has resolved that it is so.
+    /// Leaves out what does not count: what concerns peers and monitors that are gone, and what was said in earlier eras of peers.
+    /// Says of names that nobody has resolved that it is so.
     pub(crate) fn restrict(&mut self, record: &Record) {
-        let is_there = |id: &str| record.monitors.iter().any(|monitor| monitor.id == id);
-        let is_same = |check: &Check| record.monitors.iter().any(|m| m.id == check.monitor && m.name == check.kind);
+        let is_there = |id: &str, number| record.monitors.iter().any(|m| m.id == id && m.number == number);
         let peers = Positions::of(&record.peers);
-        self.retain(|peer, status| {
-            status.checks.retain(is_same);
-            status.agent = status.agent.take().filter(|agent| is_there(&agent.monitor));
-            peers.get(peer).is_some()
+        self.peers.retain_mut(|(peer, status)| {
+            status.checks.retain(|check| is_there(&check.monitor, check.number));
+            status.agent = status.agent.take().filter(|agent| is_there(&agent.monitor, agent.number));
+            peers.get(*peer).is_some()
         });
+        for peer in &record.peers {
+            self.enter_era_of(peer);
+        }
         if record.spec.resolver.is_empty() {
             return;
         }
@@ -92,11 +96,11 @@ impl Status {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).unwrap_or_default()
+        codec::encode(self)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let status: Self = postcard::from_bytes(bytes).ok()?;
+        let status: Self = codec::decode(bytes)?;
         status.peers.is_sorted_by(|(a, _), (b, _)| a < b).then_some(status)
     }
 }
@@ -104,12 +108,15 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::spec::MonitorSpec;
     use crate::testing::test;
 
     #[test]
     fn it_reads_back_and_foreign_bytes_are_refused() {
         let mut status = Status::default();
-        status.change(PeerId(7), |peer| peer.change_check("http", "http", |check| check.observe(Some("reset"), 2, 3)));
+        status.change(PeerId(7), |peer| {
+            peer.change_check(&MonitorSpec::default(), |check| check.observe(Some("reset"), 2, 3))
+        });
         status.change(PeerId(2), |peer| peer.name = Some(Resolution::default()));
         let bytes = status.encode();
         assert_eq!(Status::decode(&bytes), Some(status));
