@@ -10,8 +10,8 @@ use super::request::ApiRequest;
 use crate::host::Response;
 use crate::model::counters::REASONS;
 use crate::model::error::Error;
-use crate::model::peer::PeerState;
-use crate::model::status::PeerStatus;
+use crate::model::peer_status::PeerStatus;
+use crate::model::state::PeerState;
 
 const STATES: [PeerState; 5] =
     [PeerState::Up, PeerState::Failing, PeerState::TemporaryDown, PeerState::Down, PeerState::Draining];

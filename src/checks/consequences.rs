@@ -9,9 +9,10 @@ use super::complaints::{Cause, Complaints};
 use super::findings::{Effect, Event};
 use super::lookup::Resolved;
 use super::pending::{PendingStatus, StateChange};
+use crate::model::check::Check;
 use crate::model::peer::PeerRecord;
+use crate::model::resolution::Resolution;
 use crate::model::spec::MonitorSpec;
-use crate::model::status::{Check, Resolution};
 use crate::model::verdict;
 use crate::store::Store;
 use crate::time::Timestamp;
@@ -65,7 +66,7 @@ impl Consequences<'_, '_> {
                 Next::Recheck(at.after((monitor.interval / monitor.fall.max(10)).max(SOON)))
             }
             Event::Checked { why: None, monitor, .. } => {
-                if self.view.health().of(self.peer.id).checks > 0 && self.is_well(monitor) {
+                if self.view.health().of(self.peer).checks > 0 && self.is_well(monitor) {
                     self.take_back_failures(event);
                 }
                 Next::Nothing
@@ -116,7 +117,7 @@ impl Consequences<'_, '_> {
     /// Has the log tell of an agent's words that mean nothing.
     fn report_words(&mut self, monitor: &MonitorSpec, words: &[String], now: Timestamp) {
         let agent = self.pending.of(self.peer.id).and_then(|said| said.agent.as_ref());
-        let known = agent.filter(|agent| agent.monitor == monitor.id).map(|agent| agent.unknown.as_slice());
+        let known = agent.filter(|agent| agent.is_of(monitor)).map(|agent| agent.unknown.as_slice());
         let key = CheckKey::new(self.position, self.peer.id, &monitor.id);
         if self.complaints.is_to_report(now, key, words, known.unwrap_or_default()) {
             let (peer, monitor, words) = (&self.peer.server.name, &monitor.id, words.join(" "));

@@ -9,12 +9,17 @@ use std::time::Duration;
 
 use super::dns::SHORTEST_TTL;
 use super::lookup::Resolved;
-use crate::model::agent::Report;
+use crate::model::agent::Agent;
+use crate::model::check::{took, Flip};
 use crate::model::ejection::may_eject;
-use crate::model::failures::{FailureTable, PassiveVerdict};
+use crate::model::failure_table::FailureTable;
+use crate::model::failures::PassiveVerdict;
 use crate::model::id::PeerId;
+use crate::model::peer_status::PeerStatus;
+use crate::model::report::Report;
+use crate::model::resolution::Resolution;
 use crate::model::spec::MonitorSpec;
-use crate::model::status::{took, Agent, Flip, PeerStatus, Resolution, Status};
+use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::monitor::Finding;
 use crate::time::Timestamp;
@@ -63,7 +68,7 @@ impl Event {
     pub(super) fn is_of(&self, record: &Record) -> bool {
         match self {
             Self::Checked { monitor, .. } | Self::Reported { monitor, .. } => {
-                record.monitors.iter().any(|known| known.id == monitor.id && known.name == monitor.name)
+                record.monitors.iter().any(|known| known.id == monitor.id && known.number == monitor.number)
             }
             Self::Resolved { .. } => true,
         }
@@ -108,7 +113,7 @@ impl Event {
         let is_changed = match self {
             Self::Checked { monitor, why, is_verdict, at, took: length } => {
                 let flip = status.change(peer, |said| {
-                    said.change_check(&monitor.id, &monitor.name, |check| {
+                    said.change_check(monitor, |check| {
                         (check.at, check.took) = (*at, took(*length));
                         check.observe(why.as_deref(), monitor.rise, monitor.fall)
                     })
@@ -118,13 +123,11 @@ impl Event {
                     let streak = status.of(peer).and_then(|said| said.check(&monitor.id)).map(|check| check.streak);
                     return if streak == Some(monitor.fall) { Effect::Spared } else { Effect::Noted };
                 }
-                status.change(peer, |said| {
-                    said.change_check(&monitor.id, &monitor.name, |check| check.set_verdict(flip, *at))
-                });
+                status.change(peer, |said| said.change_check(monitor, |check| check.set_verdict(flip, *at)));
                 true
             }
             Self::Reported { monitor, report, at } => {
-                status.change(peer, |said| apply_report(said, &monitor.id, report, *at))
+                status.change(peer, |said| apply_report(said, monitor, report, *at))
             }
             Self::Resolved { outcome, at } => status.change(peer, |said| apply_resolution(said, outcome, *at)),
         };
@@ -140,17 +143,16 @@ impl Event {
 fn may_go(status: &Status, peer: PeerId, record: &Record, health: &FailureTable, now: Timestamp) -> bool {
     let is_out = status.of(peer).is_some_and(|said| said.down_by().is_some());
     let known = record.peers.iter().find(|known| known.id == peer);
-    let verdict = known.map(|known| health.of(peer).verdict(now, known.fail_timeout()));
+    let verdict = known.map(|known| health.of(known).verdict(now, known.fail_timeout()));
     is_out || matches!(verdict, Some(PassiveVerdict::Down { .. })) || may_eject(record, health, status, peer, now)
 }
 
-fn apply_report(said: &mut PeerStatus, monitor: &str, report: &Report, at: Timestamp) -> bool {
+fn apply_report(said: &mut PeerStatus, monitor: &MonitorSpec, report: &Report, at: Timestamp) -> bool {
     // What is said to people nobody has to know at once.
     let used = |agent: &Agent| (agent.health, agent.admin, agent.weight, agent.max_conns);
     let before = said.agent.as_ref().map(used);
     let agent = said.agent.get_or_insert_default();
-    monitor.clone_into(&mut agent.monitor);
-    agent.apply(report, at);
+    agent.apply(monitor, report, at);
     before != Some(used(agent))
 }
 

@@ -12,8 +12,10 @@ use super::findings::{Effect, Event};
 use crate::host::HostError;
 use crate::model::error::Error;
 use crate::model::id::PeerId;
-use crate::model::peer::{PeerRecord, PeerState};
-use crate::model::status::{PeerStatus, Status};
+use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
+use crate::model::state::PeerState;
+use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::model::verdict;
 use crate::store::journal;
@@ -225,7 +227,9 @@ impl PendingStatus {
 
 impl Applied {
     fn of(event: &Event, status: &mut Status, view: &View, peer: &PeerRecord) -> Self {
-        let (failures, now) = (view.health().of(peer.id), event.at());
+        // What was found before an order that put an end to it does not count.
+        status.enter_era_of(peer);
+        let (failures, now) = (view.health().of(peer), event.at());
         let before = verdict::effective_state(peer, &failures, status.of(peer.id), now).state;
         let effect = event.apply(status, peer.id, view.record(), view.health());
         let change = (effect == Effect::Changed).then(|| {

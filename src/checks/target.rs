@@ -30,7 +30,7 @@ impl<'v> Target<'v> {
         // Whom its own verdict took out of the selection is checked on: nobody else can lift that.
         let is_meant = |peer: &&PeerRecord| {
             let own = said(peer).and_then(|said| said.check(&monitor.id));
-            let state = || verdict::effective_state(peer, &view.health().of(peer.id), said(peer), now).state;
+            let state = || verdict::effective_state(peer, &view.health().of(peer), said(peer), now).state;
             own.is_some_and(|check| check.is_down) || monitor.peers.matches(state())
         };
         let peer = match task {

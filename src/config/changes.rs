@@ -3,7 +3,8 @@
 use super::error::{ConfigErrors, Place};
 use super::json::{Json, Object};
 use super::{read, server};
-use crate::model::peer::{AdminState, Overrides};
+use crate::model::admin_state::AdminState;
+use crate::model::overrides::Overrides;
 use crate::model::server::Server;
 use crate::time::Timestamp;
 

@@ -109,7 +109,7 @@ impl Guest for Filter {
     }
 
     fn tick(&mut self, host: &dyn Host) -> Duration {
-        self.generation.declare(host, &mut self.directory, DECLARED_AT_ONCE, None);
+        self.generation.declare(host, &mut self.directory, DECLARED_AT_ONCE);
         let now = host.now();
         if now.since(self.invalidated) >= TICK || now < self.invalidated {
             self.invalidated = now;
@@ -134,7 +134,7 @@ impl Guest for Filter {
     }
 
     fn request(&mut self, host: &dyn RequestHost, has_body: bool) -> (Outcome, Exchange) {
-        if !self.generation.is_in_force() {
+        if !self.generation.is_settled() {
             self.generation.watch_connections(host, &mut self.directory);
         }
         // What a route needs as well is read once.
@@ -167,7 +167,7 @@ impl Guest for Filter {
 
     fn request_body(&mut self, host: &dyn RequestHost, body: &[u8]) {
         // Whoever asks this worker sees all that it knows: upstreams that no tick has declared yet, and its counts.
-        self.generation.declare(host, &mut self.directory, usize::MAX, None);
+        self.generation.declare(host, &mut self.directory, usize::MAX);
         self.directory.flush_counts(host, self.worker);
         if let Some(admin) = &self.admin {
             host.respond(&admin.answer(host, body));

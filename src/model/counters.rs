@@ -1,7 +1,7 @@
 //! What happened at peers, counted over all workers: picks, answers, failures, requests in flight.
 //!
-//! A worker counts for itself, in memory ([`Load`](crate::balancer::load::Load)), which costs a request next to nothing, and adds that to a
-//! value in shared data once a second. So the sums are up to a second old, and what a worker counted since its last tick is
+//! A worker counts for itself, in memory, which costs a request next to nothing, and adds that to a value in shared data
+//! once a second. So the sums are up to a second old, and what a worker counted since its last tick is
 //! lost if it crashes. Requests in flight rise and fall, so each worker's are kept apart, and those of a worker
 //! that has not been heard of for a while are left out.
 
@@ -102,6 +102,12 @@ impl Counters {
     pub fn in_flight(&self, peer: PeerId, now: Timestamp) -> u32 {
         let heard = self.in_flight.iter().filter(|word| now.since(word.at) < SILENCE);
         heard.flat_map(|word| &word.peers).filter(|(id, _)| *id == peer).map(|(_, count)| count).sum()
+    }
+
+    /// The highest id of a peer at which something was counted.
+    pub(crate) fn last(&self) -> Option<PeerId> {
+        let counted = self.peers.iter().map(|(id, _)| *id);
+        counted.chain(self.in_flight.iter().flat_map(|word| &word.peers).map(|(id, _)| *id)).max()
     }
 
     /// Adds what a worker counted since it last did so, and replaces its word on what is in flight.

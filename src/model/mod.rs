@@ -1,18 +1,32 @@
 //! What is: facts, and what follows from them. Nothing here reads or writes shared data.
 
 pub mod access;
+pub mod admin_state;
 pub mod agent;
+pub mod check;
+pub(crate) mod codec;
 pub mod codes;
 pub mod counters;
 pub mod ejection;
+pub(crate) mod era;
 pub mod error;
+pub mod failure_table;
 pub mod failures;
 pub mod id;
+pub(crate) mod index;
+pub(crate) mod operator;
+pub mod overrides;
+pub(crate) mod passive;
 pub mod peer;
+pub mod peer_status;
+pub mod positions;
+pub mod report;
+pub mod resolution;
 pub mod selector;
 pub mod server;
 pub mod slow_start;
 pub mod spec;
+pub mod state;
 pub mod status;
 pub mod template;
 pub mod upstream;

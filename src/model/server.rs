@@ -1,7 +1,7 @@
 //! A server: what an upstream was told about one of its peers.
 //!
 //! A [`Server`] is a declaration, from the configuration or from `add_peer`, and never changes by
-//! itself. What happens to it at run time is the business of [`peer`](crate::peer).
+//! itself. What happens to it at run time is the business of `peer`.
 //!
 //! Servers are told apart by their name, `host:port`. It is normalised, so that `[0::1]:80` and
 //! `[::1]:80` are one server: names in lower case, IPv6 in brackets and in its short form (RFC 5952).

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::model::admin_state::AdminState;
 use crate::model::failures::Failures;
-use crate::model::peer::{AdminState, PeerRecord};
-use crate::model::status::PeerStatus;
+use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
 use crate::time::Timestamp;
 
 /// The slow-start factor of a peer that has all of its weight. A factor counts parts of it.

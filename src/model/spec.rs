@@ -87,6 +87,8 @@ impl Schedule {
 pub struct MonitorSpec {
     /// Tells it from the upstream's other monitors; by default its name.
     pub id: String,
+    /// Tells it from earlier monitors of the same id, which found something else; 0 for one that no record has.
+    pub(crate) number: u32,
     /// Its name in the registry.
     pub name: String,
     /// The time between checks; see [`Schedule`]. Default 5 s.
@@ -123,6 +125,7 @@ impl Default for MonitorSpec {
     fn default() -> Self {
         Self {
             id: String::new(),
+            number: 0,
             name: String::new(),
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(1),

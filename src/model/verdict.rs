@@ -6,9 +6,14 @@
 
 use std::time::Duration;
 
+use crate::model::admin_state::AdminState;
+use crate::model::agent::Agent;
+use crate::model::check::Check;
 use crate::model::failures::{Failures, PassiveVerdict};
-use crate::model::peer::{AdminState, PeerRecord, PeerState};
-use crate::model::status::{Agent, Check, PeerStatus, Resolution};
+use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
+use crate::model::resolution::Resolution;
+use crate::model::state::PeerState;
 use crate::time::Timestamp;
 
 /// Whose word a peer's state is.

@@ -1,6 +1,6 @@
 //! The upstreams that a worker knows: those of its configuration, and those of others that its requests went to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use crate::host::{Host, RequestHost};
@@ -8,7 +8,7 @@ use crate::model::error::Error;
 use crate::model::spec::UpstreamSpec;
 use crate::model::upstream::{Declaration, Record};
 use crate::registry::Registry;
-use crate::store::Store;
+use crate::store::{Read, Store};
 use crate::worker::view::View;
 
 /// An upstream that this worker has used or could use.
@@ -46,6 +46,38 @@ pub(crate) struct Directory {
     by_name: HashMap<Rc<str>, usize>,
     /// How many of the entries are known to be declared in shared data, from the first on.
     declared: usize,
+    listed: Listed,
+}
+
+/// The upstreams that some configuration in force has.
+#[derive(Default)]
+struct Listed {
+    names: HashSet<String>,
+    /// The number of the list in shared data.
+    number: Option<u32>,
+    /// The host's version when the list was known to be up to date.
+    version: Option<u64>,
+}
+
+impl Listed {
+    /// Whether an upstream is one of them. Nothing is read while nothing was announced.
+    fn contains(&mut self, name: &str, host: &dyn Host) -> Result<bool, Error> {
+        let version = host.version();
+        if self.version != Some(version) {
+            match Store::new(host).index_since(self.number) {
+                Ok(Read::Changed(index, number)) => {
+                    self.names = index.names().into_iter().map(str::to_owned).collect();
+                    self.number = Some(number);
+                }
+                // A list that was lost is made again soon, and goes on to count until then.
+                Ok(Read::Unchanged | Read::Missing) => {}
+                Err(error) if self.number.is_none() => return Err(error),
+                Err(_) => {}
+            }
+            self.version = Some(version);
+        }
+        Ok(self.names.contains(name))
+    }
 }
 
 impl Directory {
@@ -62,7 +94,14 @@ impl Directory {
         };
         let entries: Vec<Entry> = upstreams.map(entry).collect();
         let by_name = entries.iter().zip(0..).map(|(entry, at)| (Rc::clone(entry.view.name()), at)).collect();
-        Self { instance: instance.to_owned(), registry: registry.clone(), entries, by_name, declared: 0 }
+        Self {
+            instance: instance.to_owned(),
+            registry: registry.clone(),
+            entries,
+            by_name,
+            declared: 0,
+            listed: Listed::default(),
+        }
     }
 
     /// None at all.
@@ -73,6 +112,7 @@ impl Directory {
             entries: Vec::new(),
             by_name: HashMap::new(),
             declared: 0,
+            listed: Listed::default(),
         }
     }
 
@@ -109,7 +149,13 @@ impl Directory {
     ///
     /// [`Error::NoSuchUpstream`], and what stands in the way of reading it.
     pub(crate) fn find(&mut self, name: &str, host: &dyn RequestHost) -> Result<usize, Error> {
-        if let Some(position) = self.by_name.get(name).copied() {
+        let known = self.by_name.get(name).copied();
+        // Its own ones a filter serves as long as it lives; those of others while a configuration in force has them.
+        let is_own = known.and_then(|position| self.entries.get(position)).is_some_and(Entry::is_own);
+        if !is_own && !self.listed.contains(name, host)? {
+            return Err(Error::NoSuchUpstream(name.to_owned()));
+        }
+        if let Some(position) = known {
             if let Some(entry) = self.entries.get_mut(position) {
                 entry.refresh(host, &self.instance)?;
             }
@@ -144,6 +190,11 @@ impl Directory {
         self.declared >= self.entries.len()
     }
 
+    /// Leaves those upstreams undeclared that are not yet: another configuration counts.
+    pub(crate) fn leave_undeclared(&mut self) {
+        self.declared = self.entries.len();
+    }
+
     /// Declares all again, with the next [`declare`](Self::declare).
     pub(crate) fn declare_again(&mut self) {
         self.declared = 0;
@@ -157,6 +208,7 @@ impl Directory {
     /// Has all views read again, whatever the host's version says.
     pub(crate) fn invalidate(&mut self) {
         self.entries.iter_mut().for_each(|entry| entry.view.invalidate());
+        self.listed.version = None;
     }
 
     /// Adds what this worker counted to what all workers share. `worker` tells this one from others.

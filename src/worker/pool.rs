@@ -11,9 +11,10 @@ use std::rc::Rc;
 
 use crate::balancer::load::Load;
 use crate::balancer::{Balancer, Candidates, Entry, Pick};
-use crate::model::failures::FailureTable;
-use crate::model::peer::{PeerRecord, PeerState};
+use crate::model::failure_table::FailureTable;
+use crate::model::peer::PeerRecord;
 use crate::model::slow_start::FULL_FACTOR;
+use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::time::Timestamp;
 
@@ -108,7 +109,7 @@ impl Pool {
         self.next_change
     }
 
-    /// Whether there is something for [`Store::expire_failures`](crate::store::Store::expire_failures) to do.
+    /// Whether there is something for `Store::expire` to do.
     pub(crate) fn is_unsettled(&self) -> bool {
         self.unsettled
     }
@@ -131,7 +132,7 @@ impl Pool {
         let weights: Vec<u32> = peers.iter().map(weight).collect();
         let weight_scale = if weights.iter().all(|weight| weight % 100 == 0) { 1 } else { 100 };
         for (at, ((peer, worker_peer), weight)) in peers.iter().zip(worker_peers).zip(weights).enumerate() {
-            let failures = health.of(peer.id);
+            let failures = health.of(peer);
             counting += usize::from(failures.counts(now, peer.fail_timeout(), peer.slow_start()));
             let Some(worker_peer) = worker_peer else { continue };
             let said = status.of(peer.id);
@@ -157,7 +158,7 @@ impl Pool {
             }
             members.add(at, entry);
         }
-        self.unsettled = counting < health.iter().count();
+        self.unsettled = counting < health.len();
         for (rank, members) in self.ranks.iter_mut().zip(ranks) {
             rank.set(members);
         }
@@ -201,13 +202,7 @@ mod tests {
 
     /// Who is picked, from servers in the grammar of the configuration and the failures of some of them.
     fn picks(servers: &[Server], failures: &[(usize, Failures)], now: Timestamp, wanted: usize) -> Vec<u32> {
-        let record = |(id, server): (u32, &Server)| PeerRecord {
-            id: PeerId(id),
-            server: server.clone(),
-            configured: true,
-            declared: None,
-            overrides: Default::default(),
-        };
+        let record = |(id, server): (u32, &Server)| PeerRecord::new(PeerId(id), server.clone(), true);
         let peers: Vec<PeerRecord> = (0..).zip(servers).map(record).collect();
         let worker_peer = |server: &Server| {
             let name: Rc<str> = Rc::from(server.name.as_str());
@@ -220,7 +215,7 @@ mod tests {
         };
         let worker_peers: Vec<Option<WorkerPeer>> = servers.iter().map(worker_peer).collect();
         let mut health = FailureTable::default();
-        failures.iter().for_each(|(at, failures)| health.set(PeerId(*at as u32), *failures));
+        failures.iter().for_each(|(at, failures)| health.set(&peers[*at], *failures));
         let mut pool = Pool::new(|| Box::new(RoundRobin::weighted()));
         pool.fill(&peers, &worker_peers, &health, &Status::default(), now);
         pool.pick(&Pick::default(), wanted).as_slice().to_vec()

@@ -4,7 +4,6 @@
 //! the clock, that is a comparison of two numbers. Otherwise it reads what is stored and compares its
 //! numbers; only what changed is parsed again.
 
-use crate::model::verdict;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -13,15 +12,16 @@ use crate::balancer::{BalancerKind, Options, Pick, RoundRobin};
 use crate::host::{Host, MOST_CANDIDATES};
 use crate::model::counters::{Counts, WORD};
 use crate::model::error::Error;
-use crate::model::failures::{FailureTable, Failures};
+use crate::model::failure_table::FailureTable;
 use crate::model::id::PeerId;
-use crate::model::peer::{PeerRecord, Positions};
+use crate::model::operator;
+use crate::model::peer::PeerRecord;
+use crate::model::positions::Positions;
 use crate::model::spec::BalancerSpec;
 use crate::model::status::Status;
 use crate::model::template::Template;
 use crate::model::upstream::{Declaration, Record};
 use crate::registry::Registry;
-use crate::store::journal;
 use crate::store::{Read, Store};
 use crate::time::Timestamp;
 use crate::worker::candidate::Candidate;
@@ -135,8 +135,10 @@ impl View {
             Ok(()) => self.version = Some(version),
         }
         self.refill(host);
-        if self.pool.is_unsettled() {
-            self.expire_failures(host);
+        let now = host.now();
+        if self.pool.is_unsettled() || self.record.peers.iter().any(|peer| operator::ended(peer, now).is_some()) {
+            // What cannot be written now is tried again at the next refresh: the request does not need it.
+            let _ = Store::new(host).expire(&self.record, &self.status);
         }
         Ok(())
     }
@@ -230,23 +232,6 @@ impl View {
 
     fn refill(&mut self, host: &dyn Host) {
         self.pool.fill(&self.record.peers, &self.worker_peers, &self.health, &self.status, host.now());
-    }
-
-    /// Tells of the peers that are back, once for all workers.
-    fn expire_failures(&mut self, host: &dyn Host) {
-        let store = Store::new(host);
-        let now = host.now();
-        // What cannot be written now is tried again at the next refresh: the request does not need it.
-        for (id, failures) in store.expire_failures(&self.record).unwrap_or_default() {
-            let Some(peer) = self.find(id) else { continue };
-            // As it was until a moment ago, by what was counted until then.
-            let until = failures.until;
-            let just_before = Timestamp::from_nanos(until.as_nanos().saturating_sub(1));
-            let said = self.status.of(id);
-            let before = verdict::effective_state(peer, &failures, said, just_before).state;
-            let after = verdict::effective_state(peer, &Failures::default(), said, now).state;
-            journal::report(&self.name, &peer.server.name, [before, after], "passive", "fail_timeout passed");
-        }
     }
 
     /// Adds what this worker counted to what all workers share. `worker` is this one's number.

@@ -1,7 +1,7 @@
 //! How much checks do, say and wait for, however badly it goes.
 
 use super::*;
-use crate::model::peer::PeerState;
+use crate::model::state::PeerState;
 
 fn one_server(monitor: &str) -> String {
     format!(r#"{{"upstreams": {{"u": {{"servers": ["{A} max_fails=0"], "monitors": [{monitor}]}}}}, "upstream": "u"}}"#)

@@ -2,18 +2,16 @@
 
 use super::*;
 use crate::handle::peer::DownKind;
-use crate::model::id::PeerId;
-use crate::model::peer::{AdminState, PeerState};
+use crate::model::admin_state::AdminState;
+use crate::model::state::PeerState;
 
-/// The first peer, which is A.
-const FIRST: PeerId = PeerId(1);
-
-/// How many checks of it failed in a row, as far as that is written.
+/// How many checks of A failed in a row, as far as that is written.
 fn streak(host: &SimHost) -> u32 {
     let store = Store::new(host);
     let record = store.record("u").unwrap().unwrap().0;
     let status = store.status(&record).unwrap();
-    let check = status.of(FIRST).and_then(|said| said.check("http"));
+    // The first peer is A.
+    let check = status.of(record.peers[0].id).and_then(|said| said.check("http"));
     check.map_or(0, |check| if check.is_good() { 0 } else { check.streak })
 }
 
@@ -68,9 +66,10 @@ fn a_verdict_that_takes_the_findings_of_two_workers_is_announced_and_logged() {
     let host = sim.worker();
     sim.interfere(move || {
         let store = Store::new(&host);
+        let (record, _) = store.record("u").unwrap().unwrap();
         let change = |status: &mut crate::model::status::Status| {
-            status.change(FIRST, |said| {
-                said.change_check("http", "http", |check| {
+            status.change(record.peers[0].id, |said| {
+                said.change_check(&record.monitors[0], |check| {
                     for _ in 0..2 {
                         let _ = check.observe(Some("500"), 2, 3);
                     }
