@@ -208,8 +208,20 @@ impl PendingStatus {
                     if self.is_urgent {
                         store.host().announce();
                     }
+                    // What an order put an end to meanwhile is not told: it counts for nobody.
+                    let latest = match self.is_urgent.then(|| store.record_since(&record.name, view.record_number())) {
+                        Some(Ok(Read::Changed(latest, _))) => Some(latest),
+                        _ => None,
+                    };
+                    let counts = |noted: &Noted| {
+                        let find = |record: &Record| {
+                            record.peers.iter().find(|peer| peer.id == noted.peer).map(|peer| peer.era)
+                        };
+                        latest.as_ref().is_none_or(|latest| find(latest) == find(record))
+                    };
                     (self.is_restricted, self.is_urgent, self.written) = (false, false, store.now());
-                    let lines = self.events.drain(..).flat_map(|noted| [noted.applied.change, noted.follow_up]);
+                    let told = self.events.drain(..).filter(counts);
+                    let lines = told.flat_map(|noted| [noted.applied.change, noted.follow_up]);
                     lines.flatten().for_each(|change| change.report(&record.name));
                     return Ok(());
                 }
