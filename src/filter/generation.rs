@@ -31,6 +31,8 @@ pub(super) struct Generation {
     /// What tells this configuration from others.
     configuration: u64,
     activity: Activity,
+    /// A connection of the configuration in force, when this one is not: older ones need no look at shared data.
+    theirs: Option<u64>,
     /// The upstreams are listed in shared data.
     is_registered: bool,
 }
@@ -38,12 +40,12 @@ pub(super) struct Generation {
 impl Generation {
     /// A new configuration.
     pub(super) fn new(configuration: u64) -> Self {
-        Self { configuration, activity: Activity::New, is_registered: false }
+        Self { configuration, activity: Activity::New, theirs: None, is_registered: false }
     }
 
     /// One that has no upstreams, and nothing to list.
     pub(super) fn refused() -> Self {
-        Self { configuration: 0, activity: Activity::InForce, is_registered: true }
+        Self { configuration: 0, activity: Activity::InForce, theirs: None, is_registered: true }
     }
 
     /// Whether connections need not be watched.
@@ -84,6 +86,7 @@ impl Generation {
             return;
         }
         let Ok(index) = Store::new(host).index() else { return };
+        self.theirs = index.connection(instance);
         match index.standing(instance, self.configuration) {
             Standing::InForce if is_replaced => (self.activity, self.is_registered) = (Activity::InForce, true),
             Standing::Beaten => self.activity = Activity::Beaten,
@@ -94,11 +97,15 @@ impl Generation {
             // The list was lost. The configuration in force makes it again.
             Standing::Unknown => self.is_registered = is_replaced,
         }
+        if !matches!(self.activity, Activity::Replaced(_)) {
+            self.theirs = None;
+        }
     }
 
     /// Tells others of the first connection, and finds out whether this configuration is back.
     pub(super) fn watch_connections(&mut self, host: &dyn RequestHost, directory: &mut Directory) {
-        let Some(connection) = host.connection() else { return };
+        let is_old = |id: &u64| self.theirs.is_some_and(|theirs| *id <= theirs);
+        let Some(connection) = host.connection().filter(|id| !is_old(id)) else { return };
         let (store, instance) = (Store::new(host), directory.instance());
         let is_new = match self.activity {
             Activity::Replaced(was_in_force) => !was_in_force,
@@ -128,7 +135,7 @@ impl Generation {
                 return;
             }
         }
-        (self.is_registered, self.activity) = (true, Activity::InForce);
+        (self.is_registered, self.activity, self.theirs) = (true, Activity::InForce, None);
         directory.declare_again();
         self.declare(host, directory, usize::MAX);
     }

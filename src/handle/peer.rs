@@ -127,8 +127,7 @@ impl<'h> Peer<'h> {
     }
 
     /// The state in which the peer is, with whose word that is.
-    #[must_use]
-    pub fn effective_state(&self) -> EffectiveState<'_> {
+    fn effective_state(&self) -> EffectiveState<'_> {
         effective_state(&self.record, &self.failures, self.status.as_ref(), self.store.now())
     }
 

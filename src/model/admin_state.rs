@@ -21,7 +21,7 @@ pub enum AdminState {
 
 impl AdminState {
     /// The names of the states.
-    pub const NAMES: &'static [(&'static str, Self)] =
+    pub(crate) const NAMES: &'static [(&'static str, Self)] =
         &[("up", Self::Up), ("down", Self::Down), ("temporary_down", Self::TemporaryDown), ("drain", Self::Drain)];
 
     /// The name in requests and logs.
@@ -32,7 +32,7 @@ impl AdminState {
 
     /// What a server's declaration says.
     #[must_use]
-    pub fn declared(server: &Server) -> Self {
+    pub(crate) fn declared(server: &Server) -> Self {
         match (server.down, server.drain) {
             (true, _) => Self::Down,
             (false, true) => Self::Drain,

@@ -8,25 +8,25 @@ use crate::time::Timestamp;
 
 /// What an agent said so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Agent {
+pub(crate) struct Agent {
     /// The id of the monitor that asked.
     pub(super) monitor: String,
     /// Tells that monitor from an earlier one of the same id.
     pub(super) number: u32,
     /// Its health.
-    pub health: Option<AgentHealth>,
+    pub(crate) health: Option<AgentHealth>,
     /// What it wants.
-    pub admin: Option<AgentAdmin>,
+    pub(crate) admin: Option<AgentAdmin>,
     /// The weight it wants.
-    pub weight: Option<Weight>,
+    pub(crate) weight: Option<Weight>,
     /// The limit it wants.
-    pub max_conns: Option<u32>,
+    pub(crate) max_conns: Option<u32>,
     /// What it says to people.
-    pub description: String,
+    pub(crate) description: String,
     /// The words of its last line that mean nothing.
-    pub unknown: Vec<String>,
+    pub(crate) unknown: Vec<String>,
     /// Since when its word on being used is the same.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
 }
 
 impl Agent {
@@ -55,25 +55,25 @@ impl Agent {
 
     /// Whether it wants the peer out of use.
     #[must_use]
-    pub fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.admin == Some(AgentAdmin::Maint) || self.health.is_some_and(|health| health != AgentHealth::Up)
     }
 
     /// Whether it wants the peer to get nothing new.
     #[must_use]
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.admin == Some(AgentAdmin::Drain) || self.is_weightless()
     }
 
     /// Whether the weight that it wants is none.
     #[must_use]
-    pub fn is_weightless(&self) -> bool {
+    pub(crate) fn is_weightless(&self) -> bool {
         matches!(self.weight, Some(Weight::Percent(0) | Weight::Exactly(0)))
     }
 
     /// Its words, in short.
     #[must_use]
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let mut words = Vec::new();
         words.extend(self.health.map(|health| match health {
             AgentHealth::Up => "up",

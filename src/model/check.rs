@@ -8,36 +8,36 @@ use crate::time::{millis, Timestamp};
 
 /// What a monitor found at a peer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// The monitor's id.
-    pub monitor: String,
+    pub(crate) monitor: String,
     /// Tells the monitor from an earlier one of the same id.
     pub(crate) number: u32,
     /// The verdict.
-    pub is_down: bool,
+    pub(crate) is_down: bool,
     /// Since when that is the verdict; the epoch if it never was another one.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// What was wrong when the verdict became `down`.
-    pub verdict_why: String,
+    pub(crate) verdict_why: String,
     /// What is wrong by the last check; empty if nothing is.
-    pub why: String,
+    pub(crate) why: String,
     /// How many checks in a row ended like the last one.
-    pub streak: u32,
+    pub(crate) streak: u32,
     /// When the last check ended; the epoch before the first.
-    pub at: Timestamp,
+    pub(crate) at: Timestamp,
     /// How long it took, in milliseconds.
-    pub took: u32,
+    pub(crate) took: u32,
     /// How many checks were good so far.
-    pub passed: u64,
+    pub(crate) passed: u64,
     /// How many checks failed so far.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// How often the verdict became `down`.
-    pub ejections: u64,
+    pub(crate) ejections: u64,
 }
 
 /// What a verdict of a monitor becomes by a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flip {
+pub(crate) enum Flip {
     /// It is good again.
     Up,
     /// It is `down` from now on.
@@ -52,14 +52,14 @@ impl Check {
 
     /// Whether the last check was good, or there was none.
     #[must_use]
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.why.is_empty()
     }
 
     /// Takes in a finding. Returns what that would make of the verdict, which stays as it is: see [`set_verdict`](Self::set_verdict).
     ///
     /// `fall` failed checks in a row make it `down`, `rise` good ones lift it (HAProxy, server options of these names).
-    pub fn observe(&mut self, why: Option<&str>, rise: u32, fall: u32) -> Option<Flip> {
+    pub(crate) fn observe(&mut self, why: Option<&str>, rise: u32, fall: u32) -> Option<Flip> {
         self.streak = if why.is_none() == self.is_good() { self.streak.saturating_add(1) } else { 1 };
         let count = if why.is_none() { &mut self.passed } else { &mut self.failed };
         *count = count.saturating_add(1);
@@ -73,7 +73,7 @@ impl Check {
     }
 
     /// Changes the verdict.
-    pub fn set_verdict(&mut self, flip: Flip, now: Timestamp) {
+    pub(crate) fn set_verdict(&mut self, flip: Flip, now: Timestamp) {
         self.is_down = flip == Flip::Down;
         self.ejections = self.ejections.saturating_add(u64::from(self.is_down));
         self.since = now;

@@ -1,4 +1,4 @@
-//! How values are written to shared data: in [postcard](https://postcard.jamesmunns.com)'s format, all of them.
+//! How values are written to shared data: in [postcard](https://postcard.jamesmunns.com)'s format, all but the failure table.
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;

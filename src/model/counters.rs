@@ -19,7 +19,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(crate) const WORD: Duration = Duration::from_secs(4);
 
 /// The reasons of failures, in the order in which they are counted, by their names in metrics.
-pub const REASONS: [&str; 6] = ["connect", "reset", "timeout", "protocol", "status", "retried"];
+pub(crate) const REASONS: [&str; 6] = ["connect", "reset", "timeout", "protocol", "status", "retried"];
 
 /// What happened at a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Counts {
 
 /// What happened at an upstream's peers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Ordered by id.
     peers: Vec<(PeerId, Counts)>,
     in_flight: Vec<Word>,
@@ -92,14 +92,14 @@ struct Word {
 impl Counters {
     /// What happened at a peer.
     #[must_use]
-    pub fn of(&self, peer: PeerId) -> Counts {
+    pub(crate) fn of(&self, peer: PeerId) -> Counts {
         let found = self.peers.binary_search_by_key(&peer, |(id, _)| *id);
         found.ok().and_then(|at| self.peers.get(at)).map(|(_, counts)| *counts).unwrap_or_default()
     }
 
     /// The requests in flight at a peer.
     #[must_use]
-    pub fn in_flight(&self, peer: PeerId, now: Timestamp) -> u32 {
+    pub(crate) fn in_flight(&self, peer: PeerId, now: Timestamp) -> u32 {
         let heard = self.in_flight.iter().filter(|word| now.since(word.at) < SILENCE);
         heard.flat_map(|word| &word.peers).filter(|(id, _)| *id == peer).map(|(_, count)| count).sum()
     }

@@ -43,7 +43,7 @@ pub(crate) fn may_eject(record: &Record, table: &FailureTable, status: &Status, 
 /// | at 50 %, the default | 0 | 1 | 1 | 2 | 2 | 3 | 3 | 4 | 4 | 5 |
 /// | at 100 % | 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 |
 #[must_use]
-pub fn most_ejected(peers: usize, percent: u8) -> usize {
+pub(crate) fn most_ejected(peers: usize, percent: u8) -> usize {
     (peers * usize::from(percent) / 100).max(1).min(peers.saturating_sub(1))
 }
 

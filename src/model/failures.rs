@@ -9,29 +9,27 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::time::Timestamp;
 
 /// How far the clocks of two workers may differ: nginx's workers cache the time.
 const SKEW: Duration = Duration::from_secs(1);
 
 /// The failures counted against one peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failures {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Failures {
     /// Failures in the window; 0 for a peer that is back and starts slowly.
-    pub count: u32,
+    pub(crate) count: u32,
     /// How many of them were checks by monitors, which take them back when the peer is well again.
-    pub checks: u32,
+    pub(crate) checks: u32,
     /// When the window started, or the slow start.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// Until when the peer is temporarily down; the epoch if it is not.
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
 }
 
 /// What failures mean for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PassiveVerdict {
+pub(crate) enum PassiveVerdict {
     /// No failure counts any more.
     Good,
     /// Failures, but fewer than `max_fails` within the window.
@@ -46,7 +44,7 @@ pub enum PassiveVerdict {
 impl Failures {
     /// What these failures mean now.
     #[must_use]
-    pub fn verdict(&self, now: Timestamp, fail_timeout: Duration) -> PassiveVerdict {
+    pub(crate) fn verdict(&self, now: Timestamp, fail_timeout: Duration) -> PassiveVerdict {
         let possible = |end: Timestamp| now < end && end <= now.after(fail_timeout).after(SKEW);
         if possible(self.until) {
             PassiveVerdict::Down { until: self.until }
@@ -59,21 +57,21 @@ impl Failures {
 
     /// Since when the peer is back, as far as these failures tell: the time at which a slow start begins.
     #[must_use]
-    pub fn back_since(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn back_since(&self, now: Timestamp) -> Option<Timestamp> {
         let back = if self.count == 0 { self.since } else { self.until };
         (back != Timestamp::default() && back <= now).then_some(back)
     }
 
     /// Whether anything of this still matters.
     #[must_use]
-    pub fn counts(&self, now: Timestamp, fail_timeout: Duration, slow_start: Duration) -> bool {
+    pub(crate) fn counts(&self, now: Timestamp, fail_timeout: Duration, slow_start: Duration) -> bool {
         self.verdict(now, fail_timeout) != PassiveVerdict::Good
             || (self.count == 0 && self.back_since(now).is_some_and(|back| now < back.after(slow_start)))
     }
 
     /// These failures and one more, of a request or of a check.
     #[must_use]
-    pub fn and_one(&self, now: Timestamp, max_fails: u32, fail_timeout: Duration, is_check: bool) -> Self {
+    pub(crate) fn and_one(&self, now: Timestamp, max_fails: u32, fail_timeout: Duration, is_check: bool) -> Self {
         let mut failures = match self.verdict(now, fail_timeout) {
             PassiveVerdict::Good => Self { since: now, ..Self::default() },
             PassiveVerdict::Failing | PassiveVerdict::Down { .. } => *self,
@@ -88,7 +86,7 @@ impl Failures {
 
     /// These failures without those of checks: monitors find the peer well again. What requests alone imposed stays.
     #[must_use]
-    pub fn without_checks(&self, now: Timestamp, max_fails: u32, fail_timeout: Duration) -> Self {
+    pub(crate) fn without_checks(&self, now: Timestamp, max_fails: u32, fail_timeout: Duration) -> Self {
         let count = self.count.saturating_sub(self.checks);
         if self.checks == 0 || (max_fails > 0 && count >= max_fails) {
             return Self { checks: 0, ..*self };

@@ -3,7 +3,7 @@
 /// Tells a peer from all others of its upstream, earlier ones of the same name included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
-pub struct PeerId(pub(crate) u32);
+pub(crate) struct PeerId(pub(crate) u32);
 
 /// How far apart the ids of a record and of the one that was lost before it are, at the most.
 const GAP: u32 = 1 << 20;

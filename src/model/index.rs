@@ -91,6 +91,12 @@ impl Index {
         }
     }
 
+    /// A connection that the configuration in force serves.
+    pub(crate) fn connection(&self, instance: &str) -> Option<u64> {
+        let entry = self.instance(instance)?;
+        entry.find(entry.in_force)?.connection
+    }
+
     /// Whether there is an instance of that name.
     pub(crate) fn has(&self, instance: &str) -> bool {
         self.instance(instance).is_some()
@@ -166,6 +172,11 @@ impl Index {
             known.is_beaten = true;
         }
         Comeback::Rival(theirs, is_later)
+    }
+
+    /// Whether a configuration in force has an upstream of that name.
+    pub(crate) fn lists(&self, upstream: &str) -> bool {
+        self.instances.iter().any(|instance| instance.upstreams.iter().any(|name| name == upstream))
     }
 
     /// Their names, none twice.

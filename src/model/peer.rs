@@ -21,15 +21,15 @@ use crate::time::Timestamp;
 
 /// A peer as shared data holds it, without the failures counted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerRecord {
+pub(crate) struct PeerRecord {
     /// Tells it from an earlier peer of the same name.
-    pub id: PeerId,
+    pub(crate) id: PeerId,
     /// As it was declared.
-    pub server: Server,
+    pub(crate) server: Server,
     /// Declared by the configuration, not added at run time.
-    pub configured: bool,
+    pub(crate) configured: bool,
     /// What the configuration said of a server of this name, where another one was put into its place at run time.
-    pub declared: Option<Server>,
+    pub(crate) declared: Option<Server>,
     /// What was changed since.
     pub(crate) overrides: Overrides,
     /// Which words of others on it count.
@@ -44,13 +44,13 @@ impl PeerRecord {
 
     /// The weight in force, apart from what an agent says.
     #[must_use]
-    pub fn weight(&self) -> u16 {
+    pub(crate) fn weight(&self) -> u16 {
         self.overrides.weight.unwrap_or(self.server.weight)
     }
 
     /// The weight in force in hundredths, because an agent may ask for some percent of a weight of 1. At least 1.
     #[must_use]
-    pub fn hundredths(&self, agent: Option<&Agent>) -> u32 {
+    pub(crate) fn hundredths(&self, agent: Option<&Agent>) -> u32 {
         let hundredths = match agent.and_then(|agent| agent.weight) {
             None => u32::from(self.weight()) * 100,
             Some(Weight::Percent(percent)) => u32::from(self.server.weight) * u32::from(percent),
@@ -61,37 +61,37 @@ impl PeerRecord {
 
     /// The same in whole numbers; what an agent made a fraction is rounded up.
     #[must_use]
-    pub fn whole_weight(&self, agent: Option<&Agent>) -> u16 {
+    pub(crate) fn whole_weight(&self, agent: Option<&Agent>) -> u16 {
         u16::try_from(self.hundredths(agent).div_ceil(100)).unwrap_or(u16::MAX)
     }
 
     /// `max_fails` in force.
     #[must_use]
-    pub fn max_fails(&self) -> u32 {
+    pub(crate) fn max_fails(&self) -> u32 {
         self.overrides.max_fails.unwrap_or(self.server.max_fails)
     }
 
     /// `fail_timeout` in force.
     #[must_use]
-    pub fn fail_timeout(&self) -> Duration {
+    pub(crate) fn fail_timeout(&self) -> Duration {
         self.overrides.fail_timeout.unwrap_or(self.server.fail_timeout)
     }
 
     /// `max_conns` in force; 0 for no limit.
     #[must_use]
-    pub fn max_conns(&self) -> u32 {
+    pub(crate) fn max_conns(&self) -> u32 {
         self.overrides.max_conns.unwrap_or(self.server.max_conns)
     }
 
     /// `slow_start` in force.
     #[must_use]
-    pub fn slow_start(&self) -> Duration {
+    pub(crate) fn slow_start(&self) -> Duration {
         self.overrides.slow_start.unwrap_or(self.server.slow_start)
     }
 
     /// Where the peer can be reached, as far as that is known.
     #[must_use]
-    pub fn addresses(&self, status: Option<&PeerStatus>) -> Vec<SocketAddr> {
+    pub(crate) fn addresses(&self, status: Option<&PeerStatus>) -> Vec<SocketAddr> {
         let Some(endpoint) = self.server.endpoint() else { return Vec::new() };
         if let Some(address) = endpoint.literal() {
             return vec![address];
@@ -103,7 +103,7 @@ impl PeerRecord {
 
     /// The name that a resolver has to look up; none for a literal address.
     #[must_use]
-    pub fn host_name(&self) -> Option<String> {
+    pub(crate) fn host_name(&self) -> Option<String> {
         let endpoint = self.server.endpoint().filter(|endpoint| endpoint.literal().is_none())?;
         match endpoint.host {
             ServerHost::Name(name) => Some(name),
@@ -113,7 +113,7 @@ impl PeerRecord {
 
     /// The administrative state in force, and until when if it ends by itself.
     #[must_use]
-    pub fn admin_state(&self, now: Timestamp) -> (AdminState, Option<Timestamp>) {
+    pub(crate) fn admin_state(&self, now: Timestamp) -> (AdminState, Option<Timestamp>) {
         match self.overrides.admin_state {
             None => (AdminState::declared(&self.server), None),
             Some((AdminState::TemporaryDown, given)) => {

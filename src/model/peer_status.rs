@@ -10,15 +10,15 @@ use crate::model::spec::MonitorSpec;
 
 /// What is said of a peer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PeerStatus {
+pub(crate) struct PeerStatus {
     /// The era in which it was said.
     pub(crate) era: Era,
     /// What monitors found.
-    pub checks: Vec<Check>,
+    pub(crate) checks: Vec<Check>,
     /// What its agent says.
-    pub agent: Option<Agent>,
+    pub(crate) agent: Option<Agent>,
     /// What name servers say of its name.
-    pub name: Option<Resolution>,
+    pub(crate) name: Option<Resolution>,
 }
 
 impl PeerStatus {
@@ -44,7 +44,7 @@ impl PeerStatus {
 
     /// What a monitor found.
     #[must_use]
-    pub fn check(&self, monitor: &str) -> Option<&Check> {
+    pub(crate) fn check(&self, monitor: &str) -> Option<&Check> {
         self.checks.iter().find(|check| check.monitor == monitor)
     }
 
@@ -62,13 +62,13 @@ impl PeerStatus {
 
     /// How many checks failed, by all monitors.
     #[must_use]
-    pub fn failed_checks(&self) -> u64 {
+    pub(crate) fn failed_checks(&self) -> u64 {
         self.checks.iter().map(|check| check.failed).sum()
     }
 
     /// The monitor that has had a verdict against it for the longest time.
     #[must_use]
-    pub fn down_by(&self) -> Option<&Check> {
+    pub(crate) fn down_by(&self) -> Option<&Check> {
         self.checks.iter().filter(|check| check.is_down).min_by_key(|check| check.since)
     }
 }

@@ -8,13 +8,13 @@ use crate::time::Timestamp;
 
 /// What name servers say of a peer's name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Resolution {
+pub(crate) struct Resolution {
     /// Its addresses, the last that were known.
-    pub addresses: Vec<IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// When to ask again.
-    pub expires: Timestamp,
+    pub(crate) expires: Timestamp,
     /// Name servers say that there is no such name, or that it has no address: since when.
-    pub gone: Option<Timestamp>,
+    pub(crate) gone: Option<Timestamp>,
     /// Why the last question was not answered; empty if it was.
-    pub error: String,
+    pub(crate) error: String,
 }

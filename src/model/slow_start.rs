@@ -16,7 +16,7 @@ pub const FULL_FACTOR: u32 = 64;
 /// A peer that comes back, by itself or because an operator said so, gets its weight in equal steps over its
 /// `slow_start`. One that is new has all of it from the start, as in nginx.
 #[must_use]
-pub fn factor(
+pub(crate) fn factor(
     peer: &PeerRecord,
     failures: &Failures,
     status: Option<&PeerStatus>,

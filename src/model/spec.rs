@@ -79,7 +79,7 @@ pub enum Schedule {
 
 impl Schedule {
     /// The names of the schedules.
-    pub const NAMES: &'static [(&'static str, Self)] = &[("rotate", Self::Rotate), ("all", Self::All)];
+    pub(crate) const NAMES: &'static [(&'static str, Self)] = &[("rotate", Self::Rotate), ("all", Self::All)];
 }
 
 /// A monitor as it was declared.

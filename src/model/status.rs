@@ -20,7 +20,7 @@ use crate::model::upstream::Record;
 
 /// What is said of an upstream's peers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Counts the changes that matter for the use of peers. It comes first, so that a worker that picks peers need not read the
     /// rest when all that changed is when they were last checked.
     generation: u64,
@@ -41,7 +41,7 @@ impl Status {
 
     /// What is said of a peer.
     #[must_use]
-    pub fn of(&self, peer: PeerId) -> Option<&PeerStatus> {
+    pub(crate) fn of(&self, peer: PeerId) -> Option<&PeerStatus> {
         let found = self.peers.binary_search_by_key(&peer, |(id, _)| *id).ok()?;
         self.peers.get(found).map(|(_, status)| status)
     }

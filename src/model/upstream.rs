@@ -13,10 +13,10 @@ use crate::model::spec::MonitorSpec;
 use crate::model::spec::UpstreamSpec;
 
 /// The most peers that an upstream can have.
-pub const MOST_PEERS: usize = 10_000;
+pub(crate) const MOST_PEERS: usize = 10_000;
 
 /// The most monitors that an upstream can have.
-pub const MOST_MONITORS: usize = 32;
+pub(crate) const MOST_MONITORS: usize = 32;
 
 /// How many instances of the filter are remembered as having declared an upstream.
 const MOST_INSTANCES: usize = 16;
@@ -33,23 +33,23 @@ pub(crate) struct Declaration<'c> {
 
 /// An upstream: what was declared, and what was changed at run time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// The upstream's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Counts the changes to this record.
-    pub revision: u64,
+    pub(crate) revision: u64,
     /// The id that the next peer gets, and the number of the next monitor: higher than all before, also in records that were lost.
     pub(crate) next_id: PeerId,
     /// The upstream apart from its servers.
-    pub spec: UpstreamSpec,
+    pub(crate) spec: UpstreamSpec,
     /// Those who declared it, the latest last.
     declared_by: Vec<(String, u64)>,
     /// The peers: those of the configuration in its order, then the others in the order of their addition.
-    pub peers: Vec<PeerRecord>,
+    pub(crate) peers: Vec<PeerRecord>,
     /// Servers of the configuration that were removed at run time.
     removed: Vec<Server>,
     /// The monitors: those of the configuration, unless they were removed, then those that were added.
-    pub monitors: Vec<MonitorSpec>,
+    pub(crate) monitors: Vec<MonitorSpec>,
 }
 
 impl Record {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::host::Expect;
+use crate::host::{Expect, HostError};
 use crate::model::codec;
-use crate::model::counters::Counts;
+use crate::model::counters::{Counters, Counts};
 use crate::model::error::Error;
 use crate::model::failure_table::FailureTable;
 use crate::model::failures::Failures;
@@ -38,18 +38,33 @@ impl Store<'_> {
         upstream: &str,
         mut change: impl FnMut(&mut Record) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        self.retry(|| {
+        let mut result = None;
+        self.swap_record(upstream, &mut |record| {
+            result = Some(change(record)?);
+            Ok(())
+        })?;
+        // There is one: a swap without a change does not succeed.
+        result.ok_or(Error::Host(HostError::Conflict))
+    }
+
+    /// The same for changes without a result. Apart, so that there is one of it and not one for each change.
+    fn swap_record(
+        &self,
+        upstream: &str,
+        change: &mut dyn FnMut(&mut Record) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.retry(&mut || {
             let stored = self.record(upstream)?;
             let (before, cas) = stored.ok_or_else(|| Error::NoSuchUpstream(upstream.to_owned()))?;
             self.expect_revision(before.revision)?;
             let mut record = before.clone();
-            let result = change(&mut record)?;
+            change(&mut record)?;
             if record != before {
                 record.revision = before.revision.wrapping_add(1);
                 self.host.write(&keys::record(upstream), &record.encode(), Expect::Cas(cas))?;
                 self.host.announce();
             }
-            Ok(result)
+            Ok(())
         })
     }
 
@@ -74,7 +89,8 @@ impl Store<'_> {
     /// there is changed where the declaration changed.
     pub(crate) fn declare(&self, upstream: &str, declaration: &Declaration<'_>) -> Result<(), Error> {
         let key = keys::record(upstream);
-        let rival = self.retry(|| {
+        let mut rival = None;
+        self.retry(&mut || {
             let (before, expect) = match self.host.read(&key)? {
                 None => (None, Expect::Nothing),
                 Some(stored) => (Record::decode(&stored.value), Expect::Cas(stored.cas)),
@@ -89,13 +105,14 @@ impl Store<'_> {
                 None => Record::beginning_at(upstream, self.first_id(upstream)?),
             };
             if record.is_declared(declaration) {
-                return Ok(None);
+                rival = None;
+                return Ok(());
             }
-            let rival = record.declare(declaration);
+            rival = record.declare(declaration);
             record.revision = record.revision.wrapping_add(1);
             self.host.write(&key, &record.encode(), expect)?;
             self.host.announce();
-            Ok(rival)
+            Ok(())
         })?;
         if let Some(rival) = rival {
             log::warn!(
@@ -121,7 +138,7 @@ impl Store<'_> {
             status.advance();
             status.encode()
         };
-        self.update(&keys::status(upstream), Status::decode, encode, |_| true, change)
+        self.update(&keys::status(upstream), (Status::decode, encode), |_| true, change)
     }
 
     /// Writes what is said of an upstream's peers, unless somebody else did since the value of that number was read.
@@ -131,7 +148,7 @@ impl Store<'_> {
     }
 
     fn update_failures<R>(&self, upstream: &str, change: impl FnMut(&mut FailureTable) -> R) -> Result<R, Error> {
-        self.update(&keys::failures(upstream), FailureTable::decode, |table| table.encode(), |_| true, change)
+        self.update(&keys::failures(upstream), (FailureTable::decode, |table| table.encode()), |_| true, change)
     }
 
     /// Counts a failure against a peer, of a request or of a check, and logs it. Returns what is counted now, and whether that
@@ -218,13 +235,12 @@ impl Store<'_> {
     ) -> Result<(), Error> {
         let peers = Positions::of(&record.peers);
         let key = keys::counters(&record.name);
+        let codec = (codec::decode::<Counters> as fn(&[u8]) -> _, |counters: &mut Counters| codec::encode(counters));
         self.update(
             &key,
-            codec::decode,
-            |counters| codec::encode(counters),
+            (codec.0, codec.1),
             |()| false,
             |counters| {
-                let counters: &mut crate::model::counters::Counters = counters;
                 counters.add(worker, self.now(), counted);
                 // A younger peer than any in this record was added after it was read.
                 counters.retain(|peer| peers.get(peer).is_some() || peer >= record.next_id);

@@ -3,7 +3,9 @@
 use crate::model::codec;
 use crate::model::error::Error;
 use crate::model::index::{Comeback, Index};
-use crate::store::{keys, Read, Store};
+use crate::store::{keys, Codec, Read, Store};
+
+const CODEC: Codec<Index> = (codec::decode, |index| codec::encode(index));
 
 impl Store<'_> {
     /// The instances and upstreams that there are.
@@ -26,13 +28,13 @@ impl Store<'_> {
     /// Says which upstreams an instance of the filter has, by a configuration of its. See [`Index::register`].
     pub(crate) fn register(&self, instance: &str, configuration: u64, upstreams: &[&str]) -> Result<bool, Error> {
         let register = |index: &mut Index| index.register(instance, configuration, upstreams);
-        self.update(&keys::index(), codec::decode, |index| codec::encode(index), |is_new| *is_new, register)
+        self.update(&keys::index(), CODEC, |is_new| *is_new, register)
     }
 
     /// Notes that a configuration serves a connection. Nobody has to know at once.
     pub(crate) fn note_connection(&self, instance: &str, configuration: u64, connection: u64) -> Result<(), Error> {
         let note = |index: &mut Index| index.note_connection(instance, configuration, connection);
-        self.update(&keys::index(), codec::decode, |index| codec::encode(index), |()| false, note)
+        self.update(&keys::index(), CODEC, |()| false, note)
     }
 
     /// Finds out whether a configuration is in force again. See [`Index::come_back`].
@@ -47,6 +49,6 @@ impl Store<'_> {
         let come_back =
             |index: &mut Index| index.come_back(instance, configuration, connection, is_new, upstreams, self.now());
         let announce = |comeback: &Comeback| *comeback != Comeback::No;
-        self.update(&keys::index(), codec::decode, |index| codec::encode(index), announce, come_back)
+        self.update(&keys::index(), CODEC, announce, come_back)
     }
 }

@@ -3,7 +3,7 @@
 //! Shared data knows values under keys, compare-and-swap, and nothing else: no deletion, no listing, no
 //! expiry. So an upstream is four values of bounded size. Its record is what was declared and ordered, and changes seldom; its status is
 //! what monitors, agents and name servers say; its failure table is the failures counted, in a few bytes, and changes at any time; its
-//! counters are what happened, for people. What there is at all stands in the index. All of them are in one format, `model::codec`.
+//! counters are what happened, for people. What there is at all stands in the index. Their format is `model::codec`'s.
 //!
 //! Every change reads, has `model` decide, and writes under compare-and-swap, and does so again if somebody else was
 //! faster: no update is lost with any number of workers. What cannot be written has changed nothing, so a change is a change of one value.
@@ -48,6 +48,9 @@ pub(crate) enum Read<T> {
     /// Something else, and its compare-and-swap number.
     Changed(T, u32),
 }
+
+/// How a value is read from its bytes, and written to them.
+type Codec<T> = (fn(&[u8]) -> Option<T>, fn(&mut T) -> Vec<u8>);
 
 impl<'h> Store<'h> {
     /// The state that `host` shares among its workers.
@@ -174,33 +177,50 @@ impl<'h> Store<'h> {
         Ok(stored.and_then(|stored| codec::decode(&stored.value)).unwrap_or_default())
     }
 
-    /// Changes a value, or the one that there would be if there is none. What `change` leaves as it was is not written. Announces what
-    /// `announce` says, after it was written.
+    /// Changes a value, or the one that there would be if there is none. What `change` leaves as it was is not written. What was
+    /// written is announced if `announce` says so.
     fn update<T: Clone + Default + PartialEq, R>(
         &self,
         key: &str,
-        decode: impl Fn(&[u8]) -> Option<T>,
-        encode: impl Fn(&mut T) -> Vec<u8>,
-        announce: impl Fn(&R) -> bool,
+        (decode, encode): Codec<T>,
+        announce: fn(&R) -> bool,
         mut change: impl FnMut(&mut T) -> R,
     ) -> Result<R, Error> {
-        self.retry(|| {
+        let mut result = None;
+        self.swap(key, (decode, encode), &mut |value| {
+            let changed = change(value);
+            let is_for_all = announce(&changed);
+            result = Some(changed);
+            is_for_all
+        })?;
+        // There is one: a swap without a change does not succeed.
+        result.ok_or(Error::Host(HostError::Conflict))
+    }
+
+    /// The same for changes that say whether to announce them. Apart, so that there is one of it for a type and not for a change.
+    fn swap<T: Clone + Default + PartialEq>(
+        &self,
+        key: &str,
+        (decode, encode): Codec<T>,
+        change: &mut dyn FnMut(&mut T) -> bool,
+    ) -> Result<(), Error> {
+        self.retry(&mut || {
             let stored = self.host.read(key)?;
             let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
             let before = stored.and_then(|stored| decode(&stored.value)).unwrap_or_default();
             let mut after = before.clone();
-            let result = change(&mut after);
+            let is_for_all = change(&mut after);
             if after != before {
                 self.host.write(key, &encode(&mut after), expect)?;
-                if announce(&result) {
+                if is_for_all {
                     self.host.announce();
                 }
             }
-            Ok(result)
+            Ok(())
         })
     }
 
-    fn retry<R>(&self, mut attempt: impl FnMut() -> Result<R, Error>) -> Result<R, Error> {
+    fn retry(&self, attempt: &mut dyn FnMut() -> Result<(), Error>) -> Result<(), Error> {
         for _ in 1..TRIES {
             match attempt() {
                 Err(Error::Host(HostError::Conflict)) => {}

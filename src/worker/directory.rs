@@ -1,10 +1,11 @@
 //! The upstreams that a worker knows: those of its configuration, and those of others that its requests went to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::host::{Host, RequestHost};
 use crate::model::error::Error;
+use crate::model::index::Index;
 use crate::model::spec::UpstreamSpec;
 use crate::model::upstream::{Declaration, Record};
 use crate::registry::Registry;
@@ -52,8 +53,8 @@ pub(crate) struct Directory {
 /// The upstreams that some configuration in force has.
 #[derive(Default)]
 struct Listed {
-    names: HashSet<String>,
-    /// The number of the list in shared data.
+    index: Index,
+    /// Its number in shared data.
     number: Option<u32>,
     /// The host's version when the list was known to be up to date.
     version: Option<u64>,
@@ -66,8 +67,7 @@ impl Listed {
         if self.version != Some(version) {
             match Store::new(host).index_since(self.number) {
                 Ok(Read::Changed(index, number)) => {
-                    self.names = index.names().into_iter().map(str::to_owned).collect();
-                    self.number = Some(number);
+                    (self.index, self.number) = (index, Some(number));
                 }
                 // A list that was lost is made again soon, and goes on to count until then.
                 Ok(Read::Unchanged | Read::Missing) => {}
@@ -76,7 +76,7 @@ impl Listed {
             }
             self.version = Some(version);
         }
-        Ok(self.names.contains(name))
+        Ok(self.index.lists(name))
     }
 }
 
