@@ -77,6 +77,11 @@ impl Lookups {
         self.under_way.push((self.latest, lookup));
     }
 
+    /// Whether there is anything to ask.
+    pub(super) fn has_questions(&self) -> bool {
+        self.under_way.iter().any(|(_, lookup)| !lookup.questions.is_empty())
+    }
+
     /// What is to be asked next. It counts as asked.
     pub(super) fn next_question(&mut self) -> Option<NextQuestion> {
         let (number, lookup) = self.under_way.iter_mut().find(|(_, lookup)| !lookup.questions.is_empty())?;

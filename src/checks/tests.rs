@@ -11,6 +11,7 @@ use crate::testing::test;
 use durpina_sim::{Behaviour, Sent, Sim, SimHost};
 
 mod bounds;
+mod capabilities;
 mod rebase;
 
 type Worker = durpina_sim::Worker<Filter>;
