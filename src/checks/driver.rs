@@ -5,8 +5,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::addresses::{self, Addresses};
 use super::by_position::ByPosition;
-use super::calls::{Calls, Ended, Purpose};
+use super::calls::{Calls, Ended, Flight, Purpose};
 use super::check_key::CheckKey;
 use super::complaints::{Cause, Complaints};
 use super::consequences::{Consequences, Next};
@@ -20,6 +21,7 @@ use super::target::Target;
 use crate::host::{Call, CallId, CallKind, CalloutClusters, EndCall, Failure, Host, Reply};
 use crate::model::id::PeerId;
 use crate::model::peer::PeerRecord;
+use crate::model::spec::MonitorSpec;
 use crate::model::upstream::Record;
 use crate::monitor::Finding;
 use crate::store::Store;
@@ -40,6 +42,7 @@ pub(super) struct State {
     /// The latest call was a question about a name.
     pub(super) has_asked: bool,
     pub(super) pending: Pending,
+    addresses: Addresses,
     /// When the view of an upstream was last brought up to date for a reply.
     refreshed: ByPosition<Timestamp>,
     /// What the host's version was when nothing was to be checked, so that it is looked for again when that changes.
@@ -59,6 +62,7 @@ impl State {
             lookups: Lookups::default(),
             has_asked: false,
             pending: Pending::default(),
+            addresses: Addresses::default(),
             refreshed: ByPosition::default(),
             idle: None,
             looked: Timestamp::default(),
@@ -151,6 +155,7 @@ impl Driver<'_> {
                 return;
             };
             if is_changed || !schedule.is_planned(position, number) {
+                self.state.addresses.restrict(position, view);
                 let status = self.state.pending.get(position).map(PendingStatus::status);
                 schedule.plan(position, view, status, grant.after);
             }
@@ -184,13 +189,13 @@ impl Driver<'_> {
         let Some(view) = self.directory.view(job.upstream) else { return };
         if let Task::Resolve { peer } = job.task {
             if let Some(name) = view.find(peer).and_then(PeerRecord::host_name) {
-                self.state.lookups.begin(job.upstream, peer, name);
+                self.state.lookups.begin(job.upstream, peer, name, view.record().spec.resolve_ipv6);
                 self.ask();
             }
             return;
         }
         let status = self.state.pending.get(job.upstream).map(PendingStatus::status);
-        let Some(target) = Target::of(&job.task, view, status, self.host.now()) else { return };
+        let Some(target) = Target::of(job, view, status, &self.state.addresses, self.host.now()) else { return };
         let Target { monitor, peer, to } = target;
         // A server that takes its time is not asked again meanwhile.
         if self.state.calls.is_checking(job.upstream, peer.id, &monitor.id) {
@@ -264,7 +269,9 @@ impl Driver<'_> {
 
     pub(super) fn reply(&mut self, call: CallId, reply: &Reply) {
         let now = self.host.now();
-        let Some(Ended { flight, is_broken_off }) = self.state.calls.end(call, reply, now) else { return };
+        let Some(Ended { flight, is_broken_off, is_connected }) = self.state.calls.end(call, reply, now) else {
+            return;
+        };
         if *reply == Reply::Connected {
             self.host.end_call(call, EndCall::Close);
         }
@@ -281,6 +288,12 @@ impl Driver<'_> {
             self.state.refreshed.set(flight.upstream, now);
         }
         match flight.purpose {
+            Purpose::Check(monitor) if self.has_others(&flight, &monitor, is_connected) => {
+                // It is the address that failed, not yet the peer: another one is tried at once.
+                if let Some(schedule) = &mut self.state.schedule {
+                    schedule.recheck(CheckKey::new(flight.upstream, flight.peer, &monitor.id), now);
+                }
+            }
             Purpose::Check(monitor) => {
                 let Some(kind) = self.directory.registry().monitor(&monitor.name) else { return };
                 let mut finding = kind.monitor.judge(&monitor, reply);
@@ -308,6 +321,25 @@ impl Driver<'_> {
         }
         // Whoever has the lease now, if it is not this worker, goes on from what is written.
         self.write_pending(self.state.schedule.is_none());
+    }
+
+    /// Remembers whether an address of a peer can be connected to. Returns whether it cannot, and others might.
+    fn has_others(&mut self, flight: &Flight, monitor: &MonitorSpec, is_connected: Option<bool>) -> bool {
+        let (position, now) = (flight.upstream, self.host.now());
+        let Some(view) = self.directory.view(position) else { return false };
+        let Some(peer) = view.find(flight.peer) else { return false };
+        let known = &mut self.state.addresses;
+        match is_connected {
+            None => false,
+            Some(true) => {
+                known.connected(position, view, peer, flight.to);
+                false
+            }
+            Some(false) => {
+                let status = self.state.pending.get(position).map(PendingStatus::status);
+                known.failed(position, view, peer, flight.to, &addresses::of(peer, monitor, status), now)
+            }
+        }
     }
 
     /// Takes in an event, and plans what follows from it.

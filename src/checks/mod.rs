@@ -11,6 +11,7 @@
 //! calls, the reads and the writes. A tick costs what is due, whatever the number of peers; after a change, it costs a look at each
 //! upstream.
 
+mod addresses;
 mod by_position;
 mod calls;
 mod check_key;

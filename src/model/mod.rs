@@ -9,6 +9,7 @@ pub mod error;
 pub mod failures;
 pub mod id;
 pub mod peer;
+pub(crate) mod reachability;
 pub mod selector;
 pub mod server;
 pub mod slow_start;

@@ -257,7 +257,8 @@ impl Status {
         }
     }
 
-    /// Leaves out what concerns peers and monitors that are gone, and says of names that nobody has resolved that it is so.
+    /// Leaves out what concerns peers and monitors that are gone, and addresses that are not wanted any more, and says of names
+    /// that nobody has resolved that it is so.
     pub(crate) fn restrict(&mut self, record: &Record) {
         let is_there = |id: &str| record.monitors.iter().any(|monitor| monitor.id == id);
         let is_same = |check: &Check| record.monitors.iter().any(|m| m.id == check.monitor && m.name == check.kind);
@@ -274,7 +275,13 @@ impl Status {
             self.change(peer.id, |status| {
                 let unresolved =
                     || Resolution { error: "the name is not resolved yet".to_owned(), ..Default::default() };
-                status.name.get_or_insert_with(unresolved);
+                let name = status.name.get_or_insert_with(unresolved);
+                if !record.spec.resolve_ipv6 && name.addresses.iter().any(IpAddr::is_ipv6) {
+                    name.addresses.retain(IpAddr::is_ipv4);
+                    if name.addresses.is_empty() {
+                        *name = unresolved();
+                    }
+                }
             });
         }
     }

@@ -33,7 +33,7 @@ use crate::model::verdict::EffectiveState;
 use crate::time::Timestamp;
 
 /// The layout of what is stored. Another number means other keys.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// The number of a value that is not there: hosts number values from 1.
 pub(crate) const NOTHING: u32 = 0;
