@@ -1,8 +1,8 @@
 //! The addresses at which peers are checked: which one is next, and which ones cannot be connected to.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::check_key::{ByCheck, CheckKey};
 use crate::model::id::PeerId;
 use crate::model::peer::PeerRecord;
 use crate::model::reachability::Reachability;
@@ -13,7 +13,7 @@ use crate::worker::view::View;
 
 /// What is known of the addresses of peers, by upstream and peer: of those that have several, and as far as something is wrong.
 #[derive(Default)]
-pub(super) struct Addresses(BTreeMap<(usize, PeerId), Reachability<SocketAddr>>);
+pub(super) struct Addresses(ByCheck<Reachability<SocketAddr>>);
 
 /// Where a peer is checked by a monitor.
 pub(super) fn of(peer: &PeerRecord, monitor: &MonitorSpec, status: Option<&Status>) -> Vec<SocketAddr> {
@@ -28,23 +28,25 @@ impl Addresses {
     /// One of a peer's addresses, in turn by a number that is counted on, without those that cannot be connected to.
     pub(super) fn choose(
         &self,
-        (upstream, peer): (usize, PeerId),
+        position: usize,
+        peer: PeerId,
         addresses: &[SocketAddr],
         number: u64,
         now: Timestamp,
     ) -> Option<SocketAddr> {
         let nothing = Reachability::default();
-        self.0.get(&(upstream, peer)).unwrap_or(&nothing).choose(addresses, number, now).copied()
+        self.0.get(CheckKey::of_peer(position, peer)).unwrap_or(&nothing).choose(addresses, number, now).copied()
     }
 
     /// An address could be connected to.
     pub(super) fn connected(&mut self, position: usize, view: &View, peer: &PeerRecord, to: SocketAddr) {
-        let Some(known) = self.0.get_mut(&(position, peer.id)) else { return };
+        let key = CheckKey::of_peer(position, peer.id);
+        let Some(known) = self.0.get_mut(key) else { return };
         if known.connected(&to) {
             log_change(view, peer, to, "can be connected to again");
         }
         if known.is_empty() {
-            self.0.remove(&(position, peer.id));
+            self.0.remove(key);
         }
     }
 
@@ -61,7 +63,11 @@ impl Addresses {
         if addresses.len() < 2 {
             return false;
         }
-        let known = self.0.entry((position, peer.id)).or_default();
+        let key = CheckKey::of_peer(position, peer.id);
+        if self.0.get(key).is_none() {
+            self.0.set(key, Reachability::default());
+        }
+        let Some(known) = self.0.get_mut(key) else { return false };
         if known.failed(to, now) == 1 {
             log_change(view, peer, to, "cannot be connected to, others are tried instead");
         }
@@ -70,7 +76,7 @@ impl Addresses {
 
     /// Forgets the peers of an upstream that are gone.
     pub(super) fn restrict(&mut self, position: usize, view: &View) {
-        self.0.retain(|(upstream, peer), _| *upstream != position || view.find(*peer).is_some());
+        self.0.retain(|key, _| key.upstream() != position || view.find(key.peer()).is_some());
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::addresses::{self, Addresses};
 use super::by_position::ByPosition;
 use super::calls::{Calls, Ended, Flight, Purpose};
-use super::check_key::CheckKey;
 use super::complaints::{Cause, Complaints};
 use super::consequences::{Consequences, Next};
 use super::dns::{Answer, Question};
@@ -291,7 +290,7 @@ impl Driver<'_> {
             Purpose::Check(monitor) if self.has_others(&flight, &monitor, is_connected) => {
                 // It is the address that failed, not yet the peer: another one is tried at once.
                 if let Some(schedule) = &mut self.state.schedule {
-                    schedule.recheck(CheckKey::new(flight.upstream, flight.peer, &monitor.id), now);
+                    schedule.recheck(flight.upstream, flight.peer, &monitor.id, now);
                 }
             }
             Purpose::Check(monitor) => {
@@ -356,7 +355,7 @@ impl Driver<'_> {
         let next = Consequences { store: &store, position, view, peer, pending, complaints }.of(event);
         match (&mut self.state.schedule, next, event) {
             (Some(schedule), Next::Recheck(due), Event::Checked { monitor, .. }) => {
-                schedule.recheck(CheckKey::new(position, peer.id, &monitor.id), due);
+                schedule.recheck(position, peer.id, &monitor.id, due);
             }
             (Some(schedule), Next::Resolve(due), _) => schedule.resolve(position, peer.id, due),
             _ => {}

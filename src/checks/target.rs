@@ -54,7 +54,7 @@ impl<'v> Target<'v> {
         let addresses = addresses::of(peer, monitor, status);
         let made = said(peer).and_then(|said| said.check(&monitor.id));
         let made = made.map_or(0, |check| check.passed.saturating_add(check.failed));
-        let to = known.choose((job.upstream, peer.id), &addresses, made, now)?;
+        let to = known.choose(job.upstream, peer.id, &addresses, made, now)?;
         Some(Self { monitor, peer, to })
     }
 }

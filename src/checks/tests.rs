@@ -12,6 +12,7 @@ use durpina_sim::{Behaviour, Sent, Sim, SimHost};
 
 mod bounds;
 mod capabilities;
+mod metrics;
 mod names;
 mod rebase;
 

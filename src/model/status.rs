@@ -245,6 +245,12 @@ impl Status {
         result
     }
 
+    /// When the last check ended, of any peer by any monitor; the epoch before the first.
+    #[must_use]
+    pub fn last_check(&self) -> Timestamp {
+        self.peers.iter().flat_map(|(_, status)| &status.checks).map(|check| check.at).max().unwrap_or_default()
+    }
+
     /// Keeps the peers for which `keep` says so; it may change what is said of them.
     pub fn retain(&mut self, mut keep: impl FnMut(PeerId, &mut PeerStatus) -> bool) {
         self.peers.retain_mut(|(id, status)| keep(*id, status));
