@@ -34,11 +34,11 @@ impl<'v> Target<'v> {
             Task::Resolve { .. } => return None,
         };
         let monitor = record.monitors.iter().find(|monitor| *monitor.id == **id)?;
-        let said = |peer: &PeerRecord| status.and_then(|status| status.of(peer.id));
+        let peer_status = |peer: &PeerRecord| status.and_then(|status| status.of(peer.id));
         // Whom its own verdict took out of the selection is checked on: nobody else can lift that.
         let is_meant = |peer: &&PeerRecord| {
-            let own = said(peer).and_then(|said| said.check(&monitor.id));
-            let state = || verdict::effective_state(peer, &view.health().of(peer.id), said(peer), now).state;
+            let own = peer_status(peer).and_then(|peer_status| peer_status.check(&monitor.id));
+            let state = || verdict::effective_state(peer, &view.health().of(peer.id), peer_status(peer), now).state;
             own.is_some_and(|check| check.is_down) || monitor.peers.matches(state())
         };
         let peer = match task {
@@ -52,7 +52,7 @@ impl<'v> Target<'v> {
         };
         // A name without an address is the resolver's to tell of.
         let addresses = addresses::of(peer, monitor, status);
-        let made = said(peer).and_then(|said| said.check(&monitor.id));
+        let made = peer_status(peer).and_then(|peer_status| peer_status.check(&monitor.id));
         let made = made.map_or(0, |check| check.passed.saturating_add(check.failed));
         let to = known.choose(job.upstream, peer.id, &addresses, made, now)?;
         Some(Self { monitor, peer, to })
