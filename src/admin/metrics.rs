@@ -26,6 +26,12 @@ pub(super) fn render(request: &ApiRequest<'_>) -> Result<Response, Error> {
     for snapshot in &snapshots {
         page.line("durpina_upstream_revision", &[("upstream", &snapshot.record.name)], whole(snapshot.record.revision));
     }
+    let help = "When the last check of the upstream was made, by any worker; 0 before the first. Up to a second late.";
+    page.family("durpina_checks_last_timestamp_seconds", "gauge", help);
+    for snapshot in snapshots.iter().filter(|snapshot| !snapshot.record.monitors.is_empty()) {
+        let labels = [("upstream", snapshot.record.name.as_str())];
+        page.line("durpina_checks_last_timestamp_seconds", &labels, snapshot.status.last_check().as_millis());
+    }
     page.family("durpina_configuration_generation", "gauge", "Counts the configurations of this process.");
     page.line("durpina_configuration_generation", &[], whole(index.generation()));
     page.family("durpina_build_info", "gauge", "The version of the filter, with the value 1.");

@@ -2,6 +2,7 @@
 //!
 //! Nothing here calls: calls that were made go in, with replies and points in time, and what is over comes out.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub(super) struct Flight {
     /// The upstream's position.
     pub(super) upstream: usize,
     pub(super) peer: PeerId,
+    pub(super) to: SocketAddr,
     pub(super) purpose: Purpose,
     pub(super) began: Timestamp,
     deadline: Timestamp,
@@ -47,6 +49,8 @@ pub(super) struct Ended {
     pub(super) flight: Flight,
     /// The reply says "not in time", and came long before: the answer broke off, or the host takes no answer so long.
     pub(super) is_broken_off: bool,
+    /// Whether there was a connection; `None` where the reply does not tell.
+    pub(super) is_connected: Option<bool>,
 }
 
 impl Calls {
@@ -82,7 +86,7 @@ impl Calls {
         // The host ends other calls by itself; only a reply that is lost has to be given up.
         let grace = if call.kind == CallKind::Connect { Duration::ZERO } else { GRACE };
         let deadline = now.after(call.timeout).after(grace);
-        self.under_way.push((id, Flight { upstream, peer, purpose, began: now, deadline }));
+        self.under_way.push((id, Flight { upstream, peer, to: call.to, purpose, began: now, deadline }));
     }
 
     /// The calls whose replies are overdue.
@@ -109,6 +113,12 @@ impl Calls {
         if *reply == Reply::Connected {
             self.closing.push((id, flight.deadline.max(now.after(GRACE))));
         }
-        Some(Ended { flight, is_broken_off })
+        let is_connected = match (id, reply) {
+            // A stream is only opened to see whether there is a connection.
+            (_, Reply::Failed(Failure::Connect)) | (CallId::Stream(_), Reply::Failed(_)) => Some(false),
+            (_, Reply::Failed(Failure::Timeout)) if !is_broken_off => None,
+            _ => Some(true),
+        };
+        Some(Ended { flight, is_broken_off, is_connected })
     }
 }

@@ -1,11 +1,10 @@
 //! What is said, but not again and again: that checks cannot be made or written at all, and that agents are not understood.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use xxhash_rust::xxh64::xxh64;
 
-use super::check_key::CheckKey;
+use super::check_key::{ByCheck, CheckKey};
 use crate::time::Timestamp;
 
 /// How often one thing is said.
@@ -35,7 +34,7 @@ pub(super) enum Cause {
 pub(super) struct Complaints {
     last: Vec<(Cause, Timestamp)>,
     /// By agents: when their unknown words were reported last, and a hash of those.
-    words: BTreeMap<CheckKey, (Timestamp, u64)>,
+    words: ByCheck<(Timestamp, u64)>,
 }
 
 impl Complaints {
@@ -56,13 +55,13 @@ impl Complaints {
             return false;
         }
         let hash = words.iter().fold(0, |hash, word| xxh64(word.as_bytes(), hash));
-        let is_news = match self.words.get(&agent) {
+        let is_news = match self.words.get(agent) {
             Some((last, reported)) => *reported != hash && is_over(now, *last),
             None => words != known,
         };
         if is_news {
             self.words.retain(|_, (last, _)| now.since(*last) < MEMORY);
-            self.words.insert(agent, (now, hash));
+            self.words.set(agent, (now, hash));
         }
         is_news
     }

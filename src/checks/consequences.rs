@@ -46,7 +46,7 @@ pub(super) struct Consequences<'c, 'h> {
 impl Consequences<'_, '_> {
     /// Takes in an event, and returns what follows from it.
     pub(super) fn of(&mut self, event: &Event) -> Next {
-        let known = |pending: &PendingStatus| pending.of(self.peer.id).and_then(|said| said.name.clone());
+        let known = |pending: &PendingStatus| pending.of(self.peer.id).and_then(|peer_status| peer_status.name.clone());
         let before = known(self.pending).unwrap_or_default();
         if let Event::Reported { monitor, report, at } = event {
             self.report_words(monitor, &report.unknown, *at);
@@ -86,7 +86,7 @@ impl Consequences<'_, '_> {
 
     /// Whether no monitor has anything against the peer, and this one has not had for long enough.
     fn is_well(&self, monitor: &MonitorSpec) -> bool {
-        let checks = self.pending.of(self.peer.id).map(|said| said.checks.as_slice()).unwrap_or_default();
+        let checks = self.pending.of(self.peer.id).map(|peer_status| peer_status.checks.as_slice()).unwrap_or_default();
         let is_well = checks.iter().all(|check| check.is_good() && !check.is_down);
         is_well && self.check(monitor).is_some_and(|check| check.streak >= monitor.rise)
     }
@@ -102,8 +102,8 @@ impl Consequences<'_, '_> {
         let (record, now) = (self.view.record(), event.at());
         match self.store.forgive_checks(record, self.peer) {
             Ok((counted, left)) => {
-                let said = self.pending.of(self.peer.id);
-                let state = |failures| verdict::effective_state(self.peer, failures, said, now).state;
+                let peer_status = self.pending.of(self.peer.id);
+                let state = |failures| verdict::effective_state(self.peer, failures, peer_status, now).state;
                 let change = [state(&counted), state(&left)];
                 let ((by, why), peer) = (event.reason(), self.peer.server.name.clone());
                 self.pending.report_later(&record.name, StateChange { peer, change, by, why });
@@ -116,7 +116,7 @@ impl Consequences<'_, '_> {
 
     /// Has the log tell of an agent's words that mean nothing.
     fn report_words(&mut self, monitor: &MonitorSpec, words: &[String], now: Timestamp) {
-        let agent = self.pending.of(self.peer.id).and_then(|said| said.agent.as_ref());
+        let agent = self.pending.of(self.peer.id).and_then(|peer_status| peer_status.agent.as_ref());
         let known = agent.filter(|agent| agent.is_of(monitor)).map(|agent| agent.unknown.as_slice());
         let key = CheckKey::new(self.position, self.peer.id, &monitor.id);
         if self.complaints.is_to_report(now, key, words, known.unwrap_or_default()) {

@@ -112,24 +112,31 @@ impl Event {
     pub(super) fn apply(&self, status: &mut Status, peer: PeerId, record: &Record, health: &FailureTable) -> Effect {
         let is_changed = match self {
             Self::Checked { monitor, why, is_verdict, at, took: length } => {
-                let flip = status.change(peer, |said| {
-                    said.change_check(monitor, |check| {
+                let flip = status.change(peer, |peer_status| {
+                    peer_status.change_check(monitor, |check| {
                         (check.at, check.took) = (*at, took(*length));
                         check.observe(why.as_deref(), monitor.rise, monitor.fall)
                     })
                 });
                 let Some(flip) = flip.filter(|_| *is_verdict) else { return Effect::Noted };
                 if flip == Flip::Down && !may_go(status, peer, record, health, *at) {
-                    let streak = status.of(peer).and_then(|said| said.check(&monitor.id)).map(|check| check.streak);
+                    let streak = status
+                        .of(peer)
+                        .and_then(|peer_status| peer_status.check(&monitor.id))
+                        .map(|check| check.streak);
                     return if streak == Some(monitor.fall) { Effect::Spared } else { Effect::Noted };
                 }
-                status.change(peer, |said| said.change_check(monitor, |check| check.set_verdict(flip, *at)));
+                status.change(peer, |peer_status| {
+                    peer_status.change_check(monitor, |check| check.set_verdict(flip, *at))
+                });
                 true
             }
             Self::Reported { monitor, report, at } => {
-                status.change(peer, |said| apply_report(said, monitor, report, *at))
+                status.change(peer, |peer_status| apply_report(peer_status, monitor, report, *at))
             }
-            Self::Resolved { outcome, at } => status.change(peer, |said| apply_resolution(said, outcome, *at)),
+            Self::Resolved { outcome, at } => {
+                status.change(peer, |peer_status| apply_resolution(peer_status, outcome, *at))
+            }
         };
         if is_changed {
             Effect::Changed
@@ -141,23 +148,23 @@ impl Event {
 
 /// Whether a monitor may take this peer out of use: others are left, or it is out of use anyway.
 fn may_go(status: &Status, peer: PeerId, record: &Record, health: &FailureTable, now: Timestamp) -> bool {
-    let is_out = status.of(peer).is_some_and(|said| said.down_by().is_some());
+    let is_out = status.of(peer).is_some_and(|peer_status| peer_status.down_by().is_some());
     let known = record.peers.iter().find(|known| known.id == peer);
     let verdict = known.map(|known| health.of(known).verdict(now, known.fail_timeout()));
     is_out || matches!(verdict, Some(PassiveVerdict::Down { .. })) || may_eject(record, health, status, peer, now)
 }
 
-fn apply_report(said: &mut PeerStatus, monitor: &MonitorSpec, report: &Report, at: Timestamp) -> bool {
+fn apply_report(peer_status: &mut PeerStatus, monitor: &MonitorSpec, report: &Report, at: Timestamp) -> bool {
     // What is said to people nobody has to know at once.
     let used = |agent: &Agent| (agent.health, agent.admin, agent.weight, agent.max_conns);
-    let before = said.agent.as_ref().map(used);
-    let agent = said.agent.get_or_insert_default();
+    let before = peer_status.agent.as_ref().map(used);
+    let agent = peer_status.agent.get_or_insert_default();
     agent.apply(monitor, report, at);
     before != Some(used(agent))
 }
 
-fn apply_resolution(said: &mut PeerStatus, outcome: &Resolved, at: Timestamp) -> bool {
-    let before = said.name.take().unwrap_or_default();
+fn apply_resolution(peer_status: &mut PeerStatus, outcome: &Resolved, at: Timestamp) -> bool {
+    let before = peer_status.name.take().unwrap_or_default();
     let mut name = Resolution { error: String::new(), ..before.clone() };
     match outcome {
         Resolved::Found(addresses, hold, is_partial) => {
@@ -176,6 +183,6 @@ fn apply_resolution(said: &mut PeerStatus, outcome: &Resolved, at: Timestamp) ->
         Resolved::Failed(why) => (name.error, name.expires) = (why.clone(), at.after(SHORTEST_TTL)),
     }
     let is_changed = (&name.addresses, name.gone, &name.error) != (&before.addresses, before.gone, &before.error);
-    said.name = Some(name);
+    peer_status.name = Some(name);
     is_changed
 }

@@ -1,6 +1,6 @@
 //! The names under way: which name server is asked what, and what follows from the answers.
 //!
-//! A name is looked up for IPv4 and for IPv6 at one name server. Where that one fails, the next one is asked. Nothing here
+//! A name is looked up for IPv4, and for IPv6 unless that is switched off, at one name server. Where that one fails, the next one is asked. Nothing here
 //! calls: [`next_question`](Lookups::next_question) says what to ask, and [`answer`](Lookups::answer) takes in what came of it.
 
 use std::net::IpAddr;
@@ -23,6 +23,8 @@ struct Lookup {
     upstream: usize,
     peer: PeerId,
     name: String,
+    /// What is looked up.
+    families: &'static [Family],
     /// Which name server is asked.
     server: usize,
     /// What is not asked yet.
@@ -56,25 +58,30 @@ pub(super) enum Resolved {
 }
 
 impl Lookup {
-    fn ask(&mut self, families: &[Family]) {
-        self.questions = families.to_vec();
-        (self.missing, self.answers) = (families.len(), Vec::new());
+    /// Asks all of it.
+    fn ask(&mut self) {
+        self.questions = self.families.to_vec();
+        (self.missing, self.answers) = (self.families.len(), Vec::new());
     }
 }
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-
 impl Lookups {
-    /// Begins to look up a peer's name, unless it is being looked up.
-    pub(super) fn begin(&mut self, upstream: usize, peer: PeerId, name: String) {
+    /// Begins to look up a peer's name, for IPv6 too or not, unless it is being looked up.
+    pub(super) fn begin(&mut self, upstream: usize, peer: PeerId, name: String, ipv6: bool) {
         if self.under_way.iter().any(|(_, known)| known.upstream == upstream && known.peer == peer) {
             return;
         }
         self.latest += 1;
-        let mut lookup =
-            Lookup { upstream, peer, name, server: 0, questions: Vec::new(), missing: 0, answers: Vec::new() };
-        lookup.ask(&FAMILIES);
+        let families: &[Family] = if ipv6 { &[Family::V4, Family::V6] } else { &[Family::V4] };
+        let (questions, answers) = (Vec::new(), Vec::new());
+        let mut lookup = Lookup { upstream, peer, name, families, server: 0, questions, missing: 0, answers };
+        lookup.ask();
         self.under_way.push((self.latest, lookup));
+    }
+
+    /// Whether there is anything to ask.
+    pub(super) fn has_questions(&self) -> bool {
+        self.under_way.iter().any(|(_, lookup)| !lookup.questions.is_empty())
     }
 
     /// What is to be asked next. It counts as asked.
@@ -100,10 +107,10 @@ impl Lookups {
         if lookup.missing > 0 {
             return None;
         }
-        let outcome = conclude(&lookup.answers);
+        let outcome = conclude(&lookup.answers, lookup.families);
         lookup.server += 1;
         if matches!(outcome, Resolved::Failed(_)) && lookup.server < servers {
-            lookup.ask(&FAMILIES);
+            lookup.ask();
             return None;
         }
         let (_, lookup) = self.under_way.swap_remove(at);
@@ -121,8 +128,8 @@ impl Lookups {
     }
 }
 
-/// What two answers say, for IPv4 and for IPv6.
-fn conclude(answers: &[Result<Answer, String>]) -> Resolved {
+/// What the answers say, one for each family that was asked for.
+fn conclude(answers: &[Result<Answer, String>], families: &[Family]) -> Resolved {
     let mut found = Vec::new();
     let mut hold = None;
     let (mut no_such_name, mut error) = (false, None);
@@ -144,6 +151,7 @@ fn conclude(answers: &[Result<Answer, String>]) -> Resolved {
         (Some(hold), error) => Resolved::Found(found, hold, error.is_some()),
         (None, _) if no_such_name => Resolved::Gone("the name does not exist".to_owned()),
         (None, Some(why)) => Resolved::Failed(why.clone()),
-        (None, None) => Resolved::Gone("the name has no address".to_owned()),
+        (None, None) if families.contains(&Family::V6) => Resolved::Gone("the name has no address".to_owned()),
+        (None, None) => Resolved::Gone("the name has no IPv4 address, and resolver_ipv6 is false".to_owned()),
     }
 }

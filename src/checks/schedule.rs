@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::by_position::ByPosition;
-use super::check_key::CheckKey;
+use super::check_key::{ByCheck, CheckKey};
 use super::dns::LONGEST_TTL;
 use super::slots::Slots;
 use crate::model::id::PeerId;
@@ -35,8 +35,8 @@ pub(super) struct Schedule {
     next_job: u64,
     plans: ByPosition<Plan>,
     next_plan: u64,
-    /// The checks that are made once more, with the keys of their jobs: one at a time for each.
-    rechecks: BTreeMap<CheckKey, (Timestamp, u64)>,
+    /// The checks that are made once more: one at a time for each.
+    rechecks: ByCheck<()>,
     /// The host's version at the last look at what others changed, and when that was.
     seen: u64,
     looked: Timestamp,
@@ -112,18 +112,10 @@ impl Schedule {
 
     /// Leaves out the upstream's jobs from now on.
     pub(super) fn forget(&mut self, position: usize) {
-        if self.plans.get(position).is_none() {
-            return;
+        if self.plans.get(position).is_some() {
+            self.plans.remove(position);
+            self.rechecks.retain(|check, ()| check.upstream() != position);
         }
-        self.plans.remove(position);
-        let jobs = &mut self.jobs;
-        self.rechecks.retain(|check, job| {
-            let keep = check.upstream != position;
-            if !keep {
-                jobs.remove(job);
-            }
-            keep
-        });
     }
 
     /// Makes a plan for an upstream. Slots count that come after the time `after`.
@@ -170,7 +162,9 @@ impl Schedule {
             let Some(view) = view(job.upstream) else { continue };
             match &job.task {
                 Task::Check { monitor, peer } if job.plan.is_none() => {
-                    self.rechecks.remove(&CheckKey::new(job.upstream, *peer, monitor));
+                    if self.rechecks.remove(CheckKey::new(job.upstream, *peer, monitor)).is_none() {
+                        continue;
+                    }
                 }
                 _ => self.add_slot(view, job.clone(), now),
             }
@@ -179,13 +173,11 @@ impl Schedule {
     }
 
     /// Has a peer checked once more at that time, unless it will be anyway.
-    pub(super) fn recheck(&mut self, check: CheckKey, due: Timestamp) {
-        if self.plans.get(check.upstream).is_none() || self.rechecks.contains_key(&check) {
-            return;
+    pub(super) fn recheck(&mut self, upstream: usize, peer: PeerId, monitor: &str, due: Timestamp) {
+        let is_planned = self.plans.get(upstream).is_some();
+        if is_planned && self.rechecks.set(CheckKey::new(upstream, peer, monitor), ()).is_none() {
+            self.add(due, Job { upstream, plan: None, task: Task::Check { monitor: Rc::from(monitor), peer } });
         }
-        let task = Task::Check { monitor: Rc::clone(&check.monitor), peer: check.peer };
-        let job = self.add(due, Job { upstream: check.upstream, plan: None, task });
-        self.rechecks.insert(check, job);
     }
 
     /// Has a peer's name looked up at that time.
@@ -194,10 +186,9 @@ impl Schedule {
         self.add(due, Job { upstream, plan: Some(plan), task: Task::Resolve { peer } });
     }
 
-    fn add(&mut self, due: Timestamp, job: Job) -> (Timestamp, u64) {
+    fn add(&mut self, due: Timestamp, job: Job) {
         self.next_job += 1;
         self.jobs.insert((due, self.next_job), job);
-        (due, self.next_job)
     }
 
     /// Puts a job into its next slot after a point in time. What has no slots, [`Task::Resolve`], is left out.

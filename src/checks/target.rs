@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use super::schedule::Task;
+use super::addresses::{self, Addresses};
+use super::schedule::{Job, Task};
 use crate::model::peer::PeerRecord;
 use crate::model::spec::MonitorSpec;
 use crate::model::status::Status;
@@ -19,18 +20,25 @@ pub(super) struct Target<'v> {
 
 impl<'v> Target<'v> {
     /// The target of a check that is due now. `status` is what is said of the upstream's peers; `None` if nobody is meant.
-    pub(super) fn of(task: &Task, view: &'v View, status: Option<&Status>, now: Timestamp) -> Option<Self> {
+    pub(super) fn of(
+        job: &Job,
+        view: &'v View,
+        status: Option<&Status>,
+        known: &Addresses,
+        now: Timestamp,
+    ) -> Option<Self> {
         let record = view.record();
+        let task = &job.task;
         let id = match task {
             Task::Check { monitor, .. } | Task::Rotate { monitor, .. } => monitor,
             Task::Resolve { .. } => return None,
         };
         let monitor = record.monitors.iter().find(|monitor| *monitor.id == **id)?;
-        let said = |peer: &PeerRecord| status.and_then(|status| status.of(peer.id));
+        let peer_status = |peer: &PeerRecord| status.and_then(|status| status.of(peer.id));
         // Whom its own verdict took out of the selection is checked on: nobody else can lift that.
         let is_meant = |peer: &&PeerRecord| {
-            let own = said(peer).and_then(|said| said.check(&monitor.id));
-            let state = || verdict::effective_state(peer, &view.health().of(peer), said(peer), now).state;
+            let own = peer_status(peer).and_then(|peer_status| peer_status.check(&monitor.id));
+            let state = || verdict::effective_state(peer, &view.health().of(peer), peer_status(peer), now).state;
             own.is_some_and(|check| check.is_down) || monitor.peers.matches(state())
         };
         let peer = match task {
@@ -43,12 +51,10 @@ impl<'v> Target<'v> {
             Task::Resolve { .. } => return None,
         };
         // A name without an address is the resolver's to tell of.
-        let addresses = peer.addresses(said(peer));
-        let made = said(peer).and_then(|said| said.check(&monitor.id));
+        let addresses = addresses::of(peer, monitor, status);
+        let made = peer_status(peer).and_then(|peer_status| peer_status.check(&monitor.id));
         let made = made.map_or(0, |check| check.passed.saturating_add(check.failed));
-        let next = made.checked_rem(addresses.len() as u64)?;
-        let mut to = *addresses.get(usize::try_from(next).ok()?)?;
-        to.set_port(monitor.port.unwrap_or(to.port()));
+        let to = known.choose(job.upstream, peer.id, &addresses, made, now)?;
         Some(Self { monitor, peer, to })
     }
 }

@@ -11,6 +11,9 @@ use crate::testing::test;
 use durpina_sim::{Behaviour, Sent, Sim, SimHost};
 
 mod bounds;
+mod capabilities;
+mod metrics;
+mod names;
 mod rebase;
 
 type Worker = durpina_sim::Worker<Filter>;

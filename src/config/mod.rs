@@ -89,6 +89,7 @@ impl Config {
         let routes = object.get("routes");
         let upstream = object.get("upstream");
         let resolver = object.get("resolver");
+        let ipv6 = object.get("resolver_ipv6");
         let default_port = object.get("default_port");
         let admin = object.get("admin");
         let envoy = object.get("envoy");
@@ -98,7 +99,10 @@ impl Config {
         let default_port = default_port.and_then(|value| read::integer(&at, value, 1..=65535, errors)).unwrap_or(80);
         let resolver = resolver.map(|value| resolver::resolver(&root.key("resolver"), value, errors));
         let resolver = resolver.unwrap_or_default();
-        let scope = upstream::Scope { registry, resolver: &resolver, host_resolves: host.resolves_names };
+        let resolve_ipv6 =
+            ipv6.and_then(|value| read::boolean(&root.key("resolver_ipv6"), value, errors)).unwrap_or(true);
+        let host_resolves = host.resolves_names;
+        let scope = upstream::Scope { registry, resolver: &resolver, resolve_ipv6, host_resolves };
         let at = root.key("upstreams");
         let upstreams = upstreams.map(|value| upstream::upstreams(&at, value, default_port, scope, errors));
         let upstreams = upstreams.unwrap_or_default();

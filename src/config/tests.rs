@@ -125,6 +125,7 @@ fn errors_of_the_whole_have_their_place_too() {
             r#"{"routes": [{"method": "get", "upstream": "u"}]}"#,
             "routes[0].method: expected a request method in upper case, found \"get\"",
         ),
+        (r#"{"resolver_ipv6": "off"}"#, "resolver_ipv6: expected true or false, found \"off\""),
         (r#"{"resolver": "dns"}"#, "resolver: expected a name server as \"IP\" or \"IP:port\", found \"dns\""),
         (
             r#"{"resolver": ["8.8.8.8", "1.1.1.1:0"]}"#,

@@ -23,6 +23,7 @@ const MOST: usize = 10_000;
 pub(super) struct Scope<'c> {
     pub(super) registry: &'c Registry,
     pub(super) resolver: &'c [SocketAddr],
+    pub(super) resolve_ipv6: bool,
     pub(super) host_resolves: bool,
 }
 
@@ -70,7 +71,8 @@ fn upstream(
     object.close(None, errors);
 
     let resolver = if scope.host_resolves { Vec::new() } else { scope.resolver.to_vec() };
-    let mut spec = UpstreamSpec { default_port, resolver, ..UpstreamSpec::default() };
+    let resolve_ipv6 = scope.resolve_ipv6;
+    let mut spec = UpstreamSpec { default_port, resolver, resolve_ipv6, ..UpstreamSpec::default() };
     if let Some(defaults) =
         server_defaults.and_then(|value| server::defaults(&at.key("server_defaults"), value, errors))
     {

@@ -20,6 +20,7 @@ pub(crate) mod passive;
 pub(crate) mod peer;
 pub(crate) mod peer_status;
 pub(crate) mod positions;
+pub(crate) mod reachability;
 pub mod report;
 pub(crate) mod resolution;
 pub mod selector;

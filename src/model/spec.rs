@@ -49,6 +49,8 @@ pub struct UpstreamSpec {
     pub monitors: Vec<MonitorSpec>,
     /// The name servers, where durpina has to ask them: not where the host resolves names by itself.
     pub resolver: Vec<SocketAddr>,
+    /// Whether they are asked for IPv6 addresses too.
+    pub resolve_ipv6: bool,
 }
 
 impl Default for UpstreamSpec {
@@ -63,6 +65,7 @@ impl Default for UpstreamSpec {
             default_port: 80,
             monitors: Vec::new(),
             resolver: Vec::new(),
+            resolve_ipv6: true,
         }
     }
 }

@@ -8,6 +8,8 @@
 //! verdict changes, and otherwise once in a while, so that people see when the last check was and whoever
 //! takes over the checks goes on counting where this worker stopped.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::codec;
@@ -17,6 +19,7 @@ use crate::model::peer_status::PeerStatus;
 use crate::model::positions::Positions;
 use crate::model::resolution::Resolution;
 use crate::model::upstream::Record;
+use crate::time::Timestamp;
 
 /// What is said of an upstream's peers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +66,12 @@ impl Status {
         result
     }
 
+    /// When the last check ended, of any peer by any monitor; the epoch before the first.
+    #[must_use]
+    pub fn last_check(&self) -> Timestamp {
+        self.peers.iter().flat_map(|(_, status)| &status.checks).map(|check| check.at).max().unwrap_or_default()
+    }
+
     /// Leaves out what was said of a peer in an earlier era, and has what is said next be of this one.
     pub(crate) fn enter_era_of(&mut self, peer: &PeerRecord) {
         if peer.era != self.of(peer.id).map(|status| status.era).unwrap_or_default() {
@@ -70,7 +79,8 @@ impl Status {
         }
     }
 
-    /// Leaves out what does not count: what concerns peers and monitors that are gone, and what was said in earlier eras of peers.
+    /// Leaves out what does not count: what concerns peers and monitors that are gone, addresses that are not wanted any more, and what was said in earlier
+    /// eras of peers.
     /// Says of names that nobody has resolved that it is so.
     pub(crate) fn restrict(&mut self, record: &Record) {
         let is_there = |id: &str, number| record.monitors.iter().any(|m| m.id == id && m.number == number);
@@ -90,7 +100,13 @@ impl Status {
             self.change(peer.id, |status| {
                 let unresolved =
                     || Resolution { error: "the name is not resolved yet".to_owned(), ..Default::default() };
-                status.name.get_or_insert_with(unresolved);
+                let name = status.name.get_or_insert_with(unresolved);
+                if !record.spec.resolve_ipv6 && name.addresses.iter().any(IpAddr::is_ipv6) {
+                    name.addresses.retain(IpAddr::is_ipv4);
+                    if name.addresses.is_empty() {
+                        *name = unresolved();
+                    }
+                }
             });
         }
     }
