@@ -52,6 +52,7 @@ impl Ketama {
     /// Its rings.
     pub const RING: TableKind = TableKind {
         budget: 32 << 20,
+        consequence: "their picks may differ from nginx's; smaller weights need less",
         bytes: |weights, reduction| {
             let points: u64 = weights.iter().map(|weight| u64::from(*weight) * POINTS).sum();
             points.min(most_points(weights.len(), reduction)) * POINT_BYTES

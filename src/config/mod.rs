@@ -11,6 +11,7 @@ mod json;
 mod monitor;
 mod read;
 mod server;
+mod tables;
 mod upstream;
 
 use crate::host::Capabilities;
@@ -105,7 +106,8 @@ impl Config {
         let scope = upstream::Scope { registry, resolver: &resolver, host_resolves: host.resolves_names };
         let upstreams =
             upstreams.map(|value| read_upstreams(&root.key("upstreams"), value, default_port, scope, errors));
-        let upstreams = upstreams.unwrap_or_default();
+        let mut upstreams = upstreams.unwrap_or_default();
+        tables::fit(&root.key("upstreams"), &mut upstreams, registry, errors);
 
         let known: HashSet<&str> = upstreams.iter().map(|(name, _)| name.as_str()).collect();
         let at = root.key("routes");

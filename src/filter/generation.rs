@@ -44,6 +44,11 @@ impl Generation {
         self.activity == Activity::InForce
     }
 
+    /// Whether another one is in force.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.activity == Activity::Replaced
+    }
+
     /// Declares some more of the upstreams, and lists them when that was the last of them.
     ///
     /// `connection` is one that this configuration serves, where that is known.

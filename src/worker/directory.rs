@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::host::{Host, RequestHost};
 use crate::model::error::Error;
@@ -9,6 +10,7 @@ use crate::model::spec::UpstreamSpec;
 use crate::model::upstream::{Declaration, Record};
 use crate::registry::Registry;
 use crate::store::Store;
+use crate::time::Timestamp;
 use crate::worker::view::View;
 
 /// An upstream that this worker has used or could use.
@@ -161,6 +163,11 @@ impl Directory {
     /// Has all views read again, whatever the host's version says.
     pub(crate) fn invalidate(&mut self) {
         self.entries.iter_mut().for_each(|entry| entry.view.invalidate());
+    }
+
+    /// Lets go of what picks need in upstreams where there were none for so long.
+    pub(crate) fn let_go(&mut self, now: Timestamp, after: Duration) {
+        self.entries.iter_mut().for_each(|entry| entry.view.let_go(now, after));
     }
 
     /// Adds what this worker counted to what all workers share. `worker` tells this one from others.
