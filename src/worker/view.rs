@@ -241,6 +241,7 @@ impl View {
     }
 
     /// Makes the pool what it has to be for a pick at this moment.
+    #[inline(never)]
     fn fill(&mut self, host: &dyn Host) {
         if self.worker_peers_are_stale || self.worker_peers.is_empty() {
             self.update_worker_peers(host);
