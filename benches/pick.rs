@@ -31,14 +31,15 @@ struct Case<'r> {
     bytes: isize,
 }
 
-fn entries(peers: usize, weights: &str) -> Vec<Entry> {
+/// Each case has another port, because balancers of the same peers share a table.
+fn entries(peers: usize, weights: &str, port: usize) -> Vec<Entry> {
     let weight = |n: usize| match weights {
         "all 1" => 1,
         "1 to 10" => 1 + (n * 7 % 10) as u32,
         "1 to 100" => 1 + (n * 37 % 100) as u32,
         _ => 1 + (n as u32).wrapping_mul(2_654_435_761) % 65_535,
     };
-    (0..peers).map(|n| Entry::new(&format!("10.0.{}.{}:80", n / 250, n % 250), weight(n))).collect()
+    (0..peers).map(|n| Entry::new(&format!("10.0.{}.{}:{port}", n / 250, n % 250), weight(n))).collect()
 }
 
 /// Which part of 100,000 keys moves when one of the entries goes, and how far the busiest entry is above the mean, of a
@@ -52,7 +53,7 @@ fn keys(kind: &BalancerKind, peers: usize) -> Option<(f64, f64)> {
         balancer.pick(&Pick { key: &key.to_le_bytes(), ..Pick::default() }, &mut candidates);
         candidates.as_slice()[0] as usize
     };
-    let all = entries(peers, "all 1");
+    let all = entries(peers, "all 1", 80);
     let rest: Vec<Entry> = all[1..].to_vec();
     let (mut before, mut after) = ((kind.new)(&Options::default()), (kind.new)(&Options::default()));
     before.set_entries(&all);
@@ -119,9 +120,9 @@ fn main() {
         }
     }
     for round in 0..ROUNDS {
-        for case in &mut cases {
+        for (case, port) in cases.iter_mut().zip(81..) {
             if round % 20 == 0 {
-                let entries = entries(case.peers, case.weights);
+                let entries = entries(case.peers, case.weights, port);
                 case.picker = (case.kind.new)(&Options { seed: 1, ..Options::default() });
                 let (start, before) = (Instant::now(), ALLOCATED.load(Relaxed));
                 case.picker.set_entries(&entries);

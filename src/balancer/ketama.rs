@@ -8,7 +8,7 @@
 //! **Bound.** With 160 points shares are off by some 8 %. [`Rendezvous`](super::Rendezvous) has exact ones. A server
 //! that goes moves only its own keys.
 //!
-//! **Cost.** A binary search, and 6 bytes for each point: weights count, so use small ones. A ring has two million points at
+//! **Cost.** A binary search, and 8 bytes for each point: weights count, so use small ones. A ring has two million points at
 //! most, and the rings of a configuration have a budget ([`TableKind`]): beyond that servers get fewer points than in nginx,
 //! in proportion, and picks differ from nginx's. 160 points for each server are always there.
 //!
@@ -27,10 +27,8 @@ use crate::bits::mix;
 
 /// Points for each unit of weight.
 const POINTS: u64 = 160;
-/// The most points of one ring: 12 MB.
+/// The most points of one ring: 16 MB.
 const MOST_POINTS: u64 = 2_000_000;
-/// A hash, and a position in half of its bytes.
-const POINT_BYTES: u64 = 6;
 /// How many points are tried before all entries are.
 const TRIES: usize = 10_000;
 
@@ -51,10 +49,11 @@ pub struct Ketama {
 impl Ketama {
     /// Its rings.
     pub const RING: TableKind = TableKind {
-        budget: 32 << 20,
+        budget: 48 << 20,
+        consequence: "their picks may differ from nginx's; smaller weights need less",
         bytes: |weights, reduction| {
             let points: u64 = weights.iter().map(|weight| u64::from(*weight) * POINTS).sum();
-            points.min(most_points(weights.len(), reduction)) * POINT_BYTES
+            points.min(most_points(weights.len(), reduction)) * size_of::<(u32, u32)>() as u64
         },
     };
 
@@ -123,19 +122,15 @@ fn points(entries: &[Entry], most: u64) -> impl Iterator<Item = u64> + '_ {
     })
 }
 
-/// Points by their hashes, with the positions of their entries beside them.
+/// Points by their hashes, with the positions of their entries.
 #[derive(Debug, Default)]
-struct Ring {
-    hashes: Vec<u32>,
-    positions: Vec<u16>,
-}
+struct Ring(Vec<(u32, u32)>);
 
 impl Ring {
     fn new(entries: &[Entry], reduction: u8) -> Self {
-        let mut ring: Vec<(u32, u32)> = Vec::new();
-        for ((entry, position), points) in
-            entries.iter().zip(0..).zip(points(entries, most_points(entries.len(), reduction)))
-        {
+        let points: Vec<u64> = points(entries, most_points(entries.len(), reduction)).collect();
+        let mut ring = Vec::with_capacity(points.iter().sum::<u64>() as usize);
+        for ((entry, position), points) in entries.iter().zip(0..).zip(points) {
             let (host, port) = entry.name.rsplit_once(':').unwrap_or((&entry.name, ""));
             let mut base = Hasher::new();
             base.update(host.as_bytes());
@@ -151,19 +146,14 @@ impl Ring {
         }
         sort(&mut ring);
         ring.dedup_by_key(|(hash, _)| *hash);
-        // More entries than an upstream can have peers would be out of the ring.
-        let short = |(hash, position)| Some((hash, u16::try_from(position).ok()?));
-        let (hashes, positions) = ring.into_iter().filter_map(short).unzip();
-        Self { hashes, positions }
+        Self(ring)
     }
 
     /// The points from a hash on, once around.
     fn from(&self, hash: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
-        let start = self.hashes.partition_point(|point| *point < hash);
-        let (before, after) = self.hashes.split_at_checked(start).unwrap_or_default();
-        let (early, late) = self.positions.split_at_checked(start).unwrap_or_default();
-        let points = after.iter().zip(late).chain(before.iter().zip(early));
-        points.map(|(point, position)| (*point, u32::from(*position)))
+        let start = self.0.partition_point(|(point, _)| *point < hash);
+        let (before, after) = self.0.split_at_checked(start).unwrap_or_default();
+        after.iter().chain(before).copied()
     }
 }
 
@@ -260,7 +250,7 @@ mod tests {
             let entries: Vec<Entry> = (0..servers).map(entry).collect();
             let mut balancer = Ketama::default();
             balancer.set_entries(&entries);
-            assert!(balancer.ring.hashes.len() as u64 <= MOST_POINTS);
+            assert!(balancer.ring.0.len() as u64 <= MOST_POINTS);
             let mut counts = vec![0; servers];
             (0..servers * 100).for_each(|key| counts[picks(&mut balancer, key)[0] as usize] += 1);
             assert!(counts.iter().all(|count| (50..170).contains(count)), "{counts:?}");
@@ -271,7 +261,7 @@ mod tests {
     fn candidates_are_distinct_and_heavy_weights_do_not_eat_the_memory() {
         let mut balancer = Ketama::default();
         balancer.set_entries(&entries("65535 65535 65535"));
-        assert!(balancer.ring.hashes.len() as u64 <= MOST_POINTS);
+        assert!(balancer.ring.0.len() as u64 <= MOST_POINTS);
         let mut picked = picks(&mut balancer, 1);
         picked.sort_unstable();
         assert_eq!(picked, [0, 1, 2]);

@@ -67,8 +67,10 @@ impl Balancer for LeastTime {
             if second < first * ALIKE && first < second * ALIKE {
                 (second, first) = (1.0, 1.0);
             }
-            let busy = |entry: &Entry| f64::from(entry.load.in_flight()) * mean / f64::from(entry.effective().max(1));
-            second * (1.0 + busy(two)) < first * (1.0 + busy(one))
+            // `latency × (1 + in flight × mean / weight)` without the divisions.
+            let weight = |entry: &Entry| f64::from(entry.effective());
+            let busy = |entry: &Entry| weight(entry) + f64::from(entry.load.in_flight()) * mean;
+            second * busy(two) * weight(one) < first * busy(one) * weight(two)
         });
     }
 }

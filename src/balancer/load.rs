@@ -130,6 +130,12 @@ impl Load {
         self.counts.set(counts);
     }
 
+    /// Whether anything was counted since the counts were last taken.
+    #[must_use]
+    pub fn has_counts(&self) -> bool {
+        self.counts.get() != Counts::default()
+    }
+
     /// What was counted since this was last called.
     pub fn take_counts(&self) -> Counts {
         self.counts.take()

@@ -71,6 +71,7 @@ impl Rendezvous {
     /// Its tables. Four million slots are 64 full tables, and a tenth of a second to build them all.
     pub const TABLE: TableKind = TableKind {
         budget: 8 << 20,
+        consequence: "shares of traffic are less exact, and a peer that goes moves more keys of others",
         bytes: |weights, reduction| match weights.len() {
             peers if peers <= few(reduction) => 0,
             peers => maglev::bytes(peers, reduction),

@@ -24,6 +24,8 @@ const MOST_REDUCTION: u8 = 8;
 pub struct TableKind {
     /// The most bytes for the tables of one configuration, in each worker.
     pub budget: u64,
+    /// What a user notices of tables that are smaller, the end of a sentence.
+    pub consequence: &'static str,
     /// The bytes of the table for peers with these weights, cut to a quarter so many times.
     pub bytes: fn(weights: &[u32], reduction: u8) -> u64,
 }

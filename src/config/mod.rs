@@ -16,6 +16,7 @@ mod read;
 mod resolver;
 mod routes;
 mod server;
+mod tables;
 mod upstream;
 
 use std::collections::HashSet;
@@ -105,7 +106,8 @@ impl Config {
         let scope = upstream::Scope { registry, resolver: &resolver, resolve_ipv6, host_resolves };
         let at = root.key("upstreams");
         let upstreams = upstreams.map(|value| upstream::upstreams(&at, value, default_port, scope, errors));
-        let upstreams = upstreams.unwrap_or_default();
+        let mut upstreams = upstreams.unwrap_or_default();
+        tables::fit(&at, &mut upstreams, registry, errors);
 
         let known: HashSet<&str> = upstreams.iter().map(|(name, _)| name.as_str()).collect();
         let at = root.key("routes");

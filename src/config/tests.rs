@@ -232,3 +232,30 @@ fn no_input_makes_it_panic() {
     let deep = "[".repeat(100_000);
     assert!(parse(&deep).is_err());
 }
+
+#[test]
+fn tables_that_there_is_no_room_for_are_reduced_with_a_warning() {
+    let config = |upstreams: usize, balancer: &str, weight: u16| {
+        let servers: Vec<String> = (0..20).map(|n| format!("\"10.0.0.{n} weight={weight}\"")).collect();
+        let servers = servers.join(",");
+        let upstream =
+            |n| format!(r#""u{n}": {{"servers": [{servers}], "balancer": {{"name": "{balancer}", "key": "$uri"}}}}"#);
+        let upstreams: Vec<String> = (0..upstreams).map(upstream).collect();
+        parse(&format!(r#"{{"upstreams": {{"other": {{}}, {}}}}}"#, upstreams.join(","))).unwrap()
+    };
+    for (upstreams, balancer, weight) in [(60, "consistent-hash", 1), (100, "ketama", 10)] {
+        let few = config(upstreams, balancer, weight);
+        assert!(few.warnings.is_empty(), "{:?}", few.warnings);
+        assert!(few.upstreams.iter().all(|(_, spec)| spec.balancer.reduction == 0));
+    }
+    let many = config(1_000, "consistent-hash", 1);
+    assert_eq!(
+        many.warnings[0].to_string(),
+        "upstreams: the tables of ip-hash and consistent-hash, 1000 upstreams, would take 126 MiB of each worker's memory if all \
+         were in use, and there is room for 8 MiB: they are reduced to 0 MiB, so shares of traffic are less exact, and a peer \
+         that goes moves more keys of others"
+    );
+    assert_eq!(many.upstreams.iter().filter(|(_, spec)| spec.balancer.reduction == 1).count(), 1_000);
+    let heavy = config(100, "ketama", 65_535);
+    assert!(heavy.warnings[0].message.contains("picks may differ from nginx's"), "{:?}", heavy.warnings);
+}

@@ -159,6 +159,10 @@ impl Exchange {
         let Some(candidate) = self.candidates.iter_mut().flatten().find(is_meant) else { return };
         candidate.is_judged = true;
         let Some(view) = directory.view(self.upstream) else { return };
+        // Not each host says of earlier attempts how they failed.
+        if matches!(failure, Failure::Connect | Failure::Retried) {
+            view.connect_failed(candidate.peer, &candidate.address, host.now());
+        }
         if self.timed {
             let now = host.now();
             let began = self.in_flight.as_ref().map_or(now, |request| request.since);

@@ -53,6 +53,11 @@ impl Generation {
         matches!(self.activity, Activity::InForce | Activity::Beaten)
     }
 
+    /// Whether another one is in force.
+    pub(super) fn is_replaced(&self) -> bool {
+        matches!(self.activity, Activity::Replaced(_) | Activity::Beaten)
+    }
+
     /// Declares some more of the upstreams, and lists them when that was the last of them; unless another configuration is in
     /// force.
     pub(super) fn declare(&mut self, host: &dyn Host, directory: &mut Directory, most: usize) {

@@ -40,6 +40,10 @@ use generation::Generation;
 const SOON: Duration = Duration::from_millis(10);
 /// The time between ticks otherwise.
 const TICK: Duration = Duration::from_secs(1);
+/// How long what picks need of an upstream is kept for the next request.
+const UNUSED: Duration = Duration::from_secs(60);
+/// The same where another configuration is in force.
+const UNUSED_AND_REPLACED: Duration = Duration::from_secs(5);
 /// How many upstreams are declared in one tick, so that no tick holds up a worker's requests for long.
 const DECLARED_AT_ONCE: usize = 100;
 
@@ -115,6 +119,7 @@ impl Guest for Filter {
             self.invalidated = now;
             self.directory.invalidate();
             self.directory.flush_counts(host, self.worker);
+            self.directory.let_go(now, if self.generation.is_replaced() { UNUSED_AND_REPLACED } else { UNUSED });
             self.generation.look_for_successor(host, self.directory.instance());
         }
         if !self.directory.is_declared() {
@@ -228,7 +233,7 @@ impl Filter {
             }
         }
         let now = if timed { host.now() } else { Timestamp::default() };
-        let candidates = view.pick(&Pick { key: &key, now });
+        let candidates = view.pick(host, &Pick { key: &key, now });
         let mut addresses = [""; crate::host::MOST_CANDIDATES];
         let offered = candidates.iter().flatten();
         let offered = addresses.iter_mut().zip(offered).map(|(slot, candidate)| *slot = &candidate.address).count();

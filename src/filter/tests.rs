@@ -683,3 +683,48 @@ fn whatever_happens_all_workers_agree() {
         assert_eq!(found, all, "seed {seed}: a change was lost");
     }
 }
+
+#[test]
+fn each_attempt_of_a_request_is_a_pick() {
+    let sim = Sim::new();
+    for server in [A, B] {
+        sim.server(server, Behaviour::Fails(Failure::Connect));
+    }
+    let text = three().replace("\"upstream\": \"u\"", r#""upstream": "u", "admin": {"prefix": "/durpina"}"#);
+    let mut worker = worker(&sim, &text);
+    worker.tick();
+    assert!(matches!(get(&mut worker), Answer::Served { attempts: 3, by, .. } if by == C));
+    worker.send(Sent::get("/durpina/metrics").client("127.0.0.1"));
+    let page = String::from_utf8(worker.host.answer().unwrap().body).unwrap();
+    for peer in [A, B, C] {
+        let line = format!("durpina_peer_picks_total{{upstream=\"u\",peer=\"{peer}\"}} 1\n");
+        assert!(page.contains(&line), "{page}");
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_connected_to_is_not_tried_at_each_turn() {
+    let sim = Sim::new();
+    sim.name("web.example", &["10.0.0.1", "10.0.0.2"], 600);
+    sim.server(A, Behaviour::Fails(Failure::Connect));
+    let text = config(r#""web.example:80 max_fails=0", "10.0.0.3:80 backup""#)
+        .replace("\"upstream\": \"u\"", r#""upstream": "u", "resolver": "10.9.9.9""#);
+    let mut worker = worker(&sim, &text);
+    for _ in 0..10 {
+        sim.advance(Duration::from_millis(20));
+        worker.tick();
+        worker.deliver();
+    }
+    let attempts = |worker: &mut Worker| match get(worker) {
+        Answer::Served { attempts, .. } => attempts,
+        answer => panic!("{answer:?}"),
+    };
+    let total = |worker: &mut Worker| (0..10).map(|_| attempts(worker)).sum::<usize>();
+    assert_eq!(total(&mut worker), 11, "tried once in ten requests");
+    sim.advance(seconds(11));
+    worker.tick();
+    assert_eq!(total(&mut worker), 11, "and once more after its rest");
+    sim.advance(seconds(11));
+    worker.tick();
+    assert_eq!(total(&mut worker), 10, "which is longer this time");
+}

@@ -20,11 +20,13 @@ pub struct BalancerSpec {
     pub key: Option<Template>,
     /// The most that a peer may have in flight, in relation to its fair share.
     pub bound: Option<f64>,
+    /// How often its table is cut to a quarter, because the configuration has many of them: see `balancer::table`.
+    pub reduction: u8,
 }
 
 impl Default for BalancerSpec {
     fn default() -> Self {
-        Self { name: "round-robin".to_owned(), key: None, bound: None }
+        Self { name: "round-robin".to_owned(), key: None, bound: None, reduction: 0 }
     }
 }
 

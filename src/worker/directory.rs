@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::host::{Host, RequestHost};
 use crate::model::error::Error;
@@ -10,6 +11,7 @@ use crate::model::spec::UpstreamSpec;
 use crate::model::upstream::{Declaration, Record};
 use crate::registry::Registry;
 use crate::store::{Read, Store};
+use crate::time::Timestamp;
 use crate::worker::view::View;
 
 /// An upstream that this worker has used or could use.
@@ -209,6 +211,11 @@ impl Directory {
     pub(crate) fn invalidate(&mut self) {
         self.entries.iter_mut().for_each(|entry| entry.view.invalidate());
         self.listed.version = None;
+    }
+
+    /// Lets go of what picks need in upstreams where there were none for so long.
+    pub(crate) fn let_go(&mut self, now: Timestamp, after: Duration) {
+        self.entries.iter_mut().for_each(|entry| entry.view.let_go(now, after));
     }
 
     /// Adds what this worker counted to what all workers share. `worker` tells this one from others.

@@ -2,5 +2,6 @@
 
 pub(crate) mod candidate;
 pub(crate) mod directory;
+pub(crate) mod peer;
 pub(crate) mod pool;
 pub(crate) mod view;

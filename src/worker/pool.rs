@@ -6,56 +6,16 @@
 
 use crate::model::slow_start;
 use crate::model::verdict;
-use std::cell::Cell;
 use std::rc::Rc;
 
-use crate::balancer::load::Load;
-use crate::balancer::{Balancer, Candidates, Entry, Pick};
+use crate::balancer::{Balancer, BalancerKind, Candidates, Entry, Options, Pick, RoundRobin};
 use crate::model::failure_table::FailureTable;
 use crate::model::peer::PeerRecord;
 use crate::model::slow_start::FULL_FACTOR;
 use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::time::Timestamp;
-
-/// Addresses: one at least.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Addresses {
-    pub(crate) first: Rc<str>,
-    pub(crate) others: Vec<Rc<str>>,
-}
-
-impl Addresses {
-    /// `None` where there is none.
-    pub(crate) fn new(mut addresses: impl Iterator<Item = Rc<str>>) -> Option<Self> {
-        Some(Self { first: addresses.next()?, others: addresses.collect() })
-    }
-}
-
-/// What a worker keeps for a peer from one change to the next.
-#[derive(Clone, Debug)]
-pub(crate) struct WorkerPeer {
-    /// The peer's name, by which balancers know it.
-    pub(crate) name: Rc<str>,
-    /// Its addresses, as the host wants them.
-    pub(crate) addresses: Addresses,
-    /// Which of the addresses is next, counted on.
-    pub(crate) next_address: Cell<usize>,
-    pub(crate) load: Rc<Load>,
-}
-
-impl WorkerPeer {
-    /// The next of the addresses.
-    pub(crate) fn address(&self) -> &Rc<str> {
-        let Addresses { first, others } = &self.addresses;
-        if others.is_empty() {
-            return first;
-        }
-        let next = self.next_address.get();
-        self.next_address.set(next.wrapping_add(1));
-        others.get((next % (others.len() + 1)).wrapping_sub(1)).unwrap_or(first)
-    }
-}
+use crate::worker::peer::WorkerPeer;
 
 /// What a pool is made of: each rank's entries, and where their peers stand in the record.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,45 +33,54 @@ impl Members {
 }
 
 /// Those who are tried before or after others.
+#[derive(Default)]
 struct Rank {
-    balancer: Box<dyn Balancer>,
+    /// Told of the members when it is asked next; none before it was asked first.
+    balancer: Option<Box<dyn Balancer>>,
     members: Members,
+    /// Whether the balancer was told of other members.
+    is_stale: bool,
 }
 
 impl Rank {
     fn set(&mut self, members: Members) {
-        if self.members.entries != members.entries {
-            self.balancer.set_entries(&members.entries);
-        }
+        self.is_stale |= self.members.entries != members.entries;
         self.members = members;
+    }
+
+    fn pick(&mut self, request: &Pick<'_>, candidates: &mut Candidates, make: impl FnOnce() -> Box<dyn Balancer>) {
+        if self.members.entries.is_empty() {
+            return;
+        }
+        let balancer = self.balancer.get_or_insert_with(make);
+        if self.is_stale {
+            balancer.set_entries(&self.members.entries);
+            self.is_stale = false;
+        }
+        balancer.pick(request, candidates);
     }
 }
 
 /// The pickable peers of an upstream.
 pub(crate) struct Pool {
+    /// The kind of its balancers; round robin where there is none.
+    kind: Option<Rc<BalancerKind>>,
+    options: Options,
     /// In the order in which they are tried.
     ranks: [Rank; 3],
     /// When a peer's state will change by itself.
     next_change: Option<Timestamp>,
-    /// Whether failures are kept that no longer count, or those of peers that are gone.
-    unsettled: bool,
 }
 
 impl Pool {
     /// An empty pool, with balancers of a kind.
-    pub(crate) fn new(balancer: impl Fn() -> Box<dyn Balancer>) -> Self {
-        let rank = || Rank { balancer: balancer(), members: Members::default() };
-        Self { ranks: [rank(), rank(), rank()], next_change: None, unsettled: false }
+    pub(crate) fn new(kind: Option<Rc<BalancerKind>>, options: Options) -> Self {
+        Self { kind, options, ranks: Default::default(), next_change: None }
     }
 
     /// When the pool must be filled again although nothing was announced.
     pub(crate) fn next_change(&self) -> Option<Timestamp> {
         self.next_change
-    }
-
-    /// Whether there is something for `Store::expire` to do.
-    pub(crate) fn is_unsettled(&self) -> bool {
-        self.unsettled
     }
 
     /// Fills the pool with those of `peers` that can be picked at this moment. `worker_peers` are theirs; a peer whose
@@ -126,14 +95,12 @@ impl Pool {
     ) {
         let mut ranks = [Members::default(), Members::default(), Members::default()];
         self.next_change = None;
-        let mut counting = 0;
         let weight = |peer: &PeerRecord| peer.hundredths(status.of(peer.id).and_then(|status| status.agent.as_ref()));
         // Whole weights stay as they are written; where an agent made a fraction of one, all are in hundredths.
         let weights: Vec<u32> = peers.iter().map(weight).collect();
         let weight_scale = if weights.iter().all(|weight| weight % 100 == 0) { 1 } else { 100 };
         for (at, ((peer, worker_peer), weight)) in peers.iter().zip(worker_peers).zip(weights).enumerate() {
             let failures = health.of(peer);
-            counting += usize::from(failures.counts(now, peer.fail_timeout(), peer.slow_start()));
             let Some(worker_peer) = worker_peer else { continue };
             let said = status.of(peer.id);
             let limit = said.and_then(|status| status.agent.as_ref()).and_then(|agent| agent.max_conns);
@@ -158,7 +125,6 @@ impl Pool {
             }
             members.add(at, entry);
         }
-        self.unsettled = counting < health.len();
         for (rank, members) in self.ranks.iter_mut().zip(ranks) {
             rank.set(members);
         }
@@ -173,7 +139,10 @@ impl Pool {
                 break;
             }
             let mut candidates = Candidates::with_room_for(picked.room());
-            rank.balancer.pick(request, &mut candidates);
+            rank.pick(request, &mut candidates, || match &self.kind {
+                Some(kind) => (kind.new)(&self.options),
+                None => Box::new(RoundRobin::weighted()),
+            });
             for position in candidates.as_slice() {
                 if let Some(peer) = rank.members.positions.get(*position as usize) {
                     picked.push(*peer);
@@ -187,7 +156,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balancer::RoundRobin;
+    use crate::balancer::load::Load;
     use crate::model::failures::Failures;
     use crate::model::id::PeerId;
     use crate::model::server::Server;
@@ -204,19 +173,11 @@ mod tests {
     fn picks(servers: &[Server], failures: &[(usize, Failures)], now: Timestamp, wanted: usize) -> Vec<u32> {
         let record = |(id, server): (u32, &Server)| PeerRecord::new(PeerId(id), server.clone(), true);
         let peers: Vec<PeerRecord> = (0..).zip(servers).map(record).collect();
-        let worker_peer = |server: &Server| {
-            let name: Rc<str> = Rc::from(server.name.as_str());
-            Some(WorkerPeer {
-                addresses: Addresses { first: Rc::clone(&name), others: Vec::new() },
-                name,
-                next_address: Cell::default(),
-                load: Rc::default(),
-            })
-        };
+        let worker_peer = |server: &Server| WorkerPeer::new(&server.name, Load::default(), [server.name.clone()]);
         let worker_peers: Vec<Option<WorkerPeer>> = servers.iter().map(worker_peer).collect();
         let mut health = FailureTable::default();
         failures.iter().for_each(|(at, failures)| health.set(&peers[*at], *failures));
-        let mut pool = Pool::new(|| Box::new(RoundRobin::weighted()));
+        let mut pool = Pool::new(None, Options::default());
         pool.fill(&peers, &worker_peers, &health, &Status::default(), now);
         pool.pick(&Pick::default(), wanted).as_slice().to_vec()
     }
