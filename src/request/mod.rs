@@ -134,7 +134,7 @@ fn split(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
-/// The first parameter of that name in a query.
+/// The first parameter of that name in a query. Nothing is decoded, as in nginx.
 fn argument<'q>(query: &'q [u8], name: &[u8]) -> &'q [u8] {
     let found = query.split(|b| *b == b'&').map(|pair| split(pair, b'=')).find(|(key, _)| *key == name);
     found.map(|(_, value)| value).unwrap_or_default()
