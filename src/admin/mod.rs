@@ -6,7 +6,7 @@
 //! - `documents`: upstreams, peers and monitors as JSON;
 //! - `changes`: what a request changes;
 //! - `metrics`: figures for Prometheus;
-//! - `page.html`: the status page.
+//! - `page`: the status page.
 //!
 //! Everything works on shared state, so any worker can answer, and every worker has a change at its next request.
 //! Errors are problem documents (RFC 9457). Nothing of the token, and nothing that monitors send, is in any answer or log.

@@ -32,7 +32,7 @@ pub(super) fn get(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
     })
 }
 
-/// Whether a client with this `Accept-Encoding` takes gzip.
+/// Whether a client with this `Accept-Encoding` takes gzip. Read by hand: of all that the header can say one word is asked for.
 fn takes_gzip(accepted: &[u8]) -> bool {
     let takes = |coding: &[u8]| {
         let mut items = accepted.split(|byte| *byte == b',').map(|item| item.split(|byte| *byte == b';'));

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 pub struct AdminAccess {
     /// How its paths begin, without a slash at the end.
     pub prefix: String,
-    /// What who may change something has to know. Without it nobody may.
+    /// The secret that a client has to send with every request. Without it nobody may change anything.
     pub token: Option<String>,
     /// Whose requests are answered.
     pub allow: Vec<Network>,
