@@ -5,6 +5,7 @@
 //! - [`balancers`]: the same for the balancers beyond round robin;
 //! - [`failover`]: servers die under load and come back, and no client notices;
 //! - [`failures`]: what counts against a peer and what does not;
+//! - [`hostile`]: peers that send without an end cost little;
 //! - [`hygiene`]: what clients send chooses no peer and crashes nothing, what servers get holds nothing of ours;
 //! - [`monitors`]: dead servers are found without traffic, agents are heard;
 //! - [`names`]: names of servers are looked up, again and again;
@@ -26,6 +27,7 @@ mod balancing;
 mod configuration;
 mod failover;
 mod failures;
+mod hostile;
 mod hygiene;
 mod monitors;
 mod names;

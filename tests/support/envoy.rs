@@ -298,6 +298,14 @@ impl Envoy {
         Duration::from_nanos(nanoseconds.sum())
     }
 
+    /// Memory that the process has in use, in bytes (resident).
+    pub fn rss(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("Envoy runs on Linux");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kilobytes");
+        kilobytes * 1024
+    }
+
     /// Replaces the configuration of a running Envoy that was set up as `updatable`; true if it was accepted.
     #[track_caller]
     pub fn update(&mut self, config: Config) -> bool {
