@@ -41,6 +41,8 @@ struct Kind {
 const HTTP: Kind = Kind { monitor: "http", good: OK, listens: true };
 const AGENT: Kind = Kind { monitor: "haproxy-agent-check", good: b"up\n", listens: false };
 
+const TCP: Kind = Kind { monitor: "tcp", good: b"", listens: false };
+
 impl Kind {
     fn worst(self, first: &[u8], again: &[u8]) -> Worst {
         Worst { listens: self.listens, first: first.to_vec(), again: again.to_vec() }
@@ -103,6 +105,18 @@ fn http_answers_that_stop_just_before_they_are_too_long() {
 #[test]
 fn agents_without_an_end() {
     peers_are_bearable(AGENT, &AGENT.worst(b"", b"up "));
+}
+
+/// What is a gRPC message to Envoy, whose length never comes: a check by a connection alone is a gRPC stream.
+#[test]
+fn connections_that_get_a_message_without_an_end() {
+    peers_are_bearable(TCP, &TCP.worst(b"\0\xff\xff\xff\xff", b"x"));
+}
+
+/// The shortest of such messages, again and again: each of them is handed to the filter.
+#[test]
+fn connections_that_get_messages_without_an_end() {
+    peers_are_bearable(TCP, &TCP.worst(b"", b"\0"));
 }
 
 /// A hundred names, each asked of all of a hundred name servers in turn.

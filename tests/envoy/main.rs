@@ -1,8 +1,10 @@
 //! The filter in a real Envoy, between real sockets: what a user would miss if it broke.
 //!
+//! - [`access`]: who may use the management API;
 //! - [`admin`]: the management API, the status page, the metrics;
 //! - [`balancing`]: who gets how much;
 //! - [`balancers`]: the same for the balancers beyond round robin;
+//! - [`declarations`]: which upstreams there are;
 //! - [`failover`]: servers die under load and come back, and no client notices;
 //! - [`failures`]: what counts against a peer and what does not;
 //! - [`hostile`]: peers that send without an end cost little;
@@ -21,10 +23,12 @@
 // The core is not allowed to read a clock; tests measure with one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod access;
 mod admin;
 mod balancers;
 mod balancing;
 mod configuration;
+mod declarations;
 mod failover;
 mod failures;
 mod hostile;
