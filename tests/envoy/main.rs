@@ -1,10 +1,13 @@
 //! The filter in a real Envoy, between real sockets: what a user would miss if it broke.
 //!
+//! - [`access`]: who may use the management API;
 //! - [`admin`]: the management API, the status page, the metrics;
 //! - [`balancing`]: who gets how much;
 //! - [`balancers`]: the same for the balancers beyond round robin;
+//! - [`declarations`]: which upstreams there are;
 //! - [`failover`]: servers die under load and come back, and no client notices;
 //! - [`failures`]: what counts against a peer and what does not;
+//! - [`hostile`]: peers that send without an end cost little;
 //! - [`hygiene`]: what clients send chooses no peer and crashes nothing, what servers get holds nothing of ours;
 //! - [`monitors`]: dead servers are found without traffic, agents are heard;
 //! - [`names`]: names of servers are looked up, again and again;
@@ -20,12 +23,15 @@
 // The core is not allowed to read a clock; tests measure with one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod access;
 mod admin;
 mod balancers;
 mod balancing;
 mod configuration;
+mod declarations;
 mod failover;
 mod failures;
+mod hostile;
 mod hygiene;
 mod monitors;
 mod names;

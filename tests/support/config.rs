@@ -97,6 +97,16 @@ impl Config {
         self
     }
 
+    /// The client's address is what the client says in `x-forwarded-for`, if it says something there.
+    #[must_use]
+    pub fn trusting_forwarded_for(mut self) -> Config {
+        self.change("the switch for the connection's own address", |object| {
+            *object.get_mut("use_remote_address")? = false.into();
+            Some(())
+        });
+        self
+    }
+
     /// No statistics at all, as somebody with a lot of traffic may choose.
     #[must_use]
     pub fn without_stats(mut self) -> Config {

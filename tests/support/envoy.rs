@@ -167,6 +167,14 @@ fn command(directory: &Directory, config: &Config, arguments: &[&str]) -> Comman
     command
 }
 
+/// Memory that a process has in use, in bytes (resident).
+pub fn rss(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux, and a process");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kilobytes");
+    kilobytes * 1024
+}
+
 fn is_ready(admin: SocketAddr) -> bool {
     Client::new(admin).get("/ready").is_ok_and(|answer| answer.status == 200)
 }
@@ -296,6 +304,11 @@ impl Envoy {
             text.split_whitespace().next()?.parse::<u64>().ok()
         });
         Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// Memory that the process has in use, in bytes (resident).
+    pub fn rss(&self) -> u64 {
+        rss(self.pid())
     }
 
     /// Replaces the configuration of a running Envoy that was set up as `updatable`; true if it was accepted.
