@@ -5,6 +5,7 @@
 //! - [`config`]: one of the shipped files in `envoy/`, with the few places changed that a test has to
 //!   change (ports, the filter's JSON, a shorter timeout);
 //! - [`envoy`]: an Envoy process that runs such a configuration, with its admin pages, log and CPU time;
+//! - [`callgrind`]: such a process whose instructions are counted;
 //! - [`server`]: HTTP servers that answer, hang, reset or talk nonsense on command, in this process or
 //!   in one of their own that can be killed;
 //! - [`tcp`]: servers of other protocols; [`dns`]: a real name server;
@@ -17,6 +18,7 @@
 // Three programs include this module and each uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod callgrind;
 pub mod client;
 pub mod config;
 pub mod dns;
