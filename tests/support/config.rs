@@ -147,8 +147,31 @@ impl Config {
         self
     }
 
+    /// Takes the wasm filter itself out too, after [`Config::without_durpina`]: what is left is Envoy alone.
+    #[must_use]
+    pub fn without_filter(mut self) -> Config {
+        self.change("the wasm filter", |object| {
+            let filters = object.get_mut("http_filters")?.as_array_mut()?;
+            let before = filters.len();
+            filters.retain(|filter| filter["name"] != "durpina");
+            (filters.len() < before).then_some(())
+        });
+        self
+    }
+
+    /// Takes the access log out that tells the filter of failed attempts. The filter's JSON has to say so, too:
+    /// `"envoy": {}`.
+    #[must_use]
+    pub fn without_access_log(mut self) -> Config {
+        self.change("an access log", |object| object.remove("access_log").map(drop));
+        self
+    }
+
     /// The wasm module.
     pub(super) fn module(&mut self, file: &Path) {
+        if !self.text().contains("vm_config") {
+            return; // See `without_filter`.
+        }
         self.change("the wasm module's path", |object| {
             *object.get_mut("filename")? = file.to_string_lossy().into();
             Some(())

@@ -6,6 +6,7 @@
 //! it: a panic in wasm is not seen by clients when Envoy reloads the filter, only in the log.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -51,12 +52,15 @@ pub struct Setup {
     port: Option<u16>,
     updatable: bool,
     drain: u32,
+    under: Vec<OsString>,
+    wasm_log: &'static str,
 }
 
 impl Setup {
     /// One worker, a free port.
     pub fn new(config: Config) -> Setup {
-        Setup { config, module: None, workers: 1, port: None, updatable: false, drain: 1 }
+        let (under, wasm_log) = (Vec::new(), "info");
+        Setup { config, module: None, workers: 1, port: None, updatable: false, drain: 1, under, wasm_log }
     }
 
     #[must_use]
@@ -93,6 +97,20 @@ impl Setup {
         self
     }
 
+    /// Another program runs Envoy, as a debugger does: its name and its arguments.
+    #[must_use]
+    pub fn under(mut self, program: Vec<OsString>) -> Setup {
+        self.under = program;
+        self
+    }
+
+    /// The level of what Envoy logs about wasm; `info` unless told.
+    #[must_use]
+    pub fn wasm_log(mut self, level: &'static str) -> Setup {
+        self.wasm_log = level;
+        self
+    }
+
     /// An Envoy that is ready for requests; fails with its log when it does not get there.
     #[track_caller]
     pub fn start(self) -> Envoy {
@@ -115,10 +133,10 @@ impl Setup {
             fs::write(&listener_file, listener.to_string()).expect("the listener's file");
         }
         let start = Instant::now();
-        let mut command = command(&directory, &config, &["--use-dynamic-base-id"]);
+        let mut command = command(&self.under, &directory, &config, &["--use-dynamic-base-id"]);
         command.args(["--drain-time-s", &self.drain.to_string()]);
         command.args(["--concurrency", &self.workers.to_string()]);
-        command.args(["--component-log-level", "wasm:info"]);
+        command.args(["--component-log-level", &format!("wasm:{}", self.wasm_log)]);
         command.arg("--admin-address-path").arg(directory.path("admin"));
         // The log goes to stderr: Envoy writes a log file of its own only every ten seconds.
         command.stderr(File::create(directory.path("log")).expect("a file for the log"));
@@ -144,7 +162,7 @@ impl Setup {
         let directory = Directory::new();
         let mut config = self.config.clone();
         self.prepare(&mut config, &[Port::free()], &directory);
-        let output = command(&directory, &config, &["--mode", "validate"]).output().expect("Envoy can be started");
+        let output = command(&[], &directory, &config, &["--mode", "validate"]).output().expect("Envoy can be started");
         if output.status.success() {
             return Ok(());
         }
@@ -157,10 +175,12 @@ impl Setup {
     }
 }
 
-fn command(directory: &Directory, config: &Config, arguments: &[&str]) -> Command {
+fn command(under: &[OsString], directory: &Directory, config: &Config, arguments: &[&str]) -> Command {
     let file = directory.path("envoy.json");
     fs::write(&file, config.text()).expect("the configuration's file");
-    let mut command = Command::new(envoy_binary());
+    let program: Vec<OsString> = under.iter().cloned().chain([envoy_binary().into()]).collect();
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]);
     command.arg("-c").arg(file).args(["--log-level", "warning"]).args(arguments);
     // In a process group of its own, so that Ctrl-C on a terminal ends it through us and in order.
     command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);

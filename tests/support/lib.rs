@@ -5,6 +5,7 @@
 //! - [`config`]: one of the shipped files in `envoy/`, with the few places changed that a test has to
 //!   change (ports, the filter's JSON, a shorter timeout);
 //! - [`envoy`]: an Envoy process that runs such a configuration, with its admin pages, log and CPU time;
+//! - [`callgrind`]: such a process whose instructions are counted;
 //! - [`server`]: HTTP servers that answer, hang, reset or talk nonsense on command, in this process or
 //!   in one of their own that can be killed;
 //! - [`tcp`]: servers of other protocols; [`dns`]: a real name server; [`hostile`]: peers that do their worst;
@@ -19,6 +20,7 @@
 // The core is not allowed to read a clock; tests measure with one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod callgrind;
 pub mod client;
 pub mod config;
 pub mod dns;
