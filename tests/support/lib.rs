@@ -7,7 +7,7 @@
 //! - [`envoy`]: an Envoy process that runs such a configuration, with its admin pages, log and CPU time;
 //! - [`server`]: HTTP servers that answer, hang, reset or talk nonsense on command, in this process or
 //!   in one of their own that can be killed;
-//! - [`tcp`]: servers of other protocols; [`dns`]: a real name server;
+//! - [`tcp`]: servers of other protocols; [`h2`]: of HTTP/2, frame by frame; [`dns`]: a real name server;
 //! - [`client`]: one HTTP/1.1 connection that can send any bytes; [`load`]: many of them at once;
 //! - [`ports`]: addresses that nobody else takes while a test uses them.
 //!
@@ -23,6 +23,7 @@ pub mod client;
 pub mod config;
 pub mod dns;
 pub mod envoy;
+pub mod h2;
 pub mod load;
 pub mod ports;
 pub mod server;
