@@ -1,12 +1,13 @@
 //! A request, from its candidates to its counted failures.
 //!
 //! What a pick yields is kept as it was offered: who, where, and how busy that one is. When attempts are over, the host tells of
-//! them by address, and each failed one is counted against the candidate that had this address.
+//! them by address, and each failed one is counted against the candidate that had this address. The filter does not decide where a
+//! request goes in the end: the host's own routes may send it to other servers, and their failures are no candidate's.
 
 use std::rc::Rc;
 
 use crate::balancer::load::{InFlight, Load};
-use crate::host::{Attempt, Failure, Host, ResponseHost, MOST_CANDIDATES};
+use crate::host::{Attempt, End, Failure, Host, ResponseHost, MOST_CANDIDATES};
 use crate::model::peer::PeerRecord;
 use crate::store::Store;
 use crate::time::Timestamp;
@@ -16,6 +17,8 @@ use crate::worker::view::View;
 
 /// The status that answers are counted as of which the host reports nothing.
 const ASSUMED: u16 = 200;
+/// From this status on an answer is asked whose it is. The host reports those as well.
+const NO_SUCCESS: u16 = 300;
 
 /// What the filter remembers of a request until it is over.
 #[derive(Debug, Default)]
@@ -29,8 +32,8 @@ pub struct Exchange {
     timed: bool,
     /// Whether the host reports failed attempts, so that nothing has to be asked for the others.
     reported: bool,
-    /// Whether the attempts before the answered one are counted.
-    responded: bool,
+    /// How many of the attempts, from the first one, are judged.
+    judged: usize,
     /// The status of the answer, where it might be one of the upstream's `fail_codes`.
     status: Option<u16>,
 }
@@ -64,6 +67,12 @@ impl Exchange {
         self.in_flight = load.map(|load| InFlight::begin(load, now));
     }
 
+    /// The request is at the candidate after those that are judged.
+    fn go_on(&mut self, host: &dyn Host) {
+        let now = if self.timed { host.now() } else { Timestamp::default() };
+        self.go_to(self.judged, now);
+    }
+
     fn offered<R>(&self, ask: impl FnOnce(&[&str]) -> R) -> R {
         let mut addresses = [""; MOST_CANDIDATES];
         let candidates = self.candidates.iter().flatten();
@@ -77,8 +86,11 @@ impl Exchange {
             return;
         }
         if !self.reported {
-            self.count_earlier(host, directory);
-            self.responded = true;
+            let earlier = self.offered(|offered| host.earlier_attempts(offered));
+            for attempt in earlier {
+                self.judge_one(host, directory, &attempt);
+                self.go_on(host);
+            }
         }
         // A response time says nothing of a peer without the attempts before it.
         let is_first = !self.candidates.iter().flatten().any(|candidate| candidate.is_judged);
@@ -98,13 +110,17 @@ impl Exchange {
         if !self.is_routed() {
             return false;
         }
-        if self.reported && self.failing_status(directory).is_none() {
-            // All that is no success is reported right after this, and counted as what it is then.
-            if let Some(first) = self.first() {
-                first.load.count(|counts| counts.answered(ASSUMED));
+        if self.failing_status(directory).is_none() {
+            if self.reported {
+                // All that is no success is reported right after this, and counted as what it is then.
+                self.answered(0, ASSUMED);
+                return true;
             }
-            self.in_flight = None;
-            return true;
+            let success = self.status.filter(|status| *status < NO_SUCCESS);
+            if let Some(status) = success.filter(|_| host.ended_well()) {
+                self.answered(self.judged, status);
+                return false;
+            }
         }
         self.judge(host, directory);
         false
@@ -115,48 +131,57 @@ impl Exchange {
         if let Some(first) = self.first() {
             first.load.count(|counts| counts.unanswered(ASSUMED));
         }
-        self.status = self.status.or_else(|| host.final_status());
         self.judge(host, directory);
     }
 
-    /// Counts the attempts that failed.
+    /// Counts what became of the attempts.
     fn judge(&mut self, host: &dyn ResponseHost, directory: &Directory) {
-        if !self.responded {
-            self.count_earlier(host, directory);
-        }
-        let last = self.offered(|offered| host.last_attempt(offered));
-        if let (None, Some(status)) = (last.failure, self.status) {
-            let answering = self.candidates.iter().flatten().find(|candidate| !candidate.is_judged);
-            if let Some(candidate) = answering {
-                candidate.load.count(|counts| counts.answered(status));
+        let attempts = self.offered(|offered| host.attempts(offered));
+        let mut attempts = attempts.iter().skip(self.judged).peekable();
+        while let Some(attempt) = attempts.next() {
+            self.judge_one(host, directory, attempt);
+            if attempts.peek().is_some() {
+                self.go_on(host);
             }
         }
-        if let Some(failure) = last.failure.or_else(|| self.failing_status(directory)) {
-            self.count(host, directory, last.address.as_deref(), failure);
+        self.in_flight = None;
+    }
+
+    /// The request ended well, answered by its candidate of that number.
+    fn answered(&mut self, candidate: usize, status: u16) {
+        if let Some(candidate) = self.candidates.get(candidate).and_then(Option::as_ref) {
+            candidate.load.count(|counts| counts.answered(status));
         }
         self.in_flight = None;
     }
 
     /// The answer's status, if the upstream counts it as a failure.
     fn failing_status(&self, directory: &Directory) -> Option<Failure> {
-        let code = self.status?;
-        directory.record(self.upstream)?.spec.fail_codes.contains(code).then_some(Failure::Status(code))
+        fail_code(directory, self.upstream, self.status?)
     }
 
-    /// Counts the attempts before the last one, all of which failed.
-    fn count_earlier(&mut self, host: &dyn ResponseHost, directory: &Directory) {
-        let attempts = self.offered(|offered| host.earlier_attempts(offered));
-        for (Attempt { address, failure }, next) in attempts.into_iter().zip(1..) {
-            self.count(host, directory, address.as_deref(), failure.unwrap_or(Failure::Retried));
-            let now = if self.timed { host.now() } else { Timestamp::default() };
-            self.go_to(next, now);
+    /// Counts what became of the next attempt.
+    fn judge_one(&mut self, host: &dyn ResponseHost, directory: &Directory, attempt: &Attempt) {
+        let address = attempt.address.as_deref();
+        let failure = match attempt.end {
+            End::Answered(status) => {
+                if let Some(candidate) = unjudged(&mut self.candidates, address) {
+                    candidate.load.count(|counts| counts.answered(status));
+                }
+                fail_code(directory, self.upstream, status)
+            }
+            End::Failed(failure) => Some(failure),
+            End::Nobodys => None,
+        };
+        if let Some(failure) = failure {
+            self.count(host, directory, address, failure);
         }
+        self.judged += 1;
     }
 
     /// Counts a failed attempt against the candidate of that address. An attempt at any other address is nobody's failure.
     fn count(&mut self, host: &dyn Host, directory: &Directory, address: Option<&str>, failure: Failure) {
-        let is_meant = |candidate: &&mut Candidate| !candidate.is_judged && Some(&*candidate.address) == address;
-        let Some(candidate) = self.candidates.iter_mut().flatten().find(is_meant) else { return };
+        let Some(candidate) = unjudged(&mut self.candidates, address) else { return };
         candidate.is_judged = true;
         let Some(view) = directory.view(self.upstream) else { return };
         if self.timed {
@@ -168,6 +193,17 @@ impl Exchange {
         let Some(peer) = view.find(candidate.peer) else { return };
         count_failure(host, view, peer, &candidate.load, failure);
     }
+}
+
+/// The candidate of that address, unless it is judged.
+fn unjudged<'c>(candidates: &'c mut [Option<Candidate>], address: Option<&str>) -> Option<&'c mut Candidate> {
+    let is_meant = |candidate: &&mut Candidate| !candidate.is_judged && Some(&*candidate.address) == address;
+    candidates.iter_mut().flatten().find(is_meant)
+}
+
+/// A status as a failure, if the upstream counts it as one.
+fn fail_code(directory: &Directory, upstream: usize, status: u16) -> Option<Failure> {
+    directory.record(upstream)?.spec.fail_codes.contains(status).then_some(Failure::Status(status))
 }
 
 fn count_failure(host: &dyn Host, view: &View, peer: &PeerRecord, load: &Load, failure: Failure) {

@@ -1,4 +1,4 @@
-//! What counts against a peer, and what does not.
+//! What counts against a peer and takes it out of use, and what does not: the main cases. [`blame`](crate::blame) has them all.
 
 use std::io::Write;
 use std::time::Duration;
@@ -75,9 +75,21 @@ fn a_body_that_is_cut_off_counts() {
     counts(Behaviour::CutOff);
 }
 
+/// Whether the server, the network or the client is slow cannot be told, once the answer began.
 #[test]
-fn a_body_that_stalls_counts() {
-    counts(Behaviour::Stall);
+fn a_body_that_stalls_counts_for_nothing() {
+    for access_log in [true, false] {
+        let a = Server::start("a");
+        let mut filter = one_upstream(&[server(&a, "max_fails=1 fail_timeout=60s")]);
+        filter["envoy"] = json!({ "access_log": access_log });
+        let envoy = Setup::new(Config::reference(&filter).route_timeout(0.3)).start();
+        a.behave(Behaviour::Stall);
+        assert!(envoy.client().get("/").is_err(), "half an answer");
+        a.behave(Behaviour::Answer);
+        assert_eq!(served_in_turn(&envoy, 10), ["a"; 10], "access log: {access_log}");
+        assert!(!envoy.log().contains(&format!("peer={} failed", a.addr())), "access log: {access_log}");
+        assert_eq!(envoy.state_changes(), [], "access log: {access_log}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! - [`balancing`]: who gets how much;
 //! - [`balancers`]: the same for the balancers beyond round robin;
 //! - [`failover`]: servers die under load and come back, and no client notices;
-//! - [`failures`]: what counts against a peer and what does not;
+//! - [`failures`]: what counts against a peer and what does not; [`blame`]: each way in which a request can end, and whose fault it is;
 //! - [`hygiene`]: what clients send chooses no peer and crashes nothing, what servers get holds nothing of ours;
 //! - [`monitors`]: dead servers are found without traffic, agents are heard;
 //! - [`names`]: names of servers are looked up, again and again;
@@ -23,6 +23,7 @@
 mod admin;
 mod balancers;
 mod balancing;
+mod blame;
 mod configuration;
 mod failover;
 mod failures;
