@@ -216,3 +216,136 @@ fn count_failure(host: &dyn Host, view: &View, peer: &PeerRecord, load: &Load, f
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::filter::Filter;
+    use crate::handle::upstream::Upstream;
+    use crate::model::peer::PeerState;
+    use crate::registry::Registry;
+    use crate::testing::test;
+    use durpina_sim::{Answer, Behaviour, Sent, Sim};
+
+    type Worker = durpina_sim::Worker<Filter>;
+
+    const A: &str = "10.0.0.1:80";
+    const B: &str = "10.0.0.2:80";
+    const C: &str = "10.0.0.3:80";
+    const FOREIGN: &str = "192.0.2.9:80";
+
+    /// A worker for each way in which a host tells of failures, with three peers and what else is to be in the upstream.
+    fn workers(more: &str, mut tried: impl FnMut(&Sim, &mut Worker)) {
+        for reports in [true, false] {
+            let sim = Sim::new();
+            if reports {
+                sim.report_failures();
+            }
+            let text = format!(
+                r#"{{"upstreams": {{"u": {{"servers": ["{A}", "{B}", "{C}"], "max_ejected_percent": 100{more}}}}}, "upstream": "u",
+                "envoy": {{"access_log": {reports}}}}}"#
+            );
+            tried(&sim, &mut Worker::start(&sim, &text).unwrap());
+        }
+    }
+
+    fn get(worker: &mut Worker) -> Answer {
+        worker.send(Sent::get("/"))
+    }
+
+    /// The peers that are not up.
+    fn blamed(worker: &Worker) -> Vec<&'static str> {
+        let upstream = Upstream::get(Store::new(&worker.host), &Registry::default(), "u").unwrap().unwrap();
+        [A, B, C].into_iter().filter(|name| upstream.get_peer(name).unwrap().state() != PeerState::Up).collect()
+    }
+
+    #[test]
+    fn an_answer_that_the_server_breaks_off_counts_wherever_it_was() {
+        workers("", |sim, worker| {
+            sim.server(A, Behaviour::Fails(Failure::Connect));
+            sim.server(B, Behaviour::Breaks(200));
+            assert_eq!(get(worker), Answer::Served { by: B.to_owned(), status: 200, attempts: 2 });
+            assert_eq!(blamed(worker), [A, B]);
+        });
+    }
+
+    #[test]
+    fn what_ends_an_answer_that_began_for_other_reasons_counts_for_nothing() {
+        workers("", |sim, worker| {
+            for behaviour in [Behaviour::Stalls(200), Behaviour::Stalls(101), Behaviour::Stalls(504)] {
+                [A, B, C].into_iter().for_each(|server| sim.server(server, behaviour));
+                (0..6).for_each(|_| drop(get(worker)));
+            }
+            [A, B, C].into_iter().for_each(|server| sim.server(server, Behaviour::Abandoned));
+            (0..6).for_each(|_| drop(get(worker)));
+            assert_eq!(blamed(worker), [""; 0]);
+        });
+    }
+
+    #[test]
+    fn a_client_that_goes_away_does_not_hide_the_failure_before() {
+        workers("", |sim, worker| {
+            sim.server(A, Behaviour::Fails(Failure::Reset));
+            sim.server(B, Behaviour::Abandoned);
+            get(worker);
+            assert_eq!(blamed(worker), [A]);
+        });
+    }
+
+    #[test]
+    fn what_goes_elsewhere_is_no_candidate_s_failure() {
+        let failed = End::Failed(Failure::Connect);
+        for (address, attempts, end, status) in [
+            (Some(FOREIGN), 1, failed, 503),
+            (Some(FOREIGN), 3, failed, 503),
+            (Some(FOREIGN), 2, End::Answered(503), 503),
+            (None, 1, End::Nobodys, 503),
+            (None, 2, failed, 503),
+        ] {
+            workers(r#", "fail_codes": "503""#, |_, worker| {
+                worker.host.route_elsewhere(address, attempts, end, status);
+                (0..3).for_each(|_| drop(get(worker)));
+                assert_eq!(blamed(worker), [""; 0], "{address:?} {attempts} {end:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn an_attempt_elsewhere_than_at_the_first_candidate_counts_where_it_was() {
+        workers("", |_, worker| {
+            worker.host.route_elsewhere(Some(C), 1, End::Failed(Failure::Reset), 503);
+            get(worker);
+            assert_eq!(blamed(worker), [C]);
+        });
+    }
+
+    #[test]
+    fn fail_codes_are_of_answers_that_began_too_and_of_the_one_that_gave_it() {
+        workers(r#", "fail_codes": "503""#, |sim, worker| {
+            sim.server(A, Behaviour::Fails(Failure::Connect));
+            sim.server(B, Behaviour::Stalls(503));
+            get(worker);
+            assert_eq!(blamed(worker), [A, B]);
+        });
+    }
+
+    #[test]
+    fn picks_and_answers_are_counted_for_each_attempt_once() {
+        workers("", |sim, worker| {
+            sim.server(A, Behaviour::Fails(Failure::Connect));
+            sim.server(B, Behaviour::Stalls(404));
+            get(worker);
+            sim.advance(Duration::from_secs(1));
+            worker.tick();
+            let store = Store::new(&worker.host);
+            let (record, _) = store.record("u").unwrap().unwrap();
+            let counters = store.counters("u").unwrap();
+            let counts = record.peers.iter().map(|peer| counters.of(peer.id));
+            let figures = counts.map(|counts| (counts.picks, counts.responses, counts.failures.iter().sum::<u64>()));
+            let figures: Vec<_> = figures.collect();
+            assert_eq!(figures, [(1, [0; 5], 1), (1, [0, 0, 0, 1, 0], 0), (0, [0; 5], 0)]);
+        });
+    }
+}
