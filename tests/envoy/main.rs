@@ -9,6 +9,7 @@
 //! - [`monitors`]: dead servers are found without traffic, agents are heard;
 //! - [`names`]: names of servers are looked up, again and again;
 //! - [`routing`]: which requests go to which upstream;
+//! - [`soak`]: healthy servers are blamed for nothing, whatever clients do;
 //! - [`configuration`]: what is accepted, what is refused, and what an update leaves alone.
 //!
 //! `make test` builds the filter, fetches Envoy and runs this. By hand: `make build`, then
@@ -31,6 +32,7 @@ mod hygiene;
 mod monitors;
 mod names;
 mod routing;
+mod soak;
 use durpina_e2e as support;
 
 use std::fmt::Display;
