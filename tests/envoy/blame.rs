@@ -758,7 +758,8 @@ fn elsewhere(access_log: bool) {
             "web": upstream(&ours.each_ref().map(Running::addr)),
             "redirecting": upstream(&[redirecting.addr()]),
         },
-        "routes": [{ "prefix": "/redirected/", "upstream": "redirecting" }, { "prefix": "/", "upstream": "web" }],
+        "routes": [{ "prefix": "/redirected/", "upstream": "redirecting" }, { "prefix": "/", "upstream": "web" },
+            { "host": "nowhere", "upstream": "web" }],
         "envoy": { "access_log": access_log },
         "admin": { "prefix": "/durpina", "token": TOKEN },
     });
@@ -778,17 +779,20 @@ fn elsewhere(access_log: bool) {
         .route(&to("/nowhere/", json!({ "cluster_header": "x-nowhere" })))
         .route(&json!({ "match": { "prefix": "/direct/" }, "direct_response": { "status": 503 } }))
         .route(&to("/redirected/", redirected))
+        .upgrades()
         .lines(LINE);
     let envoy = Setup::new(config).start();
     let status = |path: &str| envoy.client().get(path).expect("an answer").status;
     for path in ["/legacy/", "/busy/", "/nowhere/", "/direct/", "/redirected/"] {
         assert_eq!(status(path), 503, "{path}");
     }
+    let tunnel = envoy.client().send_bytes(b"CONNECT nowhere:80 HTTP/1.1\r\nhost: nowhere:80\r\n\r\n", true);
+    assert_eq!(tunnel.expect("an answer").status, 404, "no route");
     let mut weighted: Vec<u16> = (0..40).map(|_| status("/weighted/")).collect();
     weighted.sort_unstable();
     weighted.dedup();
     assert_eq!(weighted, [200, 503], "both clusters are asked");
-    eventually("all requests are over", PATIENCE, || envoy.lines().len() >= 46);
+    eventually("all requests are over", PATIENCE, || envoy.lines().len() >= 47);
     assert_eq!(failures(&envoy), BTreeMap::new(), "access log: {access_log}\n{}", envoy.lines().join("\n"));
 }
 
@@ -902,6 +906,25 @@ fn journeys(access_log: bool) {
 #[test]
 fn each_timeout_and_each_retry() {
     [true, false].into_iter().for_each(journeys);
+}
+
+/// Envoy's own limits are nobody's failure.
+#[test]
+fn no_room_for_a_request_counts_for_nothing() {
+    let [a, b] = [(); 2].map(|()| Peer::Serves(answers).start());
+    for access_log in [true, false] {
+        let servers = [&a, &b].map(|server| format!("{} max_fails=0", server.addr()));
+        let filter = json!({
+            "upstreams": { "web": { "servers": servers } }, "upstream": "web",
+            "envoy": { "access_log": access_log }, "admin": { "prefix": "/durpina", "token": TOKEN },
+        });
+        let envoy = Setup::new(Config::reference(&filter).no_room().lines(LINE)).start();
+        assert_eq!(envoy.client().get("/").expect("an answer").status, 503);
+        eventually("the request is over", PATIENCE, || !envoy.lines().is_empty());
+        let line = envoy.lines().remove(0);
+        assert!(line.contains("|503|UO|upstream_reset_before_response_started{overflow}|"), "Envoy says {line}");
+        assert_eq!(failures(&envoy), BTreeMap::new());
+    }
 }
 
 /// What Envoy writes as an address is what was offered.

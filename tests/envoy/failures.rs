@@ -9,6 +9,7 @@ use crate::support::client::{connect, Request};
 use crate::support::config::{Config, MINIMAL};
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
+use crate::support::ports::Port;
 use crate::support::server::{Behaviour, Server};
 use crate::{one_upstream, served_in_turn, server, start, PATIENCE};
 
@@ -121,6 +122,22 @@ fn the_last_attempt_counts_too() {
         let line = format!("peer={} failed", peer.addr());
         let spared = |log: String| log.lines().any(|l| l.contains(&line) && l.contains("stays in use"));
         eventually("the failure is counted", PATIENCE, || spared(envoy.log()));
+    }
+}
+
+/// Envoy holds an upload until it cannot be tried again any more, as far as there is room for it: the reference configuration makes some.
+#[test]
+fn an_upload_of_four_megabytes_survives_a_dead_first_peer() {
+    let dead = Port::free();
+    let b = Server::start("b");
+    let filter = one_upstream(&[format!("{} max_fails=0", dead.addr()), format!("{} backup", b.addr())]);
+    let envoy = start(&filter);
+    for megabytes in [1, 2, 4] {
+        for method in ["POST", "PUT"] {
+            let upload = Request::new(method, "/").body(vec![b'x'; megabytes * 1_000_000]);
+            let answer = envoy.client().send(&upload).expect("an answer");
+            assert_eq!((answer.status, answer.served_by()), (200, "b"), "{method} of {megabytes} MB");
+        }
     }
 }
 

@@ -135,7 +135,15 @@ impl Config {
         self
     }
 
-    /// Clients may ask for WebSocket.
+    /// Envoy's limits leave no room for a request to the first candidate.
+    #[must_use]
+    pub fn no_room(mut self) -> Config {
+        let nothing = json!({ "max_connections": 0, "max_pending_requests": 0, "max_requests": 0 });
+        self.cluster("durpina_1")["circuit_breakers"] = json!({ "thresholds": [nothing] });
+        self
+    }
+
+    /// Clients may ask for WebSocket and for tunnels (`CONNECT`).
     #[must_use]
     pub fn upgrades(mut self) -> Config {
         self.change("the connection manager of clients", |object| {
