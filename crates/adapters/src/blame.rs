@@ -1,4 +1,4 @@
-//! Whose fault it was, by what Envoy says of a request: docs/states.md has the table, and tests/envoy/blame.rs tries its rows.
+//! Whose fault it was, by what Envoy says of a request: docs/states.md has the table, and tests/envoy/blame/ tries its rows.
 //!
 //! - The details tell whether the answer had begun when its connection broke, the flags how it broke. A timeout has the same details
 //!   in both cases; then a header tells, which Envoy puts on servers' answers and not on its own.
