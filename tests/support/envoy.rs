@@ -19,7 +19,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use super::client::Client;
-use super::config::{repository, Config};
+use super::config::{repository, Config, LINES};
 use super::eventually;
 use super::ports::Port;
 
@@ -137,6 +137,8 @@ impl Setup {
         command.args(["--drain-time-s", &self.drain.to_string()]);
         command.args(["--concurrency", &self.workers.to_string()]);
         command.args(["--component-log-level", &format!("wasm:{}", self.wasm_log)]);
+        // Access logs of tests are looked at at once; Envoy's default is ten seconds.
+        command.args(["--file-flush-interval-msec", "20"]);
         command.arg("--admin-address-path").arg(directory.path("admin"));
         // The log goes to stderr: Envoy writes a log file of its own only every ten seconds.
         command.stderr(File::create(directory.path("log")).expect("a file for the log"));
@@ -306,6 +308,12 @@ impl Envoy {
     /// What Envoy and the filter logged so far.
     pub fn log(&self) -> String {
         self.directory.log()
+    }
+
+    /// The lines that [`Config::lines`] asked for, one for each request that is over.
+    pub fn lines(&self) -> Vec<String> {
+        let text = fs::read(self.directory.path(LINES)).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
     }
 
     /// The changes of peers' states, in the order in which the filter logged them.
