@@ -228,7 +228,7 @@ mod tests {
     use super::*;
     use crate::filter::Filter;
     use crate::handle::upstream::Upstream;
-    use crate::model::peer::PeerState;
+    use crate::model::state::PeerState;
     use crate::registry::Registry;
     use crate::testing::test;
     use durpina_sim::{Answer, Behaviour, Sent, Sim};
