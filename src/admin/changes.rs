@@ -1,18 +1,18 @@
 //! What a request changes.
 //!
-//! Each change is one compare-and-swap of the upstream's record, so changes at the same time all happen, and one that is refused
-//! has changed nothing. With `If-Match` a change happens only at the revision that is named (RFC 9110, section 13.1.1).
-//! Every change is one line in the log: who asked, and what changed.
+//! Here a request is read and its answer written; what it means for an upstream or a peer is the business of their handles. Each
+//! change is one compare-and-swap, so changes at the same time all happen, and one that is refused has changed nothing.
+//! With `If-Match` a change happens only at the revision that is named (RFC 9110, section 13.1.1).
 
-use super::documents::{known, monitor_json, Snapshot};
+use super::documents::{monitor_json, Snapshot};
 use super::paths::{encode, Resource};
 use super::{json, ApiRequest, Method, Refusal};
 use crate::config::{self, Json};
+use crate::handle::peer::Peer;
 use crate::handle::upstream::Upstream;
 use crate::host::Response;
 use crate::model::error::Error;
-use crate::model::peer::{AdminState, Overrides, PeerRecord};
-use crate::store::journal;
+use crate::store::journal::Author;
 
 /// The deepest nesting of a body's JSON: nothing that is meant has more than two levels.
 const DEEPEST: usize = 16;
@@ -32,7 +32,8 @@ pub(super) fn make(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
 }
 
 fn add_peer(request: &ApiRequest<'_>, name: &str) -> Result<Response, Refusal> {
-    let config = known(request, name)?.record.spec;
+    let mut upstream = upstream(request, name)?;
+    let config = upstream.spec();
     let json = match content_type(request).as_str() {
         "application/json" => read_json(request)?,
         "text/plain" => {
@@ -44,19 +45,15 @@ fn add_peer(request: &ApiRequest<'_>, name: &str) -> Result<Response, Refusal> {
     let server = config::read_server(&json, &config.server_defaults, config.default_port);
     let server = server.map_err(|errors| Refusal::invalid(&errors))?;
     let server = server.ok_or_else(|| Refusal::new(422, "0.0.0.0 is a placeholder, not a server"))?;
-    let handle = Upstream::get(request.store, request.registry, name)?;
-    let mut handle = handle.ok_or_else(|| Error::NoSuchUpstream(name.to_owned()))?;
-    let added = handle.add_peer(server)?.name().to_owned();
-    log(request, name, &format!("peer={added} added"));
+    let added = upstream.add_peer(server)?.name().to_owned();
     let location = format!("{}/upstreams/{}/peers/{}", request.prefix, encode(name), encode(&added));
     answer(request, 201, name, &added, Some(location))
 }
 
 fn remove_peer(request: &ApiRequest<'_>, name: &str, peer: &str) -> Result<Response, Refusal> {
-    let before = known(request, name)?;
-    let (id, peer) = before.find(peer).map(|peer| (peer.id, peer.server.name.clone()))?;
-    request.store.update_record(name, |record| record.remove(&peer, Some(id)))?;
-    log(request, name, &format!("peer={peer} removed"));
+    let mut upstream = upstream(request, name)?;
+    let peer = find(&upstream, peer)?;
+    upstream.remove_peer(&peer)?;
     Ok(Response { status: 204, headers: Vec::new(), body: Vec::new() })
 }
 
@@ -64,54 +61,16 @@ fn change_peer(request: &ApiRequest<'_>, name: &str, peer: &str) -> Result<Respo
     if !matches!(content_type(request).as_str(), "application/json" | "application/merge-patch+json") {
         return Err(Refusal::new(415, "expected application/json"));
     }
-    let before = known(request, name)?;
-    let target = before.find(peer)?.clone();
+    let mut peer = find(&upstream(request, name)?, peer)?;
     let changes = config::read_changes(&read_json(request)?).map_err(|errors| Refusal::invalid(&errors))?;
-    let now = request.store.now();
-    let is_up = changes.admin_state.is_some_and(|(order, _)| order == AdminState::Up);
-    // Who is up already does not start slowly again.
-    let is_up_already =
-        is_up && before.effective_state(&target).state.is_usable() && target.admin_state(now).0 == AdminState::Up;
-    request.store.update_record(name, |record| {
-        let peer = record.peers.iter_mut().find(|peer| peer.id == target.id);
-        let peer = peer.ok_or_else(|| Error::NoSuchPeer(target.server.name.clone()))?;
-        let ours = &mut peer.overrides;
-        ours.weight = changes.weight.or(ours.weight);
-        ours.max_fails = changes.max_fails.or(ours.max_fails);
-        ours.fail_timeout = changes.fail_timeout.or(ours.fail_timeout);
-        ours.max_conns = changes.max_conns.or(ours.max_conns);
-        ours.slow_start = changes.slow_start.or(ours.slow_start);
-        // An order that is given again is the same one, unless it begins to end anew.
-        let is_same = ours.admin_state.map(|(order, _)| order) == changes.admin_state.map(|(order, _)| order)
-            && changes.admin_state.is_some_and(|(order, _)| matches!(order, AdminState::Down | AdminState::Drain));
-        if !is_up_already && !is_same {
-            ours.admin_state = changes.admin_state.map(|(order, _)| (order, now)).or(ours.admin_state);
-        }
-        Ok(())
-    })?;
-    if is_up {
-        request.store.reset(name, target.id)?;
-    }
-    if changes.weight.is_some() {
-        request.store.overrule_weight(name, target.id)?;
-    }
-    log(request, name, &format!("peer={} {}", target.server.name, described(&changes)));
-    let after = Snapshot::read(&request.store, name)?;
-    if let Some(peer) = after.record.peers.iter().find(|peer| peer.id == target.id) {
-        let change = [before.effective_state(&target).state, after.effective_state(peer).state];
-        let why = after.effective_state(peer).why().unwrap_or_else(|| "ordered up".to_owned());
-        journal::report(name, &target.server.name, change, "operator", &why);
-    }
-    answer(request, 200, name, &target.server.name, None)
+    peer.change(&changes)?;
+    answer(request, 200, name, peer.name(), None)
 }
 
 fn fail(request: &ApiRequest<'_>, name: &str, peer: &str) -> Result<Response, Refusal> {
-    let before = known(request, name)?;
-    let peer: &PeerRecord = before.find(peer)?;
-    request.store.expect_revision(before.record.revision)?;
-    request.store.fail(&before.record, peer, &before.status, &"reported through the management API", false)?;
-    log(request, name, &format!("peer={} failed", peer.server.name));
-    answer(request, 200, name, &peer.server.name, None)
+    let mut peer = find(&upstream(request, name)?, peer)?;
+    peer.fail(&"reported through the management API")?;
+    answer(request, 200, name, peer.name(), None)
 }
 
 fn resolve(request: &ApiRequest<'_>, name: &str, peer: &str) -> Result<Response, Refusal> {
@@ -120,29 +79,21 @@ fn resolve(request: &ApiRequest<'_>, name: &str, peer: &str) -> Result<Response,
         Some("true" | "1" | "") => true,
         Some(_) => return Err(Refusal::new(400, "force: expected true or false")),
     };
-    let before = known(request, name)?;
-    request.store.expect_revision(before.record.revision)?;
-    let target = before.find(peer)?;
-    let handle = Upstream::get(request.store, request.registry, name)?;
-    let handle = handle.and_then(|handle| handle.get_peer(&target.server.name));
-    let mut handle = handle.ok_or_else(|| Error::NoSuchPeer(peer.to_owned()))?;
-    let is_under_way = handle.resolve(force)?;
-    if is_under_way {
-        log(request, name, &format!("peer={} is resolved again", target.server.name));
-    }
-    answer(request, if is_under_way { 202 } else { 200 }, name, &target.server.name, None)
+    let upstream = upstream(request, name)?;
+    request.store.expect_revision(upstream.revision())?;
+    let mut peer = find(&upstream, peer)?;
+    let is_under_way = peer.resolve(force)?;
+    answer(request, if is_under_way { 202 } else { 200 }, name, peer.name(), None)
 }
 
 fn add_monitor(request: &ApiRequest<'_>, name: &str) -> Result<Response, Refusal> {
     if content_type(request) != "application/json" {
         return Err(Refusal::new(415, "expected application/json"));
     }
-    known(request, name)?;
+    let mut upstream = upstream(request, name)?;
     let monitor =
         config::read_monitor(&read_json(request)?, request.registry).map_err(|errors| Refusal::invalid(&errors))?;
-    let id = monitor.id.clone();
-    request.store.update_record(name, |record| record.add_monitor(monitor.clone()))?;
-    log(request, name, &format!("monitor={id} added"));
+    let id = upstream.add(monitor)?.id;
     let after = Snapshot::read(&request.store, name)?;
     let mut response = json(201, monitor_json(&after, request.registry, &id)?);
     let location = format!("{}/upstreams/{}/monitors/{}", request.prefix, encode(name), encode(&id));
@@ -151,16 +102,22 @@ fn add_monitor(request: &ApiRequest<'_>, name: &str) -> Result<Response, Refusal
 }
 
 fn remove_monitor(request: &ApiRequest<'_>, name: &str, id: &str) -> Result<Response, Refusal> {
-    let before = known(request, name)?;
-    request.store.remove_monitor(name, id)?;
-    log(request, name, &format!("monitor={id} removed"));
-    // Its verdicts went with it.
-    let after = Snapshot::read(&request.store, name)?;
-    for peer in &after.record.peers {
-        let change = [before.effective_state(peer).state, after.effective_state(peer).state];
-        journal::report(name, &peer.server.name, change, "operator", &format!("monitor {id} is removed"));
-    }
+    upstream(request, name)?.remove_monitor(id)?;
     Ok(Response { status: 204, headers: Vec::new(), body: Vec::new() })
+}
+
+/// The handle of an upstream that a configuration still has, in the client's name.
+fn upstream<'r>(request: &ApiRequest<'r>, name: &str) -> Result<Upstream<'r>, Refusal> {
+    let absent = || Error::NoSuchUpstream(name.to_owned());
+    if !request.store.index()?.names().contains(&name) {
+        return Err(absent().into());
+    }
+    let upstream = Upstream::get(request.store, request.registry, name)?.ok_or_else(absent)?;
+    Ok(upstream.by(Author::Client(request.host.client())))
+}
+
+fn find<'r>(upstream: &Upstream<'r>, peer: &str) -> Result<Peer<'r>, Error> {
+    upstream.get_peer(peer).ok_or_else(|| Error::NoSuchPeer(peer.to_owned()))
 }
 
 /// The peer as it is after a change.
@@ -176,26 +133,6 @@ fn answer(
     response.headers.push(snapshot.etag());
     response.headers.extend(location.map(|location| ("location", location)));
     Ok(response)
-}
-
-fn log(request: &ApiRequest<'_>, upstream: &str, what: &str) {
-    let client = request.host.client().map_or_else(|| "unknown".to_owned(), |client| client.to_string());
-    log::info!("admin: client={client} upstream={upstream} {what}");
-}
-
-/// What was changed, for the log.
-fn described(changes: &Overrides) -> String {
-    let mut words = Vec::new();
-    words.extend(changes.weight.map(|weight| format!("weight={weight}")));
-    words.extend(changes.admin_state.map(|(order, _)| format!("state={}", order.name())));
-    words.extend(changes.max_fails.map(|count| format!("max_fails={count}")));
-    words.extend(changes.fail_timeout.map(|time| format!("fail_timeout={}", crate::time::format_duration(time))));
-    words.extend(changes.max_conns.map(|count| format!("max_conns={count}")));
-    words.extend(changes.slow_start.map(|time| format!("slow_start={}", crate::time::format_duration(time))));
-    if words.is_empty() {
-        words.push("unchanged".to_owned());
-    }
-    words.join(" ")
 }
 
 /// The type of the body, without its parameters.

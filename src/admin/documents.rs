@@ -5,19 +5,21 @@ use crate::model::verdict;
 use serde::Serialize;
 
 use super::paths::Resource;
-use super::{json, to_json, ApiRequest, Refusal};
+use super::refusal::Refusal;
+use super::request::{json, to_json, ApiRequest};
 use crate::host::Response;
 use crate::model::counters::Counters;
 use crate::model::error::Error;
-use crate::model::failures::FailureTable;
+use crate::model::failure_table::FailureTable;
+use crate::model::index::Index;
 use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
 use crate::model::selector::Selector;
 use crate::model::slow_start::FULL_FACTOR;
 use crate::model::spec::{MonitorSpec, Schedule};
-use crate::model::status::{PeerStatus, Status};
+use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::registry::Registry;
-use crate::store::index::Index;
 use crate::store::Store;
 use crate::time::{format_duration, Timestamp};
 
@@ -69,6 +71,7 @@ struct Peer<'s> {
     failures: u64,
     checks: Vec<Check<'s>>,
     description: Option<&'s str>,
+    unknown_words: &'s [String],
 }
 
 #[derive(Serialize)]
@@ -136,7 +139,7 @@ impl Snapshot {
     }
 
     pub(super) fn effective_state<'s>(&'s self, peer: &PeerRecord) -> verdict::EffectiveState<'s> {
-        verdict::effective_state(peer, &self.health.of(peer.id), self.status.of(peer.id), self.now)
+        verdict::effective_state(peer, &self.health.of(peer), self.status.of(peer.id), self.now)
     }
 
     /// The weight with slow start and the agent's word; 0 for a peer that gets no requests.
@@ -145,13 +148,13 @@ impl Snapshot {
             return 0.0;
         }
         let said = self.status.of(peer.id);
-        let (part, _) = slow_start::factor(peer, &self.health.of(peer.id), said, self.now);
+        let (part, _) = slow_start::factor(peer, &self.health.of(peer), said, self.now);
         let hundredths = peer.hundredths(said.and_then(|said| said.agent.as_ref()));
         f64::from(hundredths) / 100.0 * f64::from(part) / f64::from(FULL_FACTOR)
     }
 
     fn peer<'s>(&'s self, peer: &'s PeerRecord) -> Peer<'s> {
-        let (failures, said) = (self.health.of(peer.id), self.status.of(peer.id));
+        let (failures, said) = (self.health.of(peer), self.status.of(peer.id));
         let agent = said.and_then(|said| said.agent.as_ref());
         let effective = self.effective_state(peer);
         let counts = self.counters.of(peer.id);
@@ -186,6 +189,7 @@ impl Snapshot {
             failures: counts.failures.iter().sum::<u64>() + said.map_or(0, PeerStatus::failed_checks),
             checks: checks(said),
             description: agent.map(|agent| agent.description.as_str()).filter(|text| !text.is_empty()),
+            unknown_words: agent.map(|agent| agent.unknown.as_slice()).unwrap_or_default(),
         }
     }
 
@@ -216,7 +220,7 @@ impl Snapshot {
 
 fn checks(said: Option<&PeerStatus>) -> Vec<Check<'_>> {
     let checks = said.into_iter().flat_map(|said| &said.checks);
-    let document = |check: &'_ crate::model::status::Check| -> (&'static str, &'static str) {
+    let document = |check: &'_ crate::model::check::Check| -> (&'static str, &'static str) {
         (if check.is_down { "down" } else { "up" }, if check.is_good() { "ok" } else { "failed" })
     };
     let mut documents = Vec::new();

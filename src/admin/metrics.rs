@@ -6,12 +6,12 @@
 use std::fmt::Write;
 
 use super::documents::Snapshot;
-use super::ApiRequest;
+use super::request::ApiRequest;
 use crate::host::Response;
 use crate::model::counters::REASONS;
 use crate::model::error::Error;
-use crate::model::peer::PeerState;
-use crate::model::status::PeerStatus;
+use crate::model::peer_status::PeerStatus;
+use crate::model::state::PeerState;
 
 const STATES: [PeerState; 5] =
     [PeerState::Up, PeerState::Failing, PeerState::TemporaryDown, PeerState::Down, PeerState::Draining];
@@ -25,6 +25,12 @@ pub(super) fn render(request: &ApiRequest<'_>) -> Result<Response, Error> {
     page.family("durpina_upstream_revision", "gauge", "Counts the changes to an upstream.");
     for snapshot in &snapshots {
         page.line("durpina_upstream_revision", &[("upstream", &snapshot.record.name)], whole(snapshot.record.revision));
+    }
+    let help = "When the last check of the upstream was made, by any worker; 0 before the first. Up to a second late.";
+    page.family("durpina_checks_last_timestamp_seconds", "gauge", help);
+    for snapshot in snapshots.iter().filter(|snapshot| !snapshot.record.monitors.is_empty()) {
+        let labels = [("upstream", snapshot.record.name.as_str())];
+        page.line("durpina_checks_last_timestamp_seconds", &labels, snapshot.status.last_check().as_millis());
     }
     page.family("durpina_configuration_generation", "gauge", "Counts the configurations of this process.");
     page.line("durpina_configuration_generation", &[], whole(index.generation()));

@@ -1,6 +1,8 @@
 //! What a path of the management API means.
 
-use super::Method;
+use percent_encoding::{percent_decode_str, utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+
+use super::method::Method;
 
 /// What a request is for, below the API's prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,47 +81,21 @@ impl Resource {
     }
 }
 
-impl Method {
-    /// The names of the methods that are treated like this one.
-    pub(super) fn names(self) -> &'static str {
-        match self {
-            Self::Get => "GET, HEAD",
-            Self::Post => "POST",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-            Self::Other => "",
-        }
-    }
-}
-
 /// Undoes percent-encoding (RFC 3986, section 2.1); in queries a plus is a space.
 fn decode(text: &str, is_query: bool) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'%' => {
-                let mut digit = || char::from(bytes.next()?).to_digit(16);
-                (digit()? * 16 + digit()?) as u8
-            }
-            b'+' if is_query => b' ',
-            byte => byte,
-        });
+    // The crate takes a percent sign that encodes nothing for itself; here it is an error.
+    let encodes = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(encodes) {
+        return None;
     }
-    String::from_utf8(decoded).ok()
+    let text = if is_query { text.replace('+', " ") } else { text.to_owned() };
+    String::from_utf8(percent_decode_str(&text).collect()).ok()
 }
 
 /// Percent-encodes all that may mean something in a path.
 pub(super) fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded += &format!("%{byte:02X}");
-        }
-    }
-    encoded
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+    utf8_percent_encode(text, ENCODED).collect()
 }
 
 #[cfg(test)]

@@ -211,6 +211,76 @@ fn only_who_may_gets_in() {
 }
 
 #[test]
+fn an_address_that_a_header_names_is_nobody_s() {
+    let (_sim, mut worker) = start(CONFIG);
+    let path = "/durpina/upstreams";
+    let forwarded = |address: &str| with("GET", path).forwarded(address);
+    for address in ["127.0.0.1", "::1", "10.0.0.1"] {
+        let response = respond(&mut worker, forwarded(address));
+        assert_eq!(response.status, 403, "{address}");
+        let detail = document(&response)["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("use_remote_address: true"), "{detail}");
+    }
+    assert_eq!(status(&mut worker, Sent::get("/durpina/").forwarded("127.0.0.1")), 403, "nor is the page shown");
+    // Where everybody may come, it does not matter who says where from.
+    let allow = |networks: &str| CONFIG.replace("\"token\"", &format!("\"allow\": [{networks}], \"token\""));
+    let (_sim, mut open) = start(&allow("\"::1\", \"0.0.0.0/0\""));
+    assert_eq!(status(&mut open, forwarded("10.0.0.1")), 200);
+    assert_eq!(status(&mut open, forwarded("::1")), 403);
+    assert_eq!(status(&mut open, Sent::get(path).forwarded("10.0.0.1")), 401, "the token is asked for all the same");
+    let (_sim, mut half) = start(&allow("\"0.0.0.0/1\", \"128.0.0.0/1\""));
+    assert_eq!(status(&mut half, forwarded("10.0.0.1")), 403);
+}
+
+#[test]
+fn the_page_is_compressed_for_who_takes_that() {
+    let (_sim, mut worker) = start(CONFIG);
+    let page = || Sent::get("/durpina/").client("127.0.0.1");
+    for sent in [page(), page().header("accept-encoding", "gzip, deflate, br")] {
+        let response = respond(&mut worker, sent);
+        assert_eq!((response.status, header(&response, "content-encoding")), (200, Some("gzip")));
+        assert_eq!(header(&response, "vary"), Some("accept-encoding"));
+        assert!(header(&response, "content-security-policy").unwrap().contains("script-src 'sha256-"));
+    }
+    assert_eq!(status(&mut worker, page().header("accept-encoding", "identity")), 406);
+}
+
+#[test]
+fn a_web_page_cannot_read_by_giving_its_own_name_this_address() {
+    let without_token = |more: &str| CONFIG.replace(", \"token\": \"hunter2\"", more);
+    let (_sim, mut worker) = start(&without_token(""));
+    let named = |name: &str| Sent::get("/durpina/upstreams").client("127.0.0.1").authority(name);
+    for name in ["127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "[::1]", "10.1.2.3:1", "localhost", "LocalHost:8000", ""]
+    {
+        assert_eq!(status(&mut worker, named(name)), 200, "{name}");
+    }
+    for name in [
+        "evil.example",
+        "evil.example:8000",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "proxy",
+        "[::1",
+        "::x",
+    ] {
+        let response = respond(&mut worker, named(name));
+        assert_eq!(response.status, 403, "{name}");
+        let detail = document(&response)["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("admin.hosts"), "{detail}");
+    }
+    assert_eq!(status(&mut worker, Sent::get("/durpina/").client("127.0.0.1").authority("evil.example")), 403);
+    let (_sim, mut told) = start(&without_token(", \"hosts\": [\"Proxy.internal\", \"proxy\"]"));
+    assert_eq!(status(&mut told, named("proxy.INTERNAL:8001")), 200);
+    assert_eq!(status(&mut told, named("proxy")), 200);
+    assert_eq!(status(&mut told, named("127.0.0.1:8001")), 200);
+    assert_eq!(status(&mut told, named("evil.proxy")), 403);
+    // With a token the page's requests are refused for want of it.
+    let (_sim, mut safe) = start(CONFIG);
+    assert_eq!(status(&mut safe, named("evil.example")), 401);
+    assert_eq!(status(&mut safe, with("GET", "/durpina/upstreams").authority("evil.example")), 200);
+}
+
+#[test]
 fn pages_of_other_origins_change_nothing() {
     let (_sim, mut worker) = start(CONFIG);
     let patch =

@@ -1,9 +1,9 @@
 //! The resolver: names of servers to addresses, by asking name servers over TCP.
 //!
-//! Here is what a question and an answer look like; when which name server is asked is decided with the other checks, in
-//! [`crate::filter`]. Messages are DNS's with two bytes of length before them (RFC 1035, section 4.2.2; RFC 7766). An
-//! answer counts only if its id and its question are those of what was asked; chains of aliases (CNAME) are followed as
-//! far as a chain of 16. Hosts that resolve names by themselves have no use for any of this.
+//! Here is what a question and an answer look like; when which name server is asked is decided in `lookup`. Messages are
+//! DNS's with two bytes of length before them (RFC 1035, section 4.2.2; RFC 7766). An answer counts only if its id and its
+//! question are those of what was asked; chains of aliases (CNAME) are followed as far as a chain of 16. Hosts that resolve
+//! names by themselves have no use for any of this.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -134,7 +134,7 @@ impl Question {
     ) -> Result<Vec<IpAddr>, domain::base::wire::ParseError> {
         let records = answer.answer()?;
         let mut addresses = Vec::new();
-        let mut take = |owner: &ParsedName<&[u8]>, ttl: Duration, address: IpAddr| {
+        let mut add = |owner: &ParsedName<&[u8]>, ttl: Duration, address: IpAddr| {
             let is_usable = !address.is_unspecified() && !address.is_multicast();
             // Name servers change the order from answer to answer, which is no change.
             let Err(at) = addresses.binary_search(&address) else { return };
@@ -149,13 +149,13 @@ impl Question {
             Family::V4 => {
                 for record in records.limit_to::<A>() {
                     let record = record?;
-                    take(record.owner(), record.ttl().into_duration(), record.data().addr().into());
+                    add(record.owner(), record.ttl().into_duration(), record.data().addr().into());
                 }
             }
             Family::V6 => {
                 for record in records.limit_to::<Aaaa>() {
                     let record = record?;
-                    take(record.owner(), record.ttl().into_duration(), record.data().addr().into());
+                    add(record.owner(), record.ttl().into_duration(), record.data().addr().into());
                 }
             }
         }

@@ -3,10 +3,18 @@
 use std::time::Duration;
 
 use crate::filter::Filter;
+use crate::handle::upstream::Upstream;
 use crate::host::{Failure, Host};
 use crate::registry::Registry;
+use crate::store::Store;
 use crate::testing::test;
-use durpina_sim::{Behaviour, Sent, Sim};
+use durpina_sim::{Behaviour, Sent, Sim, SimHost};
+
+mod bounds;
+mod capabilities;
+mod metrics;
+mod names;
+mod rebase;
 
 type Worker = durpina_sim::Worker<Filter>;
 
@@ -43,6 +51,22 @@ fn secs(seconds: u64) -> Duration {
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+/// What scripts and the API see of the upstream `u`.
+fn upstream(host: &SimHost) -> Upstream<'_> {
+    Upstream::get(Store::new(host), &Registry::default(), "u").unwrap().unwrap()
+}
+
+/// The configuration with a management API.
+fn with_api(config: &str) -> String {
+    config.replace("\"upstream\": \"u\"", "\"upstream\": \"u\", \"admin\": {\"prefix\": \"/d\"}")
+}
+
+/// What the management API answers to this worker's client.
+fn api(worker: &mut Worker, path: &str) -> String {
+    worker.send(Sent::get(&format!("/d{path}")).client("127.0.0.1"));
+    String::from_utf8(worker.host.answer().unwrap().body).unwrap()
 }
 
 fn served(worker: &mut Worker) -> Vec<String> {

@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use super::json::Json;
-
 /// Errors beyond this many are counted, not listed.
 const MOST: usize = 100;
 
@@ -138,11 +136,6 @@ impl ConfigErrors {
 
     pub(crate) fn unsupported(&mut self, place: &Place<'_>, what: &str) {
         self.say(place, format!("{what} is not supported yet"));
-    }
-
-    /// For places whose values are secrets: says of what kind the value is, never the value.
-    pub(crate) fn expected_secret(&mut self, place: &Place<'_>, what: &str, found: &Json) {
-        self.say(place, format!("expected {what}, found {}", found.kind()));
     }
 }
 

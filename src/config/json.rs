@@ -95,6 +95,18 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
+/// Reads a text that is JSON and nothing else.
+pub(super) fn parse(at: &Place<'_>, text: &[u8], errors: &mut ConfigErrors) -> Option<Json> {
+    let read = serde_json::from_slice(text);
+    read.map_err(|error| errors.say(at, format!("not valid JSON: {error}"))).ok()
+}
+
+/// The same for a text that is no part of a configuration.
+pub(crate) fn parse_json(text: &[u8]) -> Result<Json, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    parse(&Place::ROOT, text, &mut errors).ok_or(errors)
+}
+
 /// An object that is being read: every key is asked for once, and what was never asked for is an error.
 pub(crate) struct Object<'p, 'j> {
     place: &'p Place<'p>,

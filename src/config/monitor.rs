@@ -3,13 +3,30 @@
 use std::collections::HashSet;
 
 use super::error::{quoted, ConfigErrors, Place};
-use super::json::{Json, Object};
+use super::json::{parse_json, Json, Object};
 use super::read::{self, Bare};
 use crate::model::selector::Selector;
 use crate::model::spec::{MonitorSpec, Schedule};
 use crate::model::upstream::MOST_MONITORS;
 use crate::monitor::Grammar;
 use crate::registry::Registry;
+
+/// Reads one monitor outside a configuration, as JSON.
+///
+/// # Errors
+///
+/// All that is wrong with it.
+pub fn parse_monitor(text: &[u8], registry: &Registry) -> Result<MonitorSpec, ConfigErrors> {
+    read_monitor(&parse_json(text)?, registry)
+}
+
+pub(crate) fn read_monitor(json: &Json, registry: &Registry) -> Result<MonitorSpec, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    match self::monitor(&Place::ROOT, json, registry, &mut errors) {
+        Some(monitor) if errors.is_empty() => Ok(monitor),
+        _ => Err(errors),
+    }
+}
 
 pub(super) fn monitors(
     at: &Place<'_>,
@@ -102,7 +119,7 @@ fn secret_text(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Strin
     if let Json::String(text) = value {
         return text.clone();
     }
-    errors.expected_secret(at, "a text", value);
+    errors.expected(at, "a text", value.kind());
     String::new()
 }
 
@@ -174,7 +191,7 @@ fn read_http(at: &Place<'_>, object: &mut Object<'_, '_>, config: &mut MonitorSp
         // The value may be a secret, and errors go into logs.
         match value {
             Json::String(text) if !text.chars().any(char::is_control) => config.headers.push((name, text.clone())),
-            _ => errors.expected_secret(&place, "a text without control characters", value),
+            _ => errors.expected(&place, "a text without control characters", value.kind()),
         }
     }
 }

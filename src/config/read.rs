@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::error::{quoted, ConfigErrors, Place};
 use super::json::Json;
 use crate::model::codes::StatusCodes;
+use crate::model::server::ServerHost;
 use crate::model::template::Template;
 use crate::time::{self, TimeError};
 
@@ -48,6 +49,19 @@ pub(crate) fn string<'a>(at: &Place<'_>, value: &'a Json, what: &str, errors: &m
     }
     errors.expected(at, what, value);
     None
+}
+
+/// The name or address of a host as requests name it: in lower case, an IPv6 address in brackets or not, without a port.
+pub(crate) fn host(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Option<String> {
+    let host = string(at, value, "a host name", errors)?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match ServerHost::parse(bare) {
+        Ok(_) => Some(host.to_ascii_lowercase()),
+        Err(error) => {
+            errors.say(at, format!("{error} without a port, found {}", quoted(host)));
+            None
+        }
+    }
 }
 
 /// What a bare JSON number of time counts.

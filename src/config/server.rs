@@ -19,6 +19,27 @@ pub(crate) struct Defaults<'a> {
     pub(crate) server: &'a Server,
 }
 
+/// Reads one server outside a configuration: a string, in the grammar of nginx's `server` directive.
+///
+/// # Errors
+///
+/// All that is wrong with it. `Ok(None)` for the placeholder.
+pub fn parse_server(text: &str, defaults: &Server, default_port: u16) -> Result<Option<Server>, ConfigErrors> {
+    read_server(&Json::String(text.to_owned()), defaults, default_port)
+}
+
+/// Reads one server outside a configuration, from JSON.
+pub(crate) fn read_server(json: &Json, defaults: &Server, default_port: u16) -> Result<Option<Server>, ConfigErrors> {
+    let mut errors = ConfigErrors::default();
+    let defaults = Defaults { port: default_port, server: defaults };
+    let server = self::server(&Place::ROOT, json, &defaults, &mut errors);
+    if errors.is_empty() {
+        Ok(server)
+    } else {
+        Err(errors)
+    }
+}
+
 /// Reads a server in either form. `None` for one that is in error, and for the placeholder.
 pub(crate) fn server(
     at: &Place<'_>,

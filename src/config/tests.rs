@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::server::Server;
 use crate::testing::test;
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
@@ -124,6 +125,7 @@ fn errors_of_the_whole_have_their_place_too() {
             r#"{"routes": [{"method": "get", "upstream": "u"}]}"#,
             "routes[0].method: expected a request method in upper case, found \"get\"",
         ),
+        (r#"{"resolver_ipv6": "off"}"#, "resolver_ipv6: expected true or false, found \"off\""),
         (r#"{"resolver": "dns"}"#, "resolver: expected a name server as \"IP\" or \"IP:port\", found \"dns\""),
         (
             r#"{"resolver": ["8.8.8.8", "1.1.1.1:0"]}"#,
@@ -137,6 +139,11 @@ fn errors_of_the_whole_have_their_place_too() {
             r#"{"admin": {"prefix": "/d", "allow": ["10.0.0.0/33"]}}"#,
             "admin.allow[0]: expected a network such as \"10.0.0.0/8\" or \"::1\", found \"10.0.0.0/33\"",
         ),
+        (
+            r#"{"admin": {"prefix": "/d", "hosts": ["a:80"]}}"#,
+            "admin.hosts[0]: expected an IP address or a host name without a port, found \"a:80\"",
+        ),
+        (r#"{"admin": {"prefix": "/d", "hosts": "a"}}"#, "admin.hosts: expected an array of host names, found \"a\""),
         (r#"{"admin": {"token": "x"}}"#, "admin.prefix: expected a path such as \"/durpina\", found nothing"),
     ] {
         let found = errors(text);

@@ -13,15 +13,47 @@ use crate::model::server::{Server, ServerHost};
 use crate::model::upstream::MOST_PEERS;
 use crate::registry::Registry;
 
+/// Names of upstreams are keys of shared data, words of log lines and parts of URLs.
+const LONGEST_NAME: usize = 255;
+/// The most upstreams of one configuration.
+const MOST: usize = 10_000;
+
 /// What an upstream is read with: balancers and monitors by name, and how host names become addresses.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'c> {
     pub(super) registry: &'c Registry,
     pub(super) resolver: &'c [SocketAddr],
+    pub(super) resolve_ipv6: bool,
     pub(super) host_resolves: bool,
 }
 
-pub(super) fn upstream(
+pub(super) fn upstreams(
+    at: &Place<'_>,
+    value: &Json,
+    default_port: u16,
+    scope: Scope<'_>,
+    errors: &mut ConfigErrors,
+) -> Vec<(String, UpstreamSpec)> {
+    let Some(object) = Object::open(at, value, "an object of upstreams by name", errors) else { return Vec::new() };
+    if object.entries().len() > MOST {
+        errors.expected(at, format_args!("at most {MOST} upstreams"), object.entries().len());
+        return Vec::new();
+    }
+    let mut upstreams = Vec::new();
+    for (name, value) in object.entries() {
+        let place = at.key(name);
+        // Paths with . and .. in them mean something else.
+        if matches!(name.as_str(), "" | "." | "..") || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+            errors.expected(&place, "a name of 1 to 255 bytes without control characters", quoted(name));
+        }
+        if let Some(upstream) = upstream(&place, value, default_port, scope, errors) {
+            upstreams.push((name.clone(), upstream));
+        }
+    }
+    upstreams
+}
+
+fn upstream(
     at: &Place<'_>,
     value: &Json,
     default_port: u16,
@@ -39,7 +71,8 @@ pub(super) fn upstream(
     object.close(None, errors);
 
     let resolver = if scope.host_resolves { Vec::new() } else { scope.resolver.to_vec() };
-    let mut spec = UpstreamSpec { default_port, resolver, ..UpstreamSpec::default() };
+    let resolve_ipv6 = scope.resolve_ipv6;
+    let mut spec = UpstreamSpec { default_port, resolver, resolve_ipv6, ..UpstreamSpec::default() };
     if let Some(defaults) =
         server_defaults.and_then(|value| server::defaults(&at.key("server_defaults"), value, errors))
     {

@@ -1,22 +1,29 @@
 //! Whether a filter's configuration is the one in force.
 //!
-//! Hosts keep the filter of a configuration while its old connections drain, and when that configuration comes back they may go
-//! on with this very filter, without a word. So one that was replaced watches the connections: one that is newer than a
-//! connection of its successor's says that it is in force again.
+//! What makes it so is decided in [`model::index`](crate::model::index). Here one filter does what follows: it declares its
+//! upstreams while it is in force, and watches its connections while it is not.
 
 use crate::host::{Host, RequestHost};
+use crate::model::index::{Comeback, Standing};
 use crate::store::Store;
 use crate::worker::directory::Directory;
 
-/// Whether a configuration is in force.
+/// How many names of upstreams a line of the log holds.
+const MOST_NAMES: usize = 5;
+
+/// Whether a configuration is in force, as this filter knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Activity {
-    /// It is, and no connection of its is known yet.
+    /// The filter is new and has not looked yet.
     New,
+    /// It is, and no connection of its is known yet.
+    Unconnected,
     /// It is.
     InForce,
-    /// Another one is.
-    Replaced,
+    /// Another one is. Whether this filter's has been since the filter was made.
+    Replaced(bool),
+    /// Another filter's of the same name is, and stays.
+    Beaten,
 }
 
 /// One configuration of an instance of the filter, among those that came before and after it.
@@ -24,6 +31,8 @@ pub(super) struct Generation {
     /// What tells this configuration from others.
     configuration: u64,
     activity: Activity,
+    /// A connection of the configuration in force, when this one is not: older ones need no look at shared data.
+    theirs: Option<u64>,
     /// The upstreams are listed in shared data.
     is_registered: bool,
 }
@@ -31,69 +40,136 @@ pub(super) struct Generation {
 impl Generation {
     /// A new configuration.
     pub(super) fn new(configuration: u64) -> Self {
-        Self { configuration, activity: Activity::New, is_registered: false }
+        Self { configuration, activity: Activity::New, theirs: None, is_registered: false }
     }
 
     /// One that has no upstreams, and nothing to list.
     pub(super) fn refused() -> Self {
-        Self { configuration: 0, activity: Activity::InForce, is_registered: true }
+        Self { configuration: 0, activity: Activity::InForce, theirs: None, is_registered: true }
     }
 
-    /// Whether connections have to be watched.
-    pub(super) fn is_in_force(&self) -> bool {
-        self.activity == Activity::InForce
+    /// Whether connections need not be watched.
+    pub(super) fn is_settled(&self) -> bool {
+        matches!(self.activity, Activity::InForce | Activity::Beaten)
     }
 
     /// Whether another one is in force.
     pub(super) fn is_replaced(&self) -> bool {
-        self.activity == Activity::Replaced
+        matches!(self.activity, Activity::Replaced(_) | Activity::Beaten)
     }
 
-    /// Declares some more of the upstreams, and lists them when that was the last of them.
-    ///
-    /// `connection` is one that this configuration serves, where that is known.
-    pub(super) fn declare(&mut self, host: &dyn Host, directory: &mut Directory, most: usize, connection: Option<u64>) {
+    /// Declares some more of the upstreams, and lists them when that was the last of them; unless another configuration is in
+    /// force.
+    pub(super) fn declare(&mut self, host: &dyn Host, directory: &mut Directory, most: usize) {
+        if self.activity == Activity::New {
+            // A VM that crashed while its configuration drained starts with that one again.
+            let index = Store::new(host).index().unwrap_or_default();
+            self.activity = match index.standing(directory.instance(), self.configuration) {
+                Standing::Replaced => Activity::Replaced(false),
+                Standing::Beaten => Activity::Beaten,
+                Standing::InForce | Standing::Unknown => Activity::Unconnected,
+            };
+        }
+        if matches!(self.activity, Activity::Replaced(_) | Activity::Beaten) {
+            directory.leave_undeclared();
+            return;
+        }
         if !directory.declare(host, most) || self.is_registered {
             return;
         }
         let (instance, names) = (directory.instance(), directory.own_names());
-        match Store::new(host).register(instance, self.configuration, connection, &names) {
-            Ok(()) => self.is_registered = true,
+        match Store::new(host).register(instance, self.configuration, &names) {
+            Ok(_) => self.is_registered = true,
             Err(error) => log::error!("the upstreams cannot be listed in shared data: {error}"),
         }
     }
 
     /// Finds out whether another configuration is in force by now.
     pub(super) fn look_for_successor(&mut self, host: &dyn Host, instance: &str) {
-        if !self.is_registered || self.configuration == 0 {
+        let is_replaced = matches!(self.activity, Activity::Replaced(_) | Activity::Beaten);
+        if self.configuration == 0 || !(self.is_registered || is_replaced) {
             return;
         }
-        let index = Store::new(host).index().unwrap_or_default();
-        match index.configuration(instance) {
-            Some((configuration, _)) if configuration != self.configuration => self.activity = Activity::Replaced,
-            _ if self.activity == Activity::Replaced => self.activity = Activity::InForce,
-            _ => {}
+        let Ok(index) = Store::new(host).index() else { return };
+        self.theirs = index.connection(instance);
+        match index.standing(instance, self.configuration) {
+            Standing::InForce if is_replaced => (self.activity, self.is_registered) = (Activity::InForce, true),
+            Standing::Beaten => self.activity = Activity::Beaten,
+            Standing::InForce => {}
+            Standing::Replaced if matches!(self.activity, Activity::Replaced(_)) => {}
+            Standing::Replaced => self.activity = Activity::Replaced(true),
+            Standing::Unknown if index.has(instance) => self.activity = Activity::Replaced(true),
+            // The list was lost. The configuration in force makes it again.
+            Standing::Unknown => self.is_registered = is_replaced,
+        }
+        if !matches!(self.activity, Activity::Replaced(_)) {
+            self.theirs = None;
         }
     }
 
     /// Tells others of the first connection, and finds out whether this configuration is back.
     pub(super) fn watch_connections(&mut self, host: &dyn RequestHost, directory: &mut Directory) {
-        let Some(id) = host.connection().filter(|_| self.is_registered) else { return };
-        let store = Store::new(host);
-        if self.activity == Activity::New {
-            self.activity = Activity::InForce;
-            if let Err(error) = store.note_connection(directory.instance(), self.configuration, id) {
-                log::error!("a connection cannot be noted in shared data: {error}");
+        let is_old = |id: &u64| self.theirs.is_some_and(|theirs| *id <= theirs);
+        let Some(connection) = host.connection().filter(|id| !is_old(id)) else { return };
+        let (store, instance) = (Store::new(host), directory.instance());
+        let is_new = match self.activity {
+            Activity::Replaced(was_in_force) => !was_in_force,
+            Activity::Unconnected if self.is_registered => {
+                self.activity = Activity::InForce;
+                if let Err(error) = store.note_connection(instance, self.configuration, connection) {
+                    log::error!("a connection cannot be noted in shared data: {error}");
+                }
+                // Another one may be in force already.
+                true
             }
-            return;
+            Activity::New | Activity::Unconnected | Activity::InForce | Activity::Beaten => return,
+        };
+        let names = directory.own_names();
+        match store.come_back(instance, self.configuration, connection, is_new, &names) {
+            Ok(Comeback::No) => return,
+            Ok(Comeback::Yes) => log::info!("an earlier configuration of {instance:?} is in force again"),
+            Ok(Comeback::Rival(theirs, is_ours_later)) => {
+                warn_of_rival(instance, &names, &theirs, is_ours_later);
+                if !is_ours_later {
+                    self.activity = Activity::Beaten;
+                    return;
+                }
+            }
+            Err(error) => {
+                log::error!("a configuration that is back cannot be noted in shared data: {error}");
+                return;
+            }
         }
-        let index = store.index().unwrap_or_default();
-        let Some((configuration, Some(theirs))) = index.configuration(directory.instance()) else { return };
-        if configuration != self.configuration && id > theirs {
-            log::info!("an earlier configuration of {:?} is in force again", directory.instance());
-            directory.declare_again();
-            (self.is_registered, self.activity) = (false, Activity::InForce);
-            self.declare(host, directory, usize::MAX, Some(id));
-        }
+        (self.is_registered, self.activity, self.theirs) = (true, Activity::InForce, None);
+        directory.declare_again();
+        self.declare(host, directory, usize::MAX);
     }
 }
+
+/// Tells of two filters of one name by what differs between them.
+fn warn_of_rival(instance: &str, ours: &[&str], theirs: &[String], is_ours_later: bool) {
+    let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
+    let (earlier, later) = if is_ours_later { (&*theirs, ours) } else { (ours, &*theirs) };
+    let alone = |names: &[&str], others: &[&str]| {
+        let alone: Vec<String> =
+            names.iter().filter(|name| !others.contains(name)).map(|name| format!("{name:?}")).collect();
+        let shown = alone.get(..MOST_NAMES).unwrap_or(&alone).join(", ");
+        match alone.len() {
+            0 => "none".to_owned(),
+            all if all > MOST_NAMES => format!("{shown} and {} more", all - MOST_NAMES),
+            _ => shown,
+        }
+    };
+    log::error!(
+        "two filters go by the name {instance:?} with different configurations: an earlier one with {} upstreams, of which \
+         the other lacks {}, and a later one with {}, of which the other lacks {}. The later one counts, for both; give each \
+         filter a name of its own",
+        earlier.len(),
+        alone(earlier, later),
+        later.len(),
+        alone(later, earlier),
+    );
+}
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ use crate::host::{CallId, Guest, Host, Outcome, Reply, RequestHost, ResponseHost
 use crate::model::error::Error;
 use crate::problem::problem;
 use crate::registry::Registry;
-use crate::request::routes::Routes;
+use crate::request::routes::{PathTooLong, Routes, LONGEST_PATH};
 use crate::request::Request;
 use crate::time::Timestamp;
 use crate::worker::directory::Directory;
@@ -113,7 +113,7 @@ impl Guest for Filter {
     }
 
     fn tick(&mut self, host: &dyn Host) -> Duration {
-        self.generation.declare(host, &mut self.directory, DECLARED_AT_ONCE, None);
+        self.generation.declare(host, &mut self.directory, DECLARED_AT_ONCE);
         let now = host.now();
         if now.since(self.invalidated) >= TICK || now < self.invalidated {
             self.invalidated = now;
@@ -139,11 +139,11 @@ impl Guest for Filter {
     }
 
     fn request(&mut self, host: &dyn RequestHost, has_body: bool) -> (Outcome, Exchange) {
-        if !self.generation.is_in_force() {
+        if !self.generation.is_settled() {
             self.generation.watch_connections(host, &mut self.directory);
         }
         // What a route needs as well is read once.
-        let mut request = Request::new(host);
+        let request = Request::new(host);
         if let Some(admin) = self.admin.as_ref().filter(|admin| admin.is_for(request.target())) {
             let _ = host.offer(&[]);
             if let Some(refusal) = has_body.then(|| admin.refuse(host)).flatten() {
@@ -156,7 +156,7 @@ impl Guest for Filter {
             self.request_body(host, &[]);
             return (Outcome::Answered, Exchange::default());
         }
-        match self.route(host, &mut request) {
+        match self.route(host, &request) {
             Ok(exchange) => (Outcome::Continue, exchange),
             Err(refusal) => {
                 // Should the host go on with the request in spite of the answer, no peer may be left in its place.
@@ -164,7 +164,7 @@ impl Guest for Filter {
                 if let Some(fault) = refusal.fault {
                     log::error!("{fault}");
                 }
-                host.respond(&problem(503, &refusal.detail));
+                host.respond(&problem(refusal.status, &refusal.detail));
                 (Outcome::Answered, Exchange::default())
             }
         }
@@ -172,7 +172,7 @@ impl Guest for Filter {
 
     fn request_body(&mut self, host: &dyn RequestHost, body: &[u8]) {
         // Whoever asks this worker sees all that it knows: upstreams that no tick has declared yet, and its counts.
-        self.generation.declare(host, &mut self.directory, usize::MAX, None);
+        self.generation.declare(host, &mut self.directory, usize::MAX);
         self.directory.flush_counts(host, self.worker);
         if let Some(admin) = &self.admin {
             host.respond(&admin.answer(host, body));
@@ -199,11 +199,15 @@ impl Filter {
     }
 
     /// Offers the host peers for a request, if a route matches.
-    fn route(&mut self, host: &dyn RequestHost, request: &mut Request<'_>) -> Result<Exchange, Refusal> {
+    fn route(&mut self, host: &dyn RequestHost, request: &Request<'_>) -> Result<Exchange, Refusal> {
         if self.refused {
             return Err(Refusal::because("the configuration of this proxy's upstreams was refused, see its log"));
         }
-        let Some((_, route)) = self.routes.find(request) else {
+        let found = self.routes.find(request).map_err(|PathTooLong| Refusal {
+            status: 414,
+            ..Refusal::because(&format!("a path can have at most {LONGEST_PATH} bytes here"))
+        })?;
+        let Some((_, route)) = found else {
             host.offer(&[]).map_err(|error| Refusal::fault("the request cannot be passed on", &error))?;
             return Ok(Exchange::default());
         };
@@ -250,6 +254,8 @@ impl Filter {
 
 /// Why a request gets no peer.
 struct Refusal {
+    /// The answer's status.
+    status: u32,
     /// For the client.
     detail: String,
     /// For the log, where something is broken.
@@ -258,11 +264,12 @@ struct Refusal {
 
 impl Refusal {
     fn because(detail: &str) -> Self {
-        Self { detail: detail.to_owned(), fault: None }
+        Self { status: 503, detail: detail.to_owned(), fault: None }
     }
 
     fn fault(what: &str, error: &dyn std::fmt::Display) -> Self {
-        Self { detail: "the proxy cannot pick a peer, see its log".to_owned(), fault: Some(format!("{what}: {error}")) }
+        let fault = Some(format!("{what}: {error}"));
+        Self { fault, ..Self::because("the proxy cannot pick a peer, see its log") }
     }
 }
 

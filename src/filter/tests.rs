@@ -7,8 +7,9 @@ use super::*;
 use crate::handle::peer::Peer;
 use crate::handle::upstream;
 use crate::host::Failure;
-use crate::model::peer::{AdminState, PeerState};
+use crate::model::admin_state::AdminState;
 use crate::model::selector::Selector;
+use crate::model::state::PeerState;
 use crate::store::Store;
 use crate::testing::test;
 use durpina_sim::{Answer, Behaviour, Sent, Sim};
@@ -726,4 +727,26 @@ fn an_address_that_cannot_be_connected_to_is_not_tried_at_each_turn() {
     sim.advance(seconds(11));
     worker.tick();
     assert_eq!(total(&mut worker), 10, "which is longer this time");
+}
+
+#[test]
+fn no_regex_looks_at_a_path_that_is_too_long_and_none_of_those_slips_through() {
+    let sim = Sim::new();
+    let config = format!(
+        r#"{{"upstreams": {{"u": {{"servers": ["{A}"]}}, "v": {{"servers": ["{B}"]}}, "w": {{"servers": ["{C}"]}}}}, "routes": [
+            {{"path": "/first", "upstream": "u"}},
+            {{"prefix": "/user/", "regex": "^/user/([a-z]*)(\\d*)", "upstream": "v"}},
+            {{"prefix": "/user/", "upstream": "w"}}]}}"#
+    );
+    let mut worker = worker(&sim, &config);
+    let mut ask = |path: String| match worker.send(Sent::get(&path)) {
+        Answer::Refused(status, _) => status.to_string(),
+        Answer::Untouched => "untouched".to_owned(),
+        answer => answer.by().to_owned(),
+    };
+    let most = 2048 - "/user/".len();
+    assert_eq!(ask(format!("/user/{}", "a".repeat(most))), B);
+    assert_eq!(ask(format!("/user/{}?{}", "a".repeat(most), "q".repeat(8_000))), B, "the query does not count");
+    assert_eq!(ask(format!("/user/{}", "a".repeat(most + 1))), "414", "and not the route behind it");
+    assert_eq!(ask(format!("/x/{}", "a".repeat(8_000))), "untouched", "no regex is asked of this path");
 }

@@ -2,3 +2,6 @@
 
 pub mod peer;
 pub mod upstream;
+
+#[cfg(test)]
+mod tests;

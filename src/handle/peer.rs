@@ -1,15 +1,19 @@
 //! The handle of a peer, with the predecessor's methods.
 
-use crate::registry::Registry;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::handle::upstream::Upstream;
+use crate::model::admin_state::AdminState;
 use crate::model::error::Error;
 use crate::model::failures::{Failures, PassiveVerdict};
-use crate::model::peer::{AdminState, Overrides, PeerRecord, PeerState};
+use crate::model::overrides::Overrides;
+use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
 use crate::model::selector::Selector;
-use crate::model::status::PeerStatus;
-use crate::model::verdict::{self, EffectiveState};
+use crate::model::state::PeerState;
+use crate::model::verdict::{effective_state, EffectiveState};
+use crate::registry::Registry;
+use crate::store::journal::{self, Author};
 use crate::store::Store;
 use crate::time::Timestamp;
 
@@ -29,12 +33,13 @@ pub enum DownKind {
 ///
 /// The changes are made in shared data, for all workers, and show in this handle too.
 pub struct Peer<'h> {
-    pub(crate) store: Store<'h>,
-    pub(crate) registry: Registry,
-    pub(crate) upstream: String,
-    pub(crate) record: PeerRecord,
-    pub(crate) failures: Failures,
-    pub(crate) status: Option<PeerStatus>,
+    pub(super) store: Store<'h>,
+    pub(super) registry: Registry,
+    pub(super) author: Author,
+    pub(super) upstream: String,
+    pub(super) record: PeerRecord,
+    pub(super) failures: Failures,
+    pub(super) status: Option<PeerStatus>,
 }
 
 impl<'h> Peer<'h> {
@@ -89,39 +94,29 @@ impl<'h> Peer<'h> {
         if weight == 0 {
             return Err(Error::Invalid("weight: expected an integer from 1 to 65535, found 0".to_owned()));
         }
-        self.change(|overrides, _| overrides.weight = Some(weight))?;
-        self.store.overrule_weight(&self.upstream, self.record.id)?;
-        let agent = self.status.as_mut().and_then(|status| status.agent.as_mut());
-        if let Some(agent) = agent.filter(|agent| !agent.is_weightless()) {
-            agent.weight = None;
-        }
-        Ok(())
-    }
-
-    /// The upstream that the peer is of.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Upstream::get`].
-    pub fn get_upstream(&self) -> Result<Option<Upstream<'h>>, Error> {
-        Upstream::get(self.store, &self.registry, &self.upstream)
+        self.change(&Overrides { weight: Some(weight), ..Overrides::default() })
     }
 
     /// Orders what becomes of the peer, for all workers. [`AdminState::Up`] also clears what others have against
-    /// it.
+    /// it; said of a peer that is up it changes nothing.
     ///
     /// # Errors
     ///
     /// What stands in the way of the change. Then nothing has changed.
     pub fn set_state(&mut self, order: AdminState) -> Result<(), Error> {
-        self.change(|overrides, now| overrides.admin_state = Some((order, now)))?;
-        if order == AdminState::Up {
-            self.failures = Failures::default();
-            self.store.reset(&self.upstream, self.record.id)?;
-            if let Some(status) = &mut self.status {
-                status.reset();
-            }
-        }
+        let order = Some((order, self.store.now()));
+        self.change(&Overrides { admin_state: order, ..Overrides::default() })
+    }
+
+    /// Makes changes: all of them, or none.
+    pub(crate) fn change(&mut self, changes: &Overrides) -> Result<(), Error> {
+        let changed = self.store.change_peer(&self.upstream, &self.record, changes)?;
+        let name = &changed.peer.server.name;
+        journal::change(self.author, &self.upstream, &format_args!("peer={name} {}", changes.summary()));
+        let effective = effective_state(&changed.peer, &changed.failures, changed.status.as_ref(), self.store.now());
+        let why = effective.why().unwrap_or_else(|| "ordered up".to_owned());
+        journal::report(&self.upstream, name, [changed.from, effective.state], self.author.name(), &why);
+        (self.record, self.failures, self.status) = (changed.peer, changed.failures, changed.status);
         Ok(())
     }
 
@@ -132,9 +127,8 @@ impl<'h> Peer<'h> {
     }
 
     /// The state in which the peer is, with whose word that is.
-    #[must_use]
-    pub fn effective_state(&self) -> EffectiveState<'_> {
-        verdict::effective_state(&self.record, &self.failures, self.status.as_ref(), self.store.now())
+    fn effective_state(&self) -> EffectiveState<'_> {
+        effective_state(&self.record, &self.failures, self.status.as_ref(), self.store.now())
     }
 
     /// Whether the peer is out of use in this way.
@@ -160,11 +154,21 @@ impl<'h> Peer<'h> {
     ///
     /// What stands in the way of the change. Then nothing has changed.
     pub fn add_fail(&mut self) -> Result<(), Error> {
+        self.fail(&"reported by a script")
+    }
+
+    /// Counts one failure against the peer, for this reason.
+    pub(crate) fn fail(&mut self, why: &dyn fmt::Display) -> Result<(), Error> {
         let record = self.store.record(&self.upstream)?;
         let (record, _) = record.ok_or_else(|| Error::NoSuchUpstream(self.upstream.clone()))?;
+        self.store.expect_revision(record.revision)?;
         let status = self.store.status(&record)?;
-        let (_, after) = self.store.add_fail(&record, &self.record, &status, false)?;
-        self.failures = after;
+        let peer = record.peers.iter().find(|peer| peer.id == self.record.id);
+        let peer = peer.ok_or_else(|| Error::NoSuchPeer(self.name().to_owned()))?;
+        let (after, _) = self.store.add_fail(&record, peer, &status, why, false)?;
+        journal::change(self.author, &self.upstream, &format_args!("peer={} failed", self.name()));
+        (self.failures, self.status) = (after, status.of(peer.id).cloned());
+        self.record = peer.clone();
         Ok(())
     }
 
@@ -185,17 +189,7 @@ impl<'h> Peer<'h> {
         self.store.update_status(&self.upstream, |status| {
             status.change(id, |status| status.name.get_or_insert_default().expires = Timestamp::default());
         })?;
+        journal::change(self.author, &self.upstream, &format_args!("peer={} is resolved again", self.name()));
         Ok(true)
-    }
-
-    fn change(&mut self, mut change: impl FnMut(&mut Overrides, Timestamp)) -> Result<(), Error> {
-        let (id, now) = (self.record.id, self.store.now());
-        self.record = self.store.update_record(&self.upstream, |record| {
-            let peer = record.peers.iter_mut().find(|peer| peer.id == id);
-            let peer = peer.ok_or_else(|| Error::NoSuchPeer(self.record.server.name.clone()))?;
-            change(&mut peer.overrides, now);
-            Ok(peer.clone())
-        })?;
-        Ok(())
     }
 }

@@ -1,22 +1,22 @@
-//! Upstreams: named groups of peers that serve the same requests.
-//!
-//! - [`Record`] is an upstream in shared data: what was declared, and what was changed since. How a new
-//!   configuration and run-time changes go together is decided there.
-//! - `View` is a worker's copy of it with a pool to pick from.
-//! - [`Upstream`] is the handle that scripts use, with the predecessor's methods.
+//! The handle of an upstream, with the predecessor's methods.
 
-use crate::model::upstream::Record;
-use crate::registry::Registry;
+use std::fmt;
+
 use serde::Serialize;
 
-use crate::config;
+use crate::config::{self, Json};
 use crate::handle::peer::Peer;
 use crate::model::error::Error;
-use crate::model::failures::FailureTable;
+use crate::model::failure_table::FailureTable;
+use crate::model::peer::PeerRecord;
 use crate::model::selector::Selector;
-use crate::model::server::Server;
-use crate::model::spec::MonitorSpec;
+use crate::model::server::{Endpoint, Server};
+use crate::model::spec::{MonitorSpec, UpstreamSpec};
 use crate::model::status::Status;
+use crate::model::upstream::Record;
+use crate::model::verdict::effective_state;
+use crate::registry::Registry;
+use crate::store::journal::{self, Author};
 use crate::store::Store;
 
 /// A server to add: a text in the grammar of nginx's `server` directive, or its parameters.
@@ -46,6 +46,7 @@ impl From<Server> for ServerSpec {
 pub struct Upstream<'h> {
     store: Store<'h>,
     registry: Registry,
+    author: Author,
     record: Record,
     health: FailureTable,
     status: Status,
@@ -60,7 +61,12 @@ impl<'h> Upstream<'h> {
     pub fn get(store: Store<'h>, registry: &Registry, name: &str) -> Result<Option<Self>, Error> {
         let Some((record, _)) = store.record(name)? else { return Ok(None) };
         let (health, status) = (store.health(name)?, store.status(&record)?);
-        Ok(Some(Self { store, registry: registry.clone(), record, health, status }))
+        Ok(Some(Self { store, registry: registry.clone(), author: Author::Script, record, health, status }))
+    }
+
+    /// The same handle in somebody's name.
+    pub(crate) fn by(self, author: Author) -> Self {
+        Self { author, ..self }
     }
 
     /// The name.
@@ -69,30 +75,43 @@ impl<'h> Upstream<'h> {
         &self.record.name
     }
 
+    /// What a configuration declares of it, apart from its servers.
+    pub(crate) fn spec(&self) -> &UpstreamSpec {
+        &self.record.spec
+    }
+
     /// Counts the changes to the upstream.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.record.revision
     }
 
-    /// The peer of that name, if there is one.
+    /// The peer of that name, if there is one. Written in another way than the normal one, `[0::1]` for `[::1]:80`, it is the same
+    /// peer.
     #[must_use]
     pub fn get_peer(&self, name: &str) -> Option<Peer<'h>> {
-        self.get_peers(Selector::All).into_iter().find(|peer| peer.name() == name)
+        let named = |name: &str| self.record.peers.iter().find(|peer| peer.server.name == name);
+        let normal = || Endpoint::parse(name, self.record.spec.default_port).ok();
+        named(name).or_else(|| named(&normal()?.to_string())).map(|record| self.peer(record))
     }
 
     /// The peers that are meant by `selector`.
     #[must_use]
     pub fn get_peers(&self, selector: Selector) -> Vec<Peer<'h>> {
-        let peers = self.record.peers.iter().map(|record| Peer {
+        let peers = self.record.peers.iter().map(|record| self.peer(record));
+        peers.filter(|peer| selector.matches(peer.state())).collect()
+    }
+
+    fn peer(&self, record: &PeerRecord) -> Peer<'h> {
+        Peer {
             store: self.store,
             registry: self.registry.clone(),
+            author: self.author,
             upstream: self.record.name.clone(),
             record: record.clone(),
-            failures: self.health.of(record.id),
+            failures: self.health.of(record),
             status: self.status.of(record.id).cloned(),
-        });
-        peers.filter(|peer| selector.matches(peer.state())).collect()
+        }
     }
 
     /// Adds a peer.
@@ -126,22 +145,14 @@ impl<'h> Upstream<'h> {
                 server.name
             )));
         }
-        let name = self.record.name.clone();
-        let record = self.store.update_record(&name, |record| {
-            let peer = record.add(server.clone())?;
-            self.record = record.clone();
-            Ok(peer)
+        let (record, added) = self.store.update_record(&self.record.name, |record| {
+            let added = record.add(server.clone())?;
+            Ok((record.clone(), added))
         })?;
+        self.record = record;
         self.status = self.store.status(&self.record)?;
-        let status = self.status.of(record.id).cloned();
-        Ok(Peer {
-            store: self.store,
-            registry: self.registry.clone(),
-            upstream: name,
-            record,
-            failures: Default::default(),
-            status,
-        })
+        self.log(&format_args!("peer={} added", added.server.name));
+        Ok(self.peer(&added))
     }
 
     /// Removes a peer. One that was added under the same name since the handle was made is left alone.
@@ -150,12 +161,12 @@ impl<'h> Upstream<'h> {
     ///
     /// [`Error::NoSuchPeer`], and what stands in the way of the change. Then nothing has changed.
     pub fn remove_peer(&mut self, peer: &Peer<'_>) -> Result<(), Error> {
-        let name = self.record.name.clone();
-        self.store.update_record(&name, |record| {
+        self.record = self.store.update_record(&self.record.name, |record| {
             record.remove(peer.name(), Some(peer.record.id))?;
-            self.record = record.clone();
-            Ok(())
-        })
+            Ok(record.clone())
+        })?;
+        self.log(&format_args!("peer={} removed", peer.name()));
+        Ok(())
     }
 
     /// The monitors.
@@ -164,28 +175,34 @@ impl<'h> Upstream<'h> {
         &self.record.monitors
     }
 
-    /// Adds a monitor: its name, and its options as in a configuration.
+    /// Adds a monitor: its name, and its options as in a configuration, a JSON object such as `{"interval": "1s"}`; an empty text
+    /// for none.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] with all that is wrong with it, [`Error::MonitorExists`], and what stands in the way of
     /// the change. Then nothing has changed.
-    pub fn add_monitor(&mut self, name: &str, mut options: serde_json::Value) -> Result<MonitorSpec, Error> {
-        if let Some(options) = options.as_object_mut() {
-            options.insert("name".to_owned(), name.into());
+    pub fn add_monitor(&mut self, name: &str, options: &str) -> Result<MonitorSpec, Error> {
+        let invalid = |errors: config::ConfigErrors| Error::Invalid(errors.to_string());
+        let options = if options.trim().is_empty() { "{}" } else { options };
+        let mut options = config::parse_json(options.as_bytes()).map_err(invalid)?;
+        if let Json::Object(entries) = &mut options {
+            entries.retain(|(key, _)| key != "name");
+            entries.push(("name".to_owned(), Json::String(name.to_owned())));
         }
-        let monitor = config::parse_monitor(options.to_string().as_bytes(), &self.registry)
-            .map_err(|errors| Error::Invalid(errors.to_string()))?;
+        let monitor = config::read_monitor(&options, &self.registry).map_err(invalid)?;
         self.add(monitor)
     }
 
+    /// Adds a monitor.
     pub(crate) fn add(&mut self, monitor: MonitorSpec) -> Result<MonitorSpec, Error> {
-        let name = self.record.name.clone();
-        self.store.update_record(&name, |record| {
-            record.add_monitor(monitor.clone())?;
-            self.record = record.clone();
-            Ok(monitor.clone())
-        })
+        let (record, added) = self.store.update_record(&self.record.name, |record| {
+            let added = record.add_monitor(monitor.clone())?;
+            Ok((record.clone(), added))
+        })?;
+        self.record = record;
+        self.log(&format_args!("monitor={} added", added.id));
+        Ok(added)
     }
 
     /// Removes the monitor of that id, and its verdicts.
@@ -194,8 +211,27 @@ impl<'h> Upstream<'h> {
     ///
     /// [`Error::NoSuchMonitor`], and what stands in the way of the change. Then nothing has changed.
     pub fn remove_monitor(&mut self, id: &str) -> Result<(), Error> {
-        self.record = self.store.remove_monitor(&self.record.name, id)?;
+        let (record, status, health) = self.store.update_record(&self.record.name, |record| {
+            let (status, health) = (self.store.status(record)?, self.store.health(&record.name)?);
+            record.remove_monitor(id)?;
+            Ok((record.clone(), status, health))
+        })?;
+        self.log(&format_args!("monitor={id} removed"));
+        let now = self.store.now();
+        let mut left = status.clone();
+        left.restrict(&record);
+        let why = format!("monitor {id} is removed");
+        for peer in &record.peers {
+            let state = |status: &Status| effective_state(peer, &health.of(peer), status.of(peer.id), now).state;
+            let change = [state(&status), state(&left)];
+            journal::report(&record.name, &peer.server.name, change, self.author.name(), &why);
+        }
+        (self.record, self.status, self.health) = (record, left, health);
         Ok(())
+    }
+
+    fn log(&self, what: &dyn fmt::Display) {
+        journal::change(self.author, &self.record.name, what);
     }
 
     /// A JSON document of the upstream's state.
@@ -230,5 +266,17 @@ impl<'h> Upstream<'h> {
         let monitors = monitors.map(|monitor| MonitorInfo { id: &monitor.id, name: &monitor.name }).collect();
         let info = Info { name: self.name(), revision: self.revision(), peers: peers.collect(), monitors };
         serde_json::to_string(&info).unwrap_or_default()
+    }
+}
+
+impl<'h> Peer<'h> {
+    /// The upstream that the peer is of.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Upstream::get`].
+    pub fn get_upstream(&self) -> Result<Option<Upstream<'h>>, Error> {
+        let upstream = Upstream::get(self.store, &self.registry, &self.upstream)?;
+        Ok(upstream.map(|upstream| upstream.by(self.author)))
     }
 }

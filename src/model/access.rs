@@ -7,10 +7,26 @@ use std::net::IpAddr;
 pub struct AdminAccess {
     /// How its paths begin, without a slash at the end.
     pub prefix: String,
-    /// What who may change something has to know. Without it nobody may.
+    /// The secret that a client has to send with every request. Without it nobody may change anything.
     pub token: Option<String>,
     /// Whose requests are answered.
     pub allow: Vec<Network>,
+    /// The names of the proxy, in lower case: how it may be addressed where there is no token.
+    pub hosts: Vec<String>,
+}
+
+impl AdminAccess {
+    /// Whether a client of this address may come in.
+    #[must_use]
+    pub fn allows(&self, address: IpAddr) -> bool {
+        self.allow.iter().any(|network| network.contains(address))
+    }
+
+    /// Whether a client of any address of this one's family may come in.
+    #[must_use]
+    pub fn allows_any(&self, like: IpAddr) -> bool {
+        self.allow.iter().any(|network| network.bits == 0 && network.contains(like))
+    }
 }
 
 /// Addresses that begin alike.

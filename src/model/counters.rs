@@ -1,7 +1,7 @@
 //! What happened at peers, counted over all workers: picks, answers, failures, requests in flight.
 //!
-//! A worker counts for itself, in memory ([`Load`](crate::balancer::load::Load)), which costs a request next to nothing, and adds that to a
-//! value in shared data once a second. So the sums are up to a second old, and what a worker counted since its last tick is
+//! A worker counts for itself, in memory, which costs a request next to nothing, and adds that to a value in shared data
+//! once a second. So the sums are up to a second old, and what a worker counted since its last tick is
 //! lost if it crashes. Requests in flight rise and fall, so each worker's are kept apart, and those of a worker
 //! that has not been heard of for a while are left out.
 
@@ -19,7 +19,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(crate) const WORD: Duration = Duration::from_secs(4);
 
 /// The reasons of failures, in the order in which they are counted, by their names in metrics.
-pub const REASONS: [&str; 6] = ["connect", "reset", "timeout", "protocol", "status", "retried"];
+pub(crate) const REASONS: [&str; 6] = ["connect", "reset", "timeout", "protocol", "status", "retried"];
 
 /// What happened at a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Counts {
 
 /// What happened at an upstream's peers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Ordered by id.
     peers: Vec<(PeerId, Counts)>,
     in_flight: Vec<Word>,
@@ -92,16 +92,22 @@ struct Word {
 impl Counters {
     /// What happened at a peer.
     #[must_use]
-    pub fn of(&self, peer: PeerId) -> Counts {
+    pub(crate) fn of(&self, peer: PeerId) -> Counts {
         let found = self.peers.binary_search_by_key(&peer, |(id, _)| *id);
         found.ok().and_then(|at| self.peers.get(at)).map(|(_, counts)| *counts).unwrap_or_default()
     }
 
     /// The requests in flight at a peer.
     #[must_use]
-    pub fn in_flight(&self, peer: PeerId, now: Timestamp) -> u32 {
+    pub(crate) fn in_flight(&self, peer: PeerId, now: Timestamp) -> u32 {
         let heard = self.in_flight.iter().filter(|word| now.since(word.at) < SILENCE);
         heard.flat_map(|word| &word.peers).filter(|(id, _)| *id == peer).map(|(_, count)| count).sum()
+    }
+
+    /// The highest id of a peer at which something was counted.
+    pub(crate) fn last(&self) -> Option<PeerId> {
+        let counted = self.peers.iter().map(|(id, _)| *id);
+        counted.chain(self.in_flight.iter().flat_map(|word| &word.peers).map(|(id, _)| *id)).max()
     }
 
     /// Adds what a worker counted since it last did so, and replaces its word on what is in flight.

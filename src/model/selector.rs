@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::peer::PeerState;
+use crate::model::state::PeerState;
 
 /// Which peers of an upstream are meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ pub enum Selector {
 
 impl Selector {
     /// The names of the selectors.
-    pub const NAMES: &'static [(&'static str, Self)] = &[
+    pub(crate) const NAMES: &'static [(&'static str, Self)] = &[
         ("all", Self::All),
         ("failing", Self::Failing),
         ("down", Self::Down),
@@ -33,7 +33,7 @@ impl Selector {
 
     /// Whether a peer in this state is meant.
     #[must_use]
-    pub fn matches(self, state: PeerState) -> bool {
+    pub(crate) fn matches(self, state: PeerState) -> bool {
         match self {
             Self::All => true,
             Self::Failing => state == PeerState::Failing,

@@ -1,7 +1,7 @@
 //! A server: what an upstream was told about one of its peers.
 //!
 //! A [`Server`] is a declaration, from the configuration or from `add_peer`, and never changes by
-//! itself. What happens to it at run time is the business of [`peer`](crate::peer).
+//! itself. What happens to it at run time is the business of `peer`.
 //!
 //! Servers are told apart by their name, `host:port`. It is normalised, so that `[0::1]:80` and
 //! `[::1]:80` are one server: names in lower case, IPv6 in brackets and in its short form (RFC 5952).
@@ -17,7 +17,7 @@ const LONGEST_NAME: usize = 253;
 
 /// How a server is addressed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ServerHost {
+pub(crate) enum ServerHost {
     /// A literal address.
     Ip(IpAddr),
     /// A name that must be resolved.
@@ -26,11 +26,11 @@ pub enum ServerHost {
 
 /// A server's host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// The host.
-    pub host: ServerHost,
+    pub(crate) host: ServerHost,
     /// The port, never 0.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Endpoint {
@@ -39,7 +39,7 @@ impl Endpoint {
     /// # Errors
     ///
     /// A sentence that says what was expected.
-    pub fn parse(text: &str, default_port: u16) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, default_port: u16) -> Result<Self, String> {
         if text.strip_prefix("unix:").is_some() {
             return Err("expected host:port, a unix socket is not supported".to_owned());
         }
@@ -70,7 +70,7 @@ impl Endpoint {
 
     /// `0.0.0.0`: written where a grammar demands a server and there is none.
     #[must_use]
-    pub fn is_placeholder(&self) -> bool {
+    pub(crate) fn is_placeholder(&self) -> bool {
         self.host == ServerHost::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
@@ -79,7 +79,7 @@ impl Endpoint {
     /// `localhost` is one of those: it must mean the loopback address whatever name servers say (RFC
     /// 6761, section 6.3).
     #[must_use]
-    pub fn literal(&self) -> Option<SocketAddr> {
+    pub(crate) fn literal(&self) -> Option<SocketAddr> {
         match &self.host {
             ServerHost::Ip(address) => Some(SocketAddr::new(*address, self.port)),
             ServerHost::Name(name) if name == "localhost" || name == "localhost." => {
@@ -105,7 +105,7 @@ impl ServerHost {
     /// # Errors
     ///
     /// A sentence that says what was expected.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self::Ip(address));
         }
@@ -180,7 +180,7 @@ impl Default for Server {
 impl Server {
     /// The server's host and port.
     #[must_use]
-    pub fn endpoint(&self) -> Option<Endpoint> {
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
         // A name was made by `Endpoint`'s `Display` and reads back, unless shared data is corrupt.
         Endpoint::parse(&self.name, 0).ok().filter(|endpoint| endpoint.port != 0)
     }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::model::admin_state::AdminState;
 use crate::model::failures::Failures;
-use crate::model::peer::{AdminState, PeerRecord};
-use crate::model::status::PeerStatus;
+use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
 use crate::time::Timestamp;
 
 /// The slow-start factor of a peer that has all of its weight. A factor counts parts of it.
@@ -15,7 +16,7 @@ pub const FULL_FACTOR: u32 = 64;
 /// A peer that comes back, by itself or because an operator said so, gets its weight in equal steps over its
 /// `slow_start`. One that is new has all of it from the start, as in nginx.
 #[must_use]
-pub fn factor(
+pub(crate) fn factor(
     peer: &PeerRecord,
     failures: &Failures,
     status: Option<&PeerStatus>,

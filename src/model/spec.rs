@@ -51,6 +51,8 @@ pub struct UpstreamSpec {
     pub monitors: Vec<MonitorSpec>,
     /// The name servers, where durpina has to ask them: not where the host resolves names by itself.
     pub resolver: Vec<SocketAddr>,
+    /// Whether they are asked for IPv6 addresses too.
+    pub resolve_ipv6: bool,
 }
 
 impl Default for UpstreamSpec {
@@ -65,6 +67,7 @@ impl Default for UpstreamSpec {
             default_port: 80,
             monitors: Vec::new(),
             resolver: Vec::new(),
+            resolve_ipv6: true,
         }
     }
 }
@@ -81,7 +84,7 @@ pub enum Schedule {
 
 impl Schedule {
     /// The names of the schedules.
-    pub const NAMES: &'static [(&'static str, Self)] = &[("rotate", Self::Rotate), ("all", Self::All)];
+    pub(crate) const NAMES: &'static [(&'static str, Self)] = &[("rotate", Self::Rotate), ("all", Self::All)];
 }
 
 /// A monitor as it was declared.
@@ -89,6 +92,8 @@ impl Schedule {
 pub struct MonitorSpec {
     /// Tells it from the upstream's other monitors; by default its name.
     pub id: String,
+    /// Tells it from earlier monitors of the same id, which found something else; 0 for one that no record has.
+    pub(crate) number: u32,
     /// Its name in the registry.
     pub name: String,
     /// The time between checks; see [`Schedule`]. Default 5 s.
@@ -125,6 +130,7 @@ impl Default for MonitorSpec {
     fn default() -> Self {
         Self {
             id: String::new(),
+            number: 0,
             name: String::new(),
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(1),

@@ -4,18 +4,19 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::codec;
 use crate::model::error::Error;
 use crate::model::id::PeerId;
-use crate::model::peer::{Overrides, PeerRecord};
+use crate::model::peer::PeerRecord;
 use crate::model::server::Server;
 use crate::model::spec::MonitorSpec;
 use crate::model::spec::UpstreamSpec;
 
 /// The most peers that an upstream can have.
-pub const MOST_PEERS: usize = 10_000;
+pub(crate) const MOST_PEERS: usize = 10_000;
 
 /// The most monitors that an upstream can have.
-pub const MOST_MONITORS: usize = 32;
+pub(crate) const MOST_MONITORS: usize = 32;
 
 /// How many instances of the filter are remembered as having declared an upstream.
 const MOST_INSTANCES: usize = 16;
@@ -32,23 +33,23 @@ pub(crate) struct Declaration<'c> {
 
 /// An upstream: what was declared, and what was changed at run time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// The upstream's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Counts the changes to this record.
-    pub revision: u64,
-    /// The id that the next peer gets.
-    pub next_id: u32,
+    pub(crate) revision: u64,
+    /// The id that the next peer gets, and the number of the next monitor: higher than all before, also in records that were lost.
+    pub(crate) next_id: PeerId,
     /// The upstream apart from its servers.
-    pub spec: UpstreamSpec,
+    pub(crate) spec: UpstreamSpec,
     /// Those who declared it, the latest last.
     declared_by: Vec<(String, u64)>,
     /// The peers: those of the configuration in its order, then the others in the order of their addition.
-    pub peers: Vec<PeerRecord>,
+    pub(crate) peers: Vec<PeerRecord>,
     /// Servers of the configuration that were removed at run time.
     removed: Vec<Server>,
     /// The monitors: those of the configuration, unless they were removed, then those that were added.
-    pub monitors: Vec<MonitorSpec>,
+    pub(crate) monitors: Vec<MonitorSpec>,
 }
 
 impl Record {
@@ -56,7 +57,7 @@ impl Record {
         Self {
             name: name.to_owned(),
             revision: 0,
-            next_id: 1,
+            next_id: PeerId(1),
             spec: UpstreamSpec::default(),
             declared_by: Vec::new(),
             peers: Vec::new(),
@@ -65,13 +66,17 @@ impl Record {
         }
     }
 
+    /// One whose first peer gets this id.
+    pub(crate) fn beginning_at(name: &str, next_id: PeerId) -> Self {
+        Self { next_id, ..Self::new(name) }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
-        // Strings, numbers and lists can always be written; an empty value would be refused by `decode`.
-        postcard::to_allocvec(self).unwrap_or_default()
+        codec::encode(self)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+        codec::decode(bytes)
     }
 
     /// Whether it is this instance that checks the upstream: the last one to declare it of those that are alive.
@@ -130,12 +135,20 @@ impl Record {
     fn declare_monitors(&mut self, declared: &[MonitorSpec]) {
         let before = &self.spec.monitors;
         let mut monitors = Vec::new();
+        let mut next = self.next_id;
         for monitor in declared {
             let known = self.monitors.iter().find(|known| known.id == monitor.id);
             match (before.contains(monitor), known) {
                 // As it was declared before: what was put in its place at run time stays, and so does its absence.
                 (true, known) => monitors.extend(known.cloned()),
-                (false, _) => monitors.push(monitor.clone()),
+                // Asked in another way, it goes on where it was.
+                (false, Some(known)) if known.name == monitor.name => {
+                    monitors.push(MonitorSpec { number: known.number, ..monitor.clone() });
+                }
+                (false, _) => {
+                    monitors.push(MonitorSpec { number: next.0, ..monitor.clone() });
+                    next = next.next();
+                }
             }
         }
         for monitor in &self.monitors {
@@ -145,22 +158,23 @@ impl Record {
                 monitors.push(monitor.clone());
             }
         }
-        self.monitors = monitors;
+        (self.monitors, self.next_id) = (monitors, next);
     }
 
     /// Adds a monitor.
-    pub(crate) fn add_monitor(&mut self, monitor: MonitorSpec) -> Result<(), Error> {
+    pub(crate) fn add_monitor(&mut self, monitor: MonitorSpec) -> Result<MonitorSpec, Error> {
         if self.monitors.iter().any(|known| known.id == monitor.id) {
             return Err(Error::MonitorExists(monitor.id));
         }
         if self.monitors.len() >= MOST_MONITORS {
             return Err(Error::TooManyMonitors(MOST_MONITORS));
         }
-        self.monitors.push(monitor);
-        Ok(())
+        let monitor = MonitorSpec { number: self.take_id().0, ..monitor };
+        self.monitors.push(monitor.clone());
+        Ok(monitor)
     }
 
-    /// Removes the monitor of that id.
+    /// Removes the monitor of that id. What it found does not count any more.
     pub(crate) fn remove_monitor(&mut self, id: &str) -> Result<(), Error> {
         let found = self.monitors.iter().position(|monitor| monitor.id == id);
         self.monitors.remove(found.ok_or_else(|| Error::NoSuchMonitor(id.to_owned()))?);
@@ -194,8 +208,12 @@ impl Record {
     }
 
     fn newcomer(&mut self, server: Server, configured: bool) -> PeerRecord {
-        let id = PeerId(self.next_id);
-        self.next_id = self.next_id.wrapping_add(1);
-        PeerRecord { id, server, configured, declared: None, overrides: Overrides::default() }
+        PeerRecord::new(self.take_id(), server, configured)
+    }
+
+    fn take_id(&mut self) -> PeerId {
+        let id = self.next_id;
+        self.next_id = id.next();
+        id
     }
 }

@@ -6,14 +6,19 @@
 
 use std::time::Duration;
 
+use crate::model::admin_state::AdminState;
+use crate::model::agent::Agent;
+use crate::model::check::Check;
 use crate::model::failures::{Failures, PassiveVerdict};
-use crate::model::peer::{AdminState, PeerRecord, PeerState};
-use crate::model::status::{Agent, Check, PeerStatus, Resolution};
+use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
+use crate::model::resolution::Resolution;
+use crate::model::state::PeerState;
 use crate::time::Timestamp;
 
 /// Whose word a peer's state is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Owner<'s> {
+pub(crate) enum Owner<'s> {
     /// Nobody has anything against it.
     Nobody,
     /// The configuration.
@@ -32,21 +37,21 @@ pub enum Owner<'s> {
 
 /// A peer's state, and why it is that.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EffectiveState<'s> {
+pub(crate) struct EffectiveState<'s> {
     /// The state.
-    pub state: PeerState,
+    pub(crate) state: PeerState,
     /// Who made it so.
-    pub owner: Owner<'s>,
+    pub(crate) owner: Owner<'s>,
     /// Since when, where that is known.
-    pub since: Option<Timestamp>,
+    pub(crate) since: Option<Timestamp>,
     /// When it ends by itself.
-    pub until: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
 }
 
 impl EffectiveState<'_> {
     /// Who made the state, in a word or two; `None` if nobody did.
     #[must_use]
-    pub fn by(&self) -> Option<String> {
+    pub(crate) fn by(&self) -> Option<String> {
         Some(match self.owner {
             Owner::Nobody => return None,
             Owner::Configuration => "configuration".to_owned(),
@@ -60,7 +65,7 @@ impl EffectiveState<'_> {
 
     /// Why, in a sentence; `None` if there is nothing to say.
     #[must_use]
-    pub fn why(&self) -> Option<String> {
+    pub(crate) fn why(&self) -> Option<String> {
         Some(match self.owner {
             Owner::Nobody => return None,
             Owner::Configuration => {
@@ -85,7 +90,7 @@ impl EffectiveState<'_> {
 /// The gravest verdict names the state: what is down until somebody says otherwise, then draining, then what ends by
 /// itself. Among equals the operator's comes first.
 #[must_use]
-pub fn effective_state<'s>(
+pub(crate) fn effective_state<'s>(
     peer: &PeerRecord,
     failures: &Failures,
     status: Option<&'s PeerStatus>,

@@ -6,7 +6,7 @@
 
 use super::{http, Finding, Monitor};
 use crate::host::{CallKind, Reply};
-use crate::model::agent::Report;
+use crate::model::report::Report;
 use crate::model::spec::MonitorSpec;
 
 /// Asks an agent over TCP.

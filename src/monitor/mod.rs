@@ -14,7 +14,7 @@
 //! To add one: a file with the type and its documentation, and a line in `registry.rs`.
 
 use crate::host::{CallKind, Reply};
-use crate::model::agent::Report;
+use crate::model::report::Report;
 use crate::model::spec::MonitorSpec;
 
 pub mod agent;

@@ -7,49 +7,61 @@ pub(crate) mod routes;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::rc::Rc;
+
+use regex_lite::Regex;
 
 use crate::host::RequestHost;
 use crate::model::template::{Template, Variable};
 
 /// A request, read through its host as far as it is needed.
-pub struct Request<'h> {
+pub(crate) struct Request<'h> {
     host: &'h dyn RequestHost,
     target: OnceCell<Vec<u8>>,
     method: OnceCell<Vec<u8>>,
     authority: OnceCell<Vec<u8>>,
-    /// The groups of the matched route's regex, the first at index 0.
-    groups: Vec<Vec<u8>>,
+    /// The matched route's regex.
+    regex: OnceCell<Rc<Regex>>,
+    /// Its groups, the first at index 0.
+    groups: OnceCell<Vec<Vec<u8>>>,
 }
 
 impl<'h> Request<'h> {
     /// The request that `host` is handling.
     #[must_use]
-    pub fn new(host: &'h dyn RequestHost) -> Self {
-        Self { host, target: OnceCell::new(), method: OnceCell::new(), authority: OnceCell::new(), groups: Vec::new() }
+    pub(crate) fn new(host: &'h dyn RequestHost) -> Self {
+        Self {
+            host,
+            target: OnceCell::new(),
+            method: OnceCell::new(),
+            authority: OnceCell::new(),
+            regex: OnceCell::new(),
+            groups: OnceCell::new(),
+        }
     }
 
     /// The path with the query.
-    pub fn target(&self) -> &[u8] {
+    pub(crate) fn target(&self) -> &[u8] {
         self.target.get_or_init(|| self.host.path())
     }
 
     /// The path without the query.
-    pub fn path(&self) -> &[u8] {
+    pub(crate) fn path(&self) -> &[u8] {
         split(self.target(), b'?').0
     }
 
     /// The query, without the question mark.
-    pub fn query(&self) -> &[u8] {
+    pub(crate) fn query(&self) -> &[u8] {
         split(self.target(), b'?').1
     }
 
     /// The method.
-    pub fn method(&self) -> &[u8] {
+    pub(crate) fn method(&self) -> &[u8] {
         self.method.get_or_init(|| self.host.method())
     }
 
     /// The requested host in lower case, without the port.
-    pub fn host(&self) -> &[u8] {
+    pub(crate) fn host(&self) -> &[u8] {
         self.authority.get_or_init(|| {
             let mut authority = self.host.authority();
             let bracket = authority.iter().rposition(|b| *b == b']').unwrap_or(0);
@@ -61,12 +73,26 @@ impl<'h> Request<'h> {
         })
     }
 
-    pub(crate) fn set_groups(&mut self, groups: Vec<Vec<u8>>) {
-        self.groups = groups;
+    /// Whether the regex finds something in the path; if so, its groups can be asked for. `wanted` says that they will be.
+    pub(crate) fn matches(&self, regex: &Rc<Regex>, wanted: bool) -> bool {
+        let path = String::from_utf8_lossy(self.path());
+        if wanted {
+            let Some(found) = groups(regex, &path) else { return false };
+            return self.groups.set(found).is_ok();
+        }
+        regex.is_match(&path) && self.regex.set(Rc::clone(regex)).is_ok()
+    }
+
+    /// The text of a group of the matched route's regex.
+    fn group(&self, number: usize) -> &[u8] {
+        // The upstream's balancer may ask for groups that the route does not want.
+        let search = || self.regex.get().and_then(|regex| groups(regex, &String::from_utf8_lossy(self.path())));
+        let groups = self.groups.get_or_init(|| search().unwrap_or_default());
+        groups.get(number.wrapping_sub(1)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Appends a template's text for this request to `out`.
-    pub fn render(&self, template: &Template, out: &mut Vec<u8>) {
+    pub(crate) fn render(&self, template: &Template, out: &mut Vec<u8>) {
         template.render(out, |variable, out| out.extend_from_slice(&self.value(variable)));
     }
 
@@ -84,9 +110,7 @@ impl<'h> Request<'h> {
                 cookie(&cookies, name.as_bytes()).to_vec().into()
             }
             Variable::Method => self.method().into(),
-            Variable::Group(group) => {
-                self.groups.get(group.wrapping_sub(1)).map(Vec::as_slice).unwrap_or_default().into()
-            }
+            Variable::Group(group) => self.group(*group).into(),
             Variable::ClusterName => self.host.cluster_name().unwrap_or_default().into(),
             Variable::RouteName => self.host.route_name().unwrap_or_default().into(),
             Variable::Property(path) => {
@@ -97,13 +121,20 @@ impl<'h> Request<'h> {
     }
 }
 
+/// The texts of a regex's groups `$1` to `$9`, if it finds something.
+fn groups(regex: &Regex, path: &str) -> Option<Vec<Vec<u8>>> {
+    let found = regex.captures(path)?;
+    let group = |at| found.get(at).map(|group| group.as_str().as_bytes().to_vec()).unwrap_or_default();
+    Some((1..found.len().min(10)).map(group).collect())
+}
+
 /// What stands before and after the first `at`; nothing after if there is none.
 fn split(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     let mut parts = text.splitn(2, |b| *b == at);
     (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
 }
 
-/// The first parameter of that name in a query.
+/// The first parameter of that name in a query. Nothing is decoded, as in nginx.
 fn argument<'q>(query: &'q [u8], name: &[u8]) -> &'q [u8] {
     let found = query.split(|b| *b == b'&').map(|pair| split(pair, b'=')).find(|(key, _)| *key == name);
     found.map(|(_, value)| value).unwrap_or_default()
@@ -123,12 +154,12 @@ mod tests {
     use crate::testing::test;
     use durpina_sim::{Sent, Sim};
 
-    fn rendered(sent: Sent, template: &str) -> String {
+    fn rendered(sent: Sent, template: &str, wanted: bool) -> String {
         let sim = Sim::new();
         let host = sim.worker();
         host.receive(sent);
-        let mut request = Request::new(&host);
-        request.set_groups(vec![b"one".to_vec(), Vec::new()]);
+        let request = Request::new(&host);
+        assert!(request.matches(&Rc::new(Regex::new("^(/?a?)(b?)").unwrap()), wanted));
         let mut out = Vec::new();
         request.render(&Template::parse(template).unwrap(), &mut out);
         String::from_utf8_lossy(&out).into_owned()
@@ -153,13 +184,15 @@ mod tests {
             ("$http_x_tenant$http_none", "red"),
             ("$cookie_sid $cookie_b $cookie_none", "abc 2 "),
             ("$request_method", "GET"),
-            ("$1/$2/$3", "one//"),
+            ("$1,$2,$3", "/a,,"),
             ("${property:none}", ""),
         ] {
-            assert_eq!(rendered(sent(), template), value, "{template}");
+            for wanted in [true, false] {
+                assert_eq!(rendered(sent(), template, wanted), value, "{template}");
+            }
         }
-        assert_eq!(rendered(Sent::get("/").authority("[::1]:80"), "$host"), "[::1]");
-        assert_eq!(rendered(Sent::get("/").authority("[::1]"), "$host"), "[::1]");
-        assert_eq!(rendered(Sent::get(""), "$uri$args$host"), "");
+        assert_eq!(rendered(Sent::get("/").authority("[::1]:80"), "$host", false), "[::1]");
+        assert_eq!(rendered(Sent::get("/").authority("[::1]"), "$host", false), "[::1]");
+        assert_eq!(rendered(Sent::get(""), "$uri$args$host", false), "");
     }
 }

@@ -6,6 +6,7 @@
 //! are tried, in the order of the configuration. Routes without a literal are always tried.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use regex_lite::Regex;
 
@@ -13,56 +14,55 @@ use crate::bits::sorted;
 use crate::model::template::Template;
 use crate::request::Request;
 
+/// The longest path that is matched against a regex. The time that takes grows with the path, which is the client's to choose,
+/// and nobody else is served by this worker meanwhile.
+pub(crate) const LONGEST_PATH: usize = 2048;
+
+/// Whether a route matches is not known: its regex does not look at paths as long as this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PathTooLong;
+
 /// One route. All conditions that it has must match.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub(crate) struct Route {
     /// How the path without the query begins.
-    pub prefix: Option<String>,
+    pub(crate) prefix: Option<String>,
     /// The whole path without the query.
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// A regular expression that finds something in the path without the query.
-    pub regex: Option<Regex>,
+    pub(crate) regex: Option<Rc<Regex>>,
     /// The requested host in lower case, without the port.
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// The request method, case-sensitive.
-    pub method: Option<String>,
+    pub(crate) method: Option<String>,
     /// The name of the upstream.
-    pub upstream: Template,
+    pub(crate) upstream: Template,
 }
 
 impl Route {
     /// A route that matches everything.
     #[must_use]
-    pub fn to(upstream: Template) -> Self {
+    pub(crate) fn to(upstream: Template) -> Self {
         Self { prefix: None, path: None, regex: None, host: None, method: None, upstream }
     }
 
-    /// Whether the request matches; the regex's groups are then set in the request.
-    fn matches(&self, request: &mut Request<'_>) -> bool {
+    /// Whether the request matches.
+    fn matches(&self, request: &Request<'_>) -> Result<bool, PathTooLong> {
         let literals = self.path.as_ref().is_none_or(|path| request.path() == path.as_bytes())
             && self.prefix.as_ref().is_none_or(|prefix| request.path().starts_with(prefix.as_bytes()))
             && self.method.as_ref().is_none_or(|method| request.method() == method.as_bytes())
             && self.host.as_ref().is_none_or(|host| request.host() == host.as_bytes());
-        if !literals {
-            return false;
-        }
-        let Some(regex) = &self.regex else { return true };
-        let path = String::from_utf8_lossy(request.path()).into_owned();
-        // Groups may be used by the upstream's balancer too, so they are kept whenever there are any.
-        if regex.captures_len() > 1 {
-            let Some(found) = regex.captures(&path) else { return false };
-            let group = |at| found.get(at).map(|m| m.as_str().as_bytes().to_vec()).unwrap_or_default();
-            request.set_groups((1..found.len().min(10)).map(group).collect());
-            true
-        } else {
-            regex.is_match(&path)
+        match &self.regex {
+            Some(_) if literals && request.path().len() > LONGEST_PATH => Err(PathTooLong),
+            Some(regex) => Ok(literals && request.matches(regex, self.upstream.highest_group() > 0)),
+            None => Ok(literals),
         }
     }
 }
 
 /// All routes of a configuration.
 #[derive(Debug, Default)]
-pub struct Routes {
+pub(crate) struct Routes {
     routes: Vec<Route>,
     by_path: HashMap<Vec<u8>, Vec<usize>>,
     /// By the prefix's length, then by the prefix.
@@ -74,7 +74,7 @@ pub struct Routes {
 impl Routes {
     /// Files the routes under their literals.
     #[must_use]
-    pub fn new(routes: Vec<Route>) -> Self {
+    pub(crate) fn new(routes: Vec<Route>) -> Self {
         let mut filed = Self::default();
         for (at, route) in routes.iter().enumerate() {
             let bytes = |text: &String| text.clone().into_bytes();
@@ -95,21 +95,21 @@ impl Routes {
 
     /// The number of routes.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.routes.len()
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
-    }
-
     /// The first route that matches, with its position.
-    pub fn find(&self, request: &mut Request<'_>) -> Option<(usize, &Route)> {
-        let first = self.routes.first()?;
-        if self.others.first() == Some(&0) && first.matches(request) {
-            return Some((0, first));
+    ///
+    /// # Errors
+    ///
+    /// [`PathTooLong`] when the path is too long for the regex of a route before that one. The request may then go nowhere: not
+    /// to a later route, and not untouched to where only requests go that no route is meant for.
+    pub(crate) fn find(&self, request: &Request<'_>) -> Result<Option<(usize, &Route)>, PathTooLong> {
+        let Some(first) = self.routes.first() else { return Ok(None) };
+        let is_first = self.others.first() == Some(&0);
+        if is_first && first.matches(request)? {
+            return Ok(Some((0, first)));
         }
         let mut fitting: Vec<&[usize]> = vec![&self.others];
         if !self.by_path.is_empty() {
@@ -123,8 +123,14 @@ impl Routes {
             fitting.extend(self.by_host.get(request.host()).map(Vec::as_slice));
         }
         let fitting = sorted(fitting.into_iter().flatten().map(|at| *at as u128));
-        let route = |at: u128| self.routes.get(at as usize).map(|route| (at as usize, route));
-        fitting.into_iter().filter_map(route).find(|(_, route)| route.matches(request))
+        for at in fitting.into_iter().skip(usize::from(is_first)).map(|at| at as usize) {
+            if let Some(route) = self.routes.get(at) {
+                if route.matches(request)? {
+                    return Ok(Some((at, route)));
+                }
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -142,7 +148,7 @@ mod tests {
         let sim = Sim::new();
         let host = sim.worker();
         host.receive(sent);
-        routes.find(&mut Request::new(&host)).map(|(at, _)| at)
+        routes.find(&Request::new(&host)).unwrap().map(|(at, _)| at)
     }
 
     #[test]
@@ -150,7 +156,7 @@ mod tests {
         let text = |s: &str| Some(s.to_owned());
         let routes = Routes::new(vec![
             Route { path: text("/a/b"), ..route() },
-            Route { regex: Some(Regex::new("^/a/[0-9]+$").unwrap()), ..route() },
+            Route { regex: Some(Rc::new(Regex::new("^/a/[0-9]+$").unwrap())), ..route() },
             Route { prefix: text("/a/"), method: text("POST"), ..route() },
             Route { host: text("example.com"), ..route() },
             Route { prefix: text("/a"), ..route() },
@@ -171,9 +177,9 @@ mod tests {
 
     #[test]
     fn a_path_of_any_bytes_is_no_trouble() {
-        let routes = Routes::new(vec![Route { regex: Some(Regex::new("^/(.)x").unwrap()), ..route() }]);
+        let routes = Routes::new(vec![Route { regex: Some(Rc::new(Regex::new("^/(.)x").unwrap())), ..route() }]);
         assert_eq!(found(&routes, Sent::get("/\u{0}x")), Some(0));
         assert_eq!(found(&routes, Sent::bytes(b"/\xffx")), Some(0));
-        assert_eq!(found(&routes, Sent::bytes(&[0xff; 8192])), None);
+        assert_eq!(found(&routes, Sent::bytes(&[0xff; LONGEST_PATH])), None);
     }
 }

@@ -1,62 +1,54 @@
-//! Which upstreams there are: shared data cannot be listed.
+//! Which instances of the filter and which upstreams there are: shared data cannot be listed.
 
-use std::collections::HashSet;
+use crate::model::codec;
+use crate::model::error::Error;
+use crate::model::index::{Comeback, Index};
+use crate::store::{keys, Codec, Read, Store};
 
-use serde::{Deserialize, Serialize};
+const CODEC: Codec<Index> = (codec::decode, |index| codec::encode(index));
 
-/// The upstreams of all instances of the filter, because shared data cannot be listed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Index {
-    pub(crate) instances: Vec<Instance>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Instance {
-    pub(crate) name: String,
-    pub(crate) configuration: u64,
-    /// Counts its configurations.
-    generation: u64,
-    /// A connection that this configuration served: connections are numbered in the order in which they are accepted.
-    pub(crate) connection: Option<u64>,
-    upstreams: Vec<String>,
-}
-
-impl Index {
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
-    }
-
-    /// Takes in a configuration, if it is a new one.
-    pub(crate) fn register(&mut self, name: &str, configuration: u64, connection: Option<u64>, upstreams: &[&str]) {
-        let upstreams: Vec<String> = upstreams.iter().map(|name| (*name).to_owned()).collect();
-        match self.instances.iter_mut().find(|instance| instance.name == name) {
-            Some(known) if known.configuration == configuration => {}
-            Some(known) => {
-                (known.configuration, known.upstreams, known.connection) = (configuration, upstreams, connection);
-                known.generation = known.generation.wrapping_add(1);
-            }
-            None => {
-                let name = name.to_owned();
-                self.instances.push(Instance { name, configuration, generation: 1, connection, upstreams });
-            }
+impl Store<'_> {
+    /// The instances and upstreams that there are.
+    pub(crate) fn index(&self) -> Result<Index, Error> {
+        match self.index_since(None)? {
+            Read::Changed(index, _) => Ok(index),
+            Read::Missing | Read::Unchanged => Ok(Index::default()),
         }
     }
 
-    /// The configuration that an instance has by now, with a connection that it is known to have served.
-    pub(crate) fn configuration(&self, instance: &str) -> Option<(u64, Option<u64>)> {
-        let entry = self.instances.iter().find(|entry| entry.name == instance)?;
-        Some((entry.configuration, entry.connection))
+    /// The same, if its number is not `known` any more.
+    pub(crate) fn index_since(&self, known: Option<u32>) -> Result<Read<Index>, Error> {
+        match self.host().read(&keys::index())? {
+            None => Ok(Read::Missing),
+            Some(stored) if Some(stored.cas) == known => Ok(Read::Unchanged),
+            Some(stored) => Ok(codec::decode(&stored.value).map_or(Read::Missing, |i| Read::Changed(i, stored.cas))),
+        }
     }
 
-    /// Their names, none twice.
-    pub(crate) fn names(&self) -> Vec<&str> {
-        let mut seen = HashSet::new();
-        let names = self.instances.iter().flat_map(|instance| &instance.upstreams).map(String::as_str);
-        names.filter(|name| seen.insert(*name)).collect()
+    /// Says which upstreams an instance of the filter has, by a configuration of its. See [`Index::register`].
+    pub(crate) fn register(&self, instance: &str, configuration: u64, upstreams: &[&str]) -> Result<bool, Error> {
+        let register = |index: &mut Index| index.register(instance, configuration, upstreams);
+        self.update(&keys::index(), CODEC, |is_new| *is_new, register)
     }
 
-    /// How many configurations there were, of all instances together.
-    pub(crate) fn generation(&self) -> u64 {
-        self.instances.iter().map(|instance| instance.generation).sum()
+    /// Notes that a configuration serves a connection. Nobody has to know at once.
+    pub(crate) fn note_connection(&self, instance: &str, configuration: u64, connection: u64) -> Result<(), Error> {
+        let note = |index: &mut Index| index.note_connection(instance, configuration, connection);
+        self.update(&keys::index(), CODEC, |()| false, note)
+    }
+
+    /// Finds out whether a configuration is in force again. See [`Index::come_back`].
+    pub(crate) fn come_back(
+        &self,
+        instance: &str,
+        configuration: u64,
+        connection: u64,
+        is_new: bool,
+        upstreams: &[&str],
+    ) -> Result<Comeback, Error> {
+        let come_back =
+            |index: &mut Index| index.come_back(instance, configuration, connection, is_new, upstreams, self.now());
+        let announce = |comeback: &Comeback| *comeback != Comeback::No;
+        self.update(&keys::index(), CODEC, announce, come_back)
     }
 }

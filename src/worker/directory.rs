@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::host::{Host, RequestHost};
 use crate::model::error::Error;
+use crate::model::index::Index;
 use crate::model::spec::UpstreamSpec;
 use crate::model::upstream::{Declaration, Record};
 use crate::registry::Registry;
-use crate::store::Store;
+use crate::store::{Read, Store};
 use crate::time::Timestamp;
 use crate::worker::view::View;
 
@@ -48,6 +49,37 @@ pub(crate) struct Directory {
     by_name: HashMap<Rc<str>, usize>,
     /// How many of the entries are known to be declared in shared data, from the first on.
     declared: usize,
+    listed: Listed,
+}
+
+/// The upstreams that some configuration in force has.
+#[derive(Default)]
+struct Listed {
+    index: Index,
+    /// Its number in shared data.
+    number: Option<u32>,
+    /// The host's version when the list was known to be up to date.
+    version: Option<u64>,
+}
+
+impl Listed {
+    /// Whether an upstream is one of them. Nothing is read while nothing was announced.
+    fn contains(&mut self, name: &str, host: &dyn Host) -> Result<bool, Error> {
+        let version = host.version();
+        if self.version != Some(version) {
+            match Store::new(host).index_since(self.number) {
+                Ok(Read::Changed(index, number)) => {
+                    (self.index, self.number) = (index, Some(number));
+                }
+                // A list that was lost is made again soon, and goes on to count until then.
+                Ok(Read::Unchanged | Read::Missing) => {}
+                Err(error) if self.number.is_none() => return Err(error),
+                Err(_) => {}
+            }
+            self.version = Some(version);
+        }
+        Ok(self.index.lists(name))
+    }
 }
 
 impl Directory {
@@ -64,7 +96,14 @@ impl Directory {
         };
         let entries: Vec<Entry> = upstreams.map(entry).collect();
         let by_name = entries.iter().zip(0..).map(|(entry, at)| (Rc::clone(entry.view.name()), at)).collect();
-        Self { instance: instance.to_owned(), registry: registry.clone(), entries, by_name, declared: 0 }
+        Self {
+            instance: instance.to_owned(),
+            registry: registry.clone(),
+            entries,
+            by_name,
+            declared: 0,
+            listed: Listed::default(),
+        }
     }
 
     /// None at all.
@@ -75,6 +114,7 @@ impl Directory {
             entries: Vec::new(),
             by_name: HashMap::new(),
             declared: 0,
+            listed: Listed::default(),
         }
     }
 
@@ -89,10 +129,6 @@ impl Directory {
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    pub(crate) fn get(&self, position: usize) -> Option<&Entry> {
-        self.entries.get(position)
     }
 
     pub(crate) fn get_mut(&mut self, position: usize) -> Option<&mut Entry> {
@@ -115,7 +151,13 @@ impl Directory {
     ///
     /// [`Error::NoSuchUpstream`], and what stands in the way of reading it.
     pub(crate) fn find(&mut self, name: &str, host: &dyn RequestHost) -> Result<usize, Error> {
-        if let Some(position) = self.by_name.get(name).copied() {
+        let known = self.by_name.get(name).copied();
+        // Its own ones a filter serves as long as it lives; those of others while a configuration in force has them.
+        let is_own = known.and_then(|position| self.entries.get(position)).is_some_and(Entry::is_own);
+        if !is_own && !self.listed.contains(name, host)? {
+            return Err(Error::NoSuchUpstream(name.to_owned()));
+        }
+        if let Some(position) = known {
             if let Some(entry) = self.entries.get_mut(position) {
                 entry.refresh(host, &self.instance)?;
             }
@@ -150,6 +192,11 @@ impl Directory {
         self.declared >= self.entries.len()
     }
 
+    /// Leaves those upstreams undeclared that are not yet: another configuration counts.
+    pub(crate) fn leave_undeclared(&mut self) {
+        self.declared = self.entries.len();
+    }
+
     /// Declares all again, with the next [`declare`](Self::declare).
     pub(crate) fn declare_again(&mut self) {
         self.declared = 0;
@@ -163,6 +210,7 @@ impl Directory {
     /// Has all views read again, whatever the host's version says.
     pub(crate) fn invalidate(&mut self) {
         self.entries.iter_mut().for_each(|entry| entry.view.invalidate());
+        self.listed.version = None;
     }
 
     /// Lets go of what picks need in upstreams where there were none for so long.

@@ -9,9 +9,10 @@ use crate::model::verdict;
 use std::rc::Rc;
 
 use crate::balancer::{Balancer, BalancerKind, Candidates, Entry, Options, Pick, RoundRobin};
-use crate::model::failures::FailureTable;
-use crate::model::peer::{PeerRecord, PeerState};
+use crate::model::failure_table::FailureTable;
+use crate::model::peer::PeerRecord;
 use crate::model::slow_start::FULL_FACTOR;
+use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::time::Timestamp;
 use crate::worker::peer::WorkerPeer;
@@ -99,7 +100,7 @@ impl Pool {
         let weights: Vec<u32> = peers.iter().map(weight).collect();
         let weight_scale = if weights.iter().all(|weight| weight % 100 == 0) { 1 } else { 100 };
         for (at, ((peer, worker_peer), weight)) in peers.iter().zip(worker_peers).zip(weights).enumerate() {
-            let failures = health.of(peer.id);
+            let failures = health.of(peer);
             let Some(worker_peer) = worker_peer else { continue };
             let said = status.of(peer.id);
             let limit = said.and_then(|status| status.agent.as_ref()).and_then(|agent| agent.max_conns);
@@ -170,18 +171,12 @@ mod tests {
 
     /// Who is picked, from servers in the grammar of the configuration and the failures of some of them.
     fn picks(servers: &[Server], failures: &[(usize, Failures)], now: Timestamp, wanted: usize) -> Vec<u32> {
-        let record = |(id, server): (u32, &Server)| PeerRecord {
-            id: PeerId(id),
-            server: server.clone(),
-            configured: true,
-            declared: None,
-            overrides: Default::default(),
-        };
+        let record = |(id, server): (u32, &Server)| PeerRecord::new(PeerId(id), server.clone(), true);
         let peers: Vec<PeerRecord> = (0..).zip(servers).map(record).collect();
         let worker_peer = |server: &Server| WorkerPeer::new(&server.name, Load::default(), [server.name.clone()]);
         let worker_peers: Vec<Option<WorkerPeer>> = servers.iter().map(worker_peer).collect();
         let mut health = FailureTable::default();
-        failures.iter().for_each(|(at, failures)| health.set(PeerId(*at as u32), *failures));
+        failures.iter().for_each(|(at, failures)| health.set(&peers[*at], *failures));
         let mut pool = Pool::new(None, Options::default());
         pool.fill(&peers, &worker_peers, &health, &Status::default(), now);
         pool.pick(&Pick::default(), wanted).as_slice().to_vec()

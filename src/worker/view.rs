@@ -7,7 +7,6 @@
 //! Most upstreams of a large configuration are never used by most workers. Those cost their record: what picks need is made by the
 //! first pick, brought up to date by the next one after a change, and let go when there were none for a while.
 
-use crate::model::verdict;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,16 +14,18 @@ use std::time::Duration;
 use crate::balancer::load::Load;
 use crate::balancer::{BalancerKind, Options, Pick};
 use crate::host::{Host, MOST_CANDIDATES};
+use crate::model::admin_state::AdminState;
 use crate::model::counters::{Counts, WORD};
 use crate::model::error::Error;
-use crate::model::failures::{FailureTable, Failures};
+use crate::model::failure_table::FailureTable;
 use crate::model::id::PeerId;
-use crate::model::peer::{PeerRecord, Positions};
+use crate::model::operator;
+use crate::model::peer::PeerRecord;
+use crate::model::positions::Positions;
 use crate::model::status::Status;
 use crate::model::template::Template;
 use crate::model::upstream::{Declaration, Record};
 use crate::registry::Registry;
-use crate::store::journal;
 use crate::store::{Read, Store};
 use crate::time::Timestamp;
 use crate::worker::candidate::Candidate;
@@ -152,19 +153,22 @@ impl View {
             Ok(()) => self.version = Some(version),
         }
         if self.is_unsettled(host) {
-            self.expire_failures(host);
+            // What cannot be written now is tried again at the next refresh: the request does not need it.
+            let _ = Store::new(host).expire(&self.record, &self.status);
         }
         Ok(())
     }
 
-    /// Whether failures are kept that no longer count, or those of peers that are gone.
+    /// Whether failures are kept that no longer count, or those of peers that are gone, or an order that has ended by itself.
     fn is_unsettled(&self, host: &dyn Host) -> bool {
-        let mut now = None;
-        self.health.iter().any(|(id, failures)| {
-            let now = *now.get_or_insert_with(|| host.now());
-            let counts = |peer: &PeerRecord| failures.counts(now, peer.fail_timeout(), peer.slow_start());
-            !self.find(id).is_some_and(counts)
-        })
+        let ends = |peer: &&PeerRecord| matches!(peer.overrides.admin_state, Some((AdminState::TemporaryDown, _)));
+        if self.health.len() == 0 && !self.record.peers.iter().any(|peer| ends(&peer)) {
+            return false;
+        }
+        let now = host.now();
+        let counts = |peer: &PeerRecord| self.health.of(peer).counts(now, peer.fail_timeout(), peer.slow_start());
+        self.health.peers().any(|id| !self.find(id).is_some_and(counts))
+            || self.record.peers.iter().filter(ends).any(|peer| operator::ended(peer, now).is_some())
     }
 
     fn read(&mut self, host: &dyn Host, declaration: Option<&Declaration<'_>>) -> Result<(), Error> {
@@ -270,23 +274,6 @@ impl View {
         let is_counted = |worker_peer: &WorkerPeer| worker_peer.load.has_counts();
         if self.in_flight.get() == 0 && !self.was_busy && !self.worker_peers.iter().flatten().any(is_counted) {
             self.worker_peers = Vec::new();
-        }
-    }
-
-    /// Tells of the peers that are back, once for all workers.
-    fn expire_failures(&mut self, host: &dyn Host) {
-        let store = Store::new(host);
-        let now = host.now();
-        // What cannot be written now is tried again at the next refresh: the request does not need it.
-        for (id, failures) in store.expire_failures(&self.record).unwrap_or_default() {
-            let Some(peer) = self.find(id) else { continue };
-            // As it was until a moment ago, by what was counted until then.
-            let until = failures.until;
-            let just_before = Timestamp::from_nanos(until.as_nanos().saturating_sub(1));
-            let said = self.status.of(id);
-            let before = verdict::effective_state(peer, &failures, said, just_before).state;
-            let after = verdict::effective_state(peer, &Failures::default(), said, now).state;
-            journal::report(&self.name, &peer.server.name, [before, after], "passive", "fail_timeout passed");
         }
     }
 

@@ -178,6 +178,60 @@ fn head_works_where_get_does_and_what_looks_like_the_api_reaches_the_servers() {
     assert_eq!((unauthorized.status, unauthorized.header("www-authenticate")), (401, Some("Bearer realm=\"durpina\"")));
 }
 
+/// What Envoy says of a client differs with its configuration; an address from a header opens nothing with any of them.
+#[test]
+fn an_address_in_a_header_opens_nothing_wherever_envoy_has_addresses_from() {
+    let a = Server::start("a");
+    let mut filter = with_admin(&[server(&a, "")]);
+    let from = |envoy: &Envoy, forwarded: Option<&str>| {
+        let request = forwarded.iter().fold(request("GET", "/upstreams"), |r, by| r.header("x-forwarded-for", *by));
+        send(&mut envoy.client(), &request).status
+    };
+    // The test's own address is not allowed, the one that it claims is.
+    filter["admin"]["allow"] = json!(["10.0.0.0/8", "fd00::/8"]);
+    for (remote, hops) in [(true, 0), (true, 1), (false, 0), (false, 1)] {
+        let envoy = Setup::new(Config::reference(&filter).client_addresses(remote, hops)).start();
+        for claim in ["10.0.0.1", "fd00::1", "::ffff:10.0.0.1", "10.0.0.1:80", "[fd00::1]:80", "10.0.0.1, 10.0.0.2"] {
+            assert_eq!(from(&envoy, Some(claim)), 403, "{claim}, use_remote_address: {remote}, hops: {hops}");
+        }
+        assert_eq!(from(&envoy, None), 403);
+    }
+    filter["admin"]["allow"] = json!(["127.0.0.0/8"]);
+    for (remote, hops, expected) in [(true, 0, 200), (true, 1, 403), (false, 0, 403)] {
+        let envoy = Setup::new(Config::reference(&filter).client_addresses(remote, hops)).start();
+        assert_eq!(from(&envoy, None), 200, "the connection's own address, use_remote_address: {remote}, hops: {hops}");
+        // Where the header is not looked at, it does no harm.
+        assert_eq!(from(&envoy, Some("127.0.0.1")), expected, "use_remote_address: {remote}, hops: {hops}");
+    }
+    // Behind a proxy of one's own: everybody's address, and a token.
+    filter["admin"]["allow"] = json!(["0.0.0.0/0", "::/0"]);
+    let envoy = Setup::new(Config::reference(&filter).client_addresses(true, 1)).start();
+    assert_eq!(from(&envoy, Some("198.51.100.7")), 200);
+    let stranger = Request::new("GET", "/durpina/upstreams").header("x-forwarded-for", "198.51.100.7");
+    assert_eq!(send(&mut envoy.client(), &stranger).status, 401);
+}
+
+#[test]
+fn without_a_token_only_the_proxy_s_own_names_are_answered() {
+    let a = Server::start("a");
+    let mut filter = with_admin(&[server(&a, "")]);
+    filter["admin"] = json!({ "prefix": "/durpina", "hosts": ["proxy.internal"] });
+    let envoy = Setup::new(Config::reference(&filter)).start();
+    let ask = |host: &str| {
+        let request = Request::new("GET", "/durpina/upstreams").header("host", host);
+        send(&mut envoy.client(), &request)
+    };
+    for host in [envoy.addr().to_string().as_str(), "localhost:8000", "[::1]", "proxy.internal:8000", "PROXY.internal"]
+    {
+        assert_eq!(ask(host).status, 200, "{host}");
+    }
+    for host in ["rebound.example", "localhost.rebound.example:8000", "127.0.0.1.rebound.example"] {
+        let answer = ask(host);
+        assert_eq!((answer.status, answer.header("content-type")), (403, Some("application/problem+json")), "{host}");
+        assert!(answer.text().contains("admin.hosts"), "{}", answer.text());
+    }
+}
+
 #[test]
 fn the_state_of_peers_is_seen_and_ordered() {
     let [a, b] = ["a", "b"].map(Server::start);

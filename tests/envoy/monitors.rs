@@ -77,6 +77,19 @@ fn a_server_that_accepts_and_hangs_is_found() {
 }
 
 #[test]
+fn a_server_that_hangs_is_asked_once_at_a_time() {
+    let (a, b) = (Server::start("a"), Server::start("b"));
+    let monitor = json!({"name": "http", "interval": "100ms", "schedule": "all", "timeout": "2s"});
+    a.behave(Behaviour::Hang);
+    let envoy = start(&monitored(&[server(&a, "max_fails=0"), server(&b, "")], monitor));
+    let start = Instant::now();
+    eventually("b is checked, again and again", PATIENCE, || b.requests() >= 30);
+    let most = start.elapsed().as_secs() / 2 + 1;
+    assert!((1..=most).contains(&(a.connections() as u64)), "{} connections, {most} expected", a.connections());
+    assert_eq!(envoy.state_changes(), []);
+}
+
+#[test]
 fn probes_are_made_once_for_all_workers_and_across_a_change_of_configuration() {
     let (a, b) = (Server::start("a"), Server::start("b"));
     let monitor = json!({"name": "http", "interval": "1s", "schedule": "all"});
@@ -156,7 +169,8 @@ fn answers_that_are_not_http_fail_the_check() {
 
 #[test]
 fn answers_that_are_cut_off_fail_the_check() {
-    fails("http", "connection reset", |mut stream| {
+    let why = "connection reset: the answer broke off, or is longer than the proxy takes";
+    fails("http", why, |mut stream| {
         let _ = stream.read(&mut [0; 1024]);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf");
     });

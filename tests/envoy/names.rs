@@ -65,6 +65,40 @@ fn a_name_with_several_addresses_is_one_peer_that_uses_them_in_turn() {
     assert_eq!(served.iter().filter(|by| *by == "a").count(), 5, "{served:?}");
 }
 
+/// Nobody listens on the IPv6 address of the name.
+#[test]
+fn checks_pass_over_an_address_that_cannot_be_connected_to() {
+    let (a, _b) = neighbours();
+    let names = NameServer::start(&[("web.example", "127.0.0.1"), ("web.example", "::1")]);
+    let mut filter = named(&a, &json!(names.addr().to_string()));
+    for monitor in ["http", "tcp"] {
+        filter["upstreams"]["web"]["monitors"] = json!([{"name": monitor, "interval": "200ms", "schedule": "all"}]);
+        let envoy = Setup::new(Config::reference(&filter)).workers(2).start();
+        eventually("the address is passed over", PATIENCE, || {
+            envoy.log().contains("cannot be connected to, others are tried")
+        });
+        let before = a.connections();
+        std::thread::sleep(Duration::from_secs(4));
+        let checks = a.connections() - before;
+        assert!((17..=22).contains(&checks), "{checks} checks in 4 s at the address that answers");
+        assert!(!envoy.log().contains("from=up"), "{}", envoy.log());
+    }
+}
+
+#[test]
+fn without_ipv6_requests_and_checks_go_to_ipv4_addresses_alone() {
+    let (a, _b) = neighbours();
+    let names = NameServer::start(&[("web.example", "127.0.0.1"), ("web.example", "::1")]);
+    let mut filter = named(&a, &json!(names.addr().to_string()));
+    filter["resolver_ipv6"] = json!(false);
+    filter["upstreams"]["web"]["monitors"] = json!([{"name": "http", "interval": "100ms", "schedule": "all"}]);
+    let envoy = Setup::new(Config::reference(&filter)).start();
+    eventually("the name is resolved", PATIENCE, || envoy.client().get("/").is_ok_and(|answer| answer.status == 200));
+    assert_eq!(served_in_turn(&envoy, 20), ["a"; 20]);
+    assert_eq!(envoy.failed_connects(), 0);
+    assert!(!envoy.log().contains("cannot be connected to"), "{}", envoy.log());
+}
+
 #[test]
 fn a_name_that_does_not_exist_takes_its_peer_out_of_use_until_it_does() {
     let (a, b) = neighbours();

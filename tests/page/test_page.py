@@ -456,6 +456,22 @@ class PageTest(unittest.TestCase):
             if width == 390:
                 self.screenshot(page, "narrow")
 
+    def test_no_word_in_a_header_is_broken(self):
+        for width in [1121, 1200, 1600]:
+            page = self.open(viewport={"width": width, "height": 700})
+            broken = self.table(page).locator("thead").evaluate("""head => {
+                const words = [];
+                const texts = document.createTreeWalker(head, NodeFilter.SHOW_TEXT);
+                while (texts.nextNode()) for (const word of texts.currentNode.data.matchAll(/\\S+/g)) {
+                    const range = document.createRange();
+                    range.setStart(texts.currentNode, word.index);
+                    range.setEnd(texts.currentNode, word.index + word[0].length);
+                    if (range.getClientRects().length > 1) words.push(word[0]);
+                }
+                return words;
+            }""")
+            self.assertEqual(broken, [], f"at {width} pixels")
+
     def test_tables_are_tables_for_screen_readers_on_all_screens(self):
         for width in [390, 1280]:
             page = self.open(viewport={"width": width, "height": 700})

@@ -86,6 +86,17 @@ impl Config {
         self
     }
 
+    /// Where Envoy has clients' addresses from.
+    #[must_use]
+    pub fn client_addresses(mut self, use_remote_address: bool, xff_num_trusted_hops: u32) -> Config {
+        self.change("a connection manager with use_remote_address", |object| {
+            *object.get_mut("use_remote_address")? = use_remote_address.into();
+            object.insert("xff_num_trusted_hops".to_owned(), xff_num_trusted_hops.into());
+            Some(())
+        });
+        self
+    }
+
     /// No statistics at all, as somebody with a lot of traffic may choose.
     #[must_use]
     pub fn without_stats(mut self) -> Config {

@@ -99,6 +99,12 @@ impl<A: Abi> Envoy<A> {
         self.version.get()
     }
 
+    /// The client's address and port.
+    fn source(&self) -> Option<SocketAddr> {
+        let address = self.abi.property(b"source\0address").ok()??;
+        std::str::from_utf8(&address).ok()?.parse().ok()
+    }
+
     /// An integer property: eight bytes, little endian.
     fn integer(&self, path: &[u8]) -> Option<u64> {
         let value = self.abi.property(path).ok()??;
@@ -259,9 +265,13 @@ impl<A: Abi> RequestHost for Envoy<A> {
     }
 
     fn client(&self) -> Option<IpAddr> {
-        let address = self.abi.property(b"source\0address").ok()??;
-        let address: SocketAddr = std::str::from_utf8(&address).ok()?.parse().ok()?;
-        Some(address.ip().to_canonical())
+        self.source().map(|address| address.ip().to_canonical())
+    }
+
+    fn connection_address(&self) -> Option<IpAddr> {
+        // An address that a header names has no port, whether Envoy trusts the header or not, and no connection comes from
+        // port 0.
+        self.source().filter(|address| address.port() != 0).map(|address| address.ip().to_canonical())
     }
 
     fn connection(&self) -> Option<u64> {
@@ -368,4 +378,217 @@ fn grpc_service(cluster: &str) -> String {
 fn names_a_reset(body: &[u8]) -> bool {
     let body = String::from_utf8_lossy(body);
     ["connection termination", "remote reset"].iter().any(|reason| body.contains(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fake::Fake;
+
+    const A: &str = "10.0.0.1:80";
+    const B: &str = "10.0.0.2:80";
+    const C: &str = "10.0.0.3:80";
+
+    fn envoy() -> Envoy<Fake> {
+        Envoy::new(Fake::default())
+    }
+
+    fn call(kind: CallKind) -> Call {
+        Call { to: A.parse().unwrap(), timeout: Duration::from_millis(1_500), kind }
+    }
+
+    #[test]
+    fn what_clients_send_in_the_candidates_places_is_gone_however_many_are_offered() {
+        for (offered, expected) in [
+            (vec![A, B, C], [Some(A), Some(B), Some(C), None]),
+            (vec![A, B], [Some(A), Some(B), None, Some("1")]),
+            (vec![A], [Some(A), None, None, Some("0")]),
+            (vec![], [None; 4]),
+        ] {
+            let envoy = envoy();
+            PEER_HEADERS.iter().for_each(|name| envoy.abi.set_header(Map::Request, name, "192.0.2.66:666"));
+            envoy.offer(&offered).unwrap();
+            let [one, two, three] = PEER_HEADERS;
+            let found = [one, two, three, MAX_RETRIES].map(|name| envoy.abi.request_header(name));
+            assert_eq!(found.each_ref().map(Option::as_deref), expected, "offered {offered:?}");
+        }
+    }
+
+    #[test]
+    fn an_offer_that_envoy_refuses_is_an_error() {
+        let envoy = envoy();
+        envoy.abi.refuses.set(Some(10));
+        assert_eq!(envoy.offer(&[A, B, C]), Err(HostError::Status("replace_header_map_value", 10)));
+        assert_eq!(envoy.offer(&[]), Err(HostError::Status("remove_header_map_value", 10)));
+    }
+
+    #[test]
+    fn attempts_are_told_by_address_as_far_as_envoy_counts_them() {
+        let envoy = envoy();
+        assert!(envoy.earlier_attempts(&[A, B, C]).is_empty(), "no attempt at all");
+        envoy.abi.set_number(b"upstream\0request_attempt_count", 3);
+        envoy.abi.set_number(b"response\0flags", flag::UPSTREAM_CONNECTION_FAILURE);
+        let failed = |address: &str| Attempt { address: Some(address.to_owned()), failure: Some(Failure::Retried) };
+        assert_eq!(envoy.earlier_attempts(&[A, B, C]), [failed(A), failed(B)]);
+        let last = Attempt { address: Some(C.to_owned()), failure: Some(Failure::Connect) };
+        assert_eq!(envoy.last_attempt(&[A, B, C]), last);
+        assert_eq!(envoy.last_attempt(&[A, B]).address, None, "an attempt beyond the last candidate is nobody's");
+    }
+
+    #[test]
+    fn flags_are_failures_unless_the_client_went_away() {
+        let reset = flag::UPSTREAM_CONNECTION_TERMINATION;
+        for (flags, expected) in [
+            (0, None),
+            (flag::UPSTREAM_CONNECTION_FAILURE, Some(Failure::Connect)),
+            (reset, Some(Failure::Reset)),
+            (flag::UPSTREAM_REMOTE_RESET, Some(Failure::Reset)),
+            (flag::UPSTREAM_REQUEST_TIMEOUT, Some(Failure::Timeout)),
+            (flag::UPSTREAM_PROTOCOL_ERROR | reset, Some(Failure::Protocol)),
+            (flag::DOWNSTREAM_CONNECTION_TERMINATION | reset, None),
+            (1 << 1, None),
+        ] {
+            assert_eq!(failure(flags), expected, "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_a_gauge_where_gauges_count_and_shared_data_elsewhere() {
+        let counting = envoy();
+        counting.abi.gauge.set(Some(4));
+        let before = counting.version();
+        counting.announce();
+        assert!(counting.version() != before && counting.abi.data.borrow().is_empty());
+
+        let rejecting = envoy();
+        let before = rejecting.version();
+        rejecting.announce();
+        assert!(rejecting.version() != before, "{} is the version there", VERSION_KEY);
+    }
+
+    #[test]
+    fn writes_are_compared_with_what_is_there() {
+        let envoy = envoy();
+        envoy.write("k", b"1", Expect::Nothing).unwrap();
+        assert_eq!(envoy.write("k", b"2", Expect::Nothing), Err(HostError::Conflict));
+        let cas = envoy.read("k").unwrap().unwrap().cas;
+        assert_eq!(envoy.write("k", b"2", Expect::Cas(cas + 1)), Err(HostError::Conflict));
+        envoy.write("k", b"2", Expect::Cas(cas)).unwrap();
+        assert_eq!(envoy.read("k").unwrap().unwrap().value, b"2");
+    }
+
+    #[test]
+    fn calls_go_through_their_clusters() {
+        let (envoy, clusters) = (envoy(), CalloutClusters::default());
+        let http = CallKind::Http {
+            method: "GET".to_owned(),
+            path: "/up".to_owned(),
+            authority: "web".to_owned(),
+            headers: vec![("x-a".to_owned(), "1".to_owned())],
+            body: b"b".to_vec(),
+        };
+        assert_eq!(envoy.call(&clusters, &call(http)), Ok(CallId::Reply(1)));
+        assert_eq!(envoy.call(&clusters, &call(CallKind::Tcp(b"q".to_vec()))), Ok(CallId::Reply(2)));
+        assert_eq!(envoy.call(&clusters, &call(CallKind::Connect)), Ok(CallId::Stream(3)));
+        let opened = envoy.abi.opened.borrow();
+        let probe =
+            "durpina_probe x-durpina-peer=10.0.0.1:80 :method=GET :path=/up :authority=web x-a=1 \"b\" within 1500 ms";
+        assert_eq!(opened[0], probe);
+        assert!(opened[1].starts_with("durpina_tcp x-durpina-peer=10.0.0.1:80 :method=POST"), "{}", opened[1]);
+        assert!(opened[2].contains("durpina_tcp") && opened[2].contains(A), "{}", opened[2]);
+        envoy.end_call(CallId::Stream(3), EndCall::Cancel);
+        envoy.end_call(CallId::Reply(1), EndCall::Cancel);
+        assert_eq!(*envoy.abi.ended.borrow(), [3], "a call ends by itself");
+    }
+
+    #[test]
+    fn a_call_that_cannot_be_made_is_an_error() {
+        let envoy = envoy();
+        envoy.abi.refuses.set(Some(2));
+        let clusters = CalloutClusters::default();
+        assert_eq!(envoy.call(&clusters, &call(CallKind::Tcp(Vec::new()))), Err(HostError::Status("http_call", 2)));
+        assert_eq!(envoy.call(&clusters, &call(CallKind::Connect)), Err(HostError::Status("grpc_stream", 2)));
+    }
+
+    /// What a reply with this status and body means, of a server or of Envoy itself, to a call over HTTP or TCP.
+    fn replied(status: &str, body: &str, of_server: bool, is_http: bool) -> Reply {
+        let envoy = envoy();
+        let http = CallKind::Http {
+            method: String::new(),
+            path: String::new(),
+            authority: String::new(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        };
+        let kind = if is_http { http } else { CallKind::Tcp(Vec::new()) };
+        let Ok(CallId::Reply(token)) = envoy.call(&CalloutClusters::default(), &call(kind)) else { panic!("a call") };
+        envoy.abi.set_header(Map::Call, ":status", status);
+        *envoy.abi.call_body.borrow_mut() = body.as_bytes().to_vec();
+        if of_server {
+            envoy.abi.set_header(Map::Call, "x-envoy-upstream-service-time", "3");
+        }
+        envoy.reply(token, 3)
+    }
+
+    #[test]
+    fn replies_are_told_from_envoy_s_own_answers() {
+        let failed = |failure| Reply::Failed(failure);
+        assert_eq!(replied("503", "busy", true, true), Reply::Http(503, b"busy".to_vec()));
+        assert_eq!(replied("503", "remote connection failure", false, true), failed(Failure::Connect));
+        assert_eq!(replied("503", "reset reason: connection termination", false, true), failed(Failure::Reset));
+        assert_eq!(replied("504", "", false, true), failed(Failure::Timeout));
+        assert_eq!(replied("502", "", false, true), failed(Failure::Protocol));
+        assert_eq!(replied("200", "up", true, false), Reply::Bytes(b"up".to_vec()));
+        assert_eq!(replied("503", "", true, false), failed(Failure::Connect), "the gateway's word is Envoy's");
+        assert_eq!(replied("x", "", true, true), failed(Failure::Timeout));
+    }
+
+    #[test]
+    fn a_reply_without_headers_did_not_come_in_time() {
+        assert_eq!(envoy().reply(9, 0), Reply::Failed(Failure::Timeout));
+    }
+
+    #[test]
+    fn a_connection_is_there_at_its_first_headers() {
+        let envoy = envoy();
+        assert_eq!(envoy.connected(0), Reply::Failed(Failure::Connect));
+        assert_eq!(envoy.connected(1), Reply::Connected);
+        envoy.abi.set_header(Map::Stream, ":status", "503");
+        assert_eq!(envoy.connected(1), Reply::Failed(Failure::Connect));
+    }
+
+    #[test]
+    fn the_gateway_s_cluster_is_named_in_a_message() {
+        assert_eq!(grpc_service("durpina_tcp"), "\n\r\n\u{b}durpina_tcp");
+        let long = "x".repeat(126);
+        assert_eq!(grpc_service(&long), long, "what does not fit is left as it is");
+    }
+
+    #[test]
+    fn random_numbers_come_from_the_host_and_differ_from_call_to_call() {
+        let numbers = |seed| {
+            let envoy = envoy();
+            envoy.abi.random.set(seed);
+            [envoy.random(), envoy.random()]
+        };
+        let [one, two] = numbers(Some(5));
+        assert!(one != two && numbers(Some(6)) != [one, two]);
+        assert_eq!(numbers(Some(5)), [one, two]);
+        let [one, two] = numbers(None);
+        assert_ne!(one, two, "a host that withholds its source");
+    }
+
+    #[test]
+    fn the_client_is_an_address_without_its_port() {
+        for (property, expected) in
+            [("192.0.2.7:1234", Some("192.0.2.7")), ("[::ffff:10.0.0.9]:5", Some("10.0.0.9")), ("pipe", None)]
+        {
+            let envoy = envoy();
+            envoy.abi.set_text(b"source\0address", property);
+            assert_eq!(envoy.client(), expected.map(|address| address.parse().unwrap()), "{property}");
+        }
+        assert_eq!(envoy().client(), None);
+    }
 }

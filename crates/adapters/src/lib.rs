@@ -20,6 +20,8 @@ mod abi;
 mod callbacks;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod envoy;
+#[cfg(test)]
+mod fake;
 #[cfg(target_arch = "wasm32")]
 mod raw;
 

@@ -14,7 +14,7 @@ use clap_complete::Shell;
 use durpina::time;
 use serde::Serialize;
 
-use crate::manual;
+use crate::texts;
 
 /// The command line of `durpina`.
 #[derive(Debug, Parser)]
@@ -22,8 +22,8 @@ use crate::manual;
     name = "durpina",
     version,
     about = "Manages the upstreams of a running durpina, and validates a filter JSON without a proxy",
-    long_about = manual::DESCRIPTION,
-    after_help = manual::EXAMPLES,
+    long_about = texts::DESCRIPTION,
+    after_help = texts::EXAMPLES,
     subcommand_value_name = "COMMAND",
     subcommand_help_heading = "Commands",
     max_term_width = 100,
@@ -115,7 +115,7 @@ pub(crate) enum Command {
     /// Validates a filter JSON without a proxy
     ///
     /// Reads the file as the filter would, and prints every error with its place. Exit code 1 if there is one.
-    #[command(after_help = manual::CHECK)]
+    #[command(after_help = texts::CHECK)]
     Check {
         /// The filter JSON; "-" is standard input
         #[arg(value_hint = ValueHint::FilePath)]
@@ -124,7 +124,7 @@ pub(crate) enum Command {
     /// Prints a completion script for a shell
     ///
     /// The script completes commands, options, and the values that are known beforehand. It calls no API.
-    #[command(after_help = manual::COMPLETIONS)]
+    #[command(after_help = texts::COMPLETIONS)]
     Completions {
         /// The shell that reads it
         shell: Shell,
@@ -132,16 +132,16 @@ pub(crate) enum Command {
     /// Prints the manual page
     ///
     /// One page in the format of man(1), with every command.
-    #[command(after_help = manual::MAN)]
+    #[command(after_help = texts::MAN)]
     Man,
     /// Prints the help of durpina, or of one command
-    #[command(after_help = manual::HELP)]
+    #[command(after_help = texts::HELP)]
     Help {
         /// The command; without it, all of them in short
         command: Option<String>,
     },
     /// Prints the version
-    #[command(after_help = manual::VERSION)]
+    #[command(after_help = texts::VERSION)]
     Version,
 }
 
@@ -152,7 +152,7 @@ pub(crate) enum Action {
     ///
     /// STATE is the state that counts: up and failing get requests; temporary_down, down and draining get none. WHY is who
     /// put the peer into its state, the reason, and when the state ends by itself. A "-" stands where the API says nothing.
-    #[command(after_help = manual::PEERS)]
+    #[command(after_help = texts::PEERS)]
     Peers {
         /// Name of the upstream
         #[arg(value_parser = name, value_hint = ValueHint::Other)]
@@ -167,7 +167,7 @@ pub(crate) enum Action {
     /// Shows an upstream with its peers and monitors, or all upstreams in short
     ///
     /// USABLE counts the peers that get requests.
-    #[command(after_help = manual::INFO)]
+    #[command(after_help = texts::INFO)]
     Info {
         /// Name of the upstream; without it, one line for each upstream
         #[arg(value_parser = name, value_hint = ValueHint::Other)]
@@ -177,7 +177,7 @@ pub(crate) enum Action {
     ///
     /// All workers have it at their next request. It outlives a change of the configuration, and not a restart of the
     /// proxy.
-    #[command(after_help = manual::ADD)]
+    #[command(after_help = texts::ADD)]
     Add {
         /// Name of the upstream
         #[arg(value_parser = name, value_hint = ValueHint::Other)]
@@ -192,7 +192,7 @@ pub(crate) enum Action {
     /// Removes a peer
     ///
     /// It gets no request any more. Put it into the state drain first, and wait until its IN-FLIGHT is 0.
-    #[command(after_help = manual::REMOVE)]
+    #[command(after_help = texts::REMOVE)]
     Remove {
         /// Name of the upstream
         #[arg(value_parser = name, value_hint = ValueHint::Other)]
@@ -205,7 +205,7 @@ pub(crate) enum Action {
     ///
     /// The weight is the peer's share of the requests, beside the weights of the others. All workers have it at their next
     /// request.
-    #[command(after_help = manual::WEIGHT)]
+    #[command(after_help = texts::WEIGHT)]
     Weight {
         /// Name of the upstream
         #[arg(value_parser = name, value_hint = ValueHint::Other)]
@@ -218,7 +218,7 @@ pub(crate) enum Action {
         weight: u64,
     },
     /// Takes a peer out of use, or puts it back
-    #[command(after_help = manual::STATE)]
+    #[command(after_help = texts::STATE)]
     State {
         /// Name of the upstream
         #[arg(value_parser = name, value_hint = ValueHint::Other)]
@@ -260,7 +260,7 @@ impl fmt::Debug for Secret {
 pub(crate) fn definition() -> clap::Command {
     let with_exit_codes = |command: clap::Command| {
         let examples = command.get_after_help().map(|lines| format!("Examples:\n{lines}\n\n")).unwrap_or_default();
-        command.after_help(format!("{examples}{}", manual::exit_codes()))
+        command.after_help(format!("{examples}{}", texts::exit_codes()))
     };
     with_exit_codes(bare_definition()).mut_subcommands(with_exit_codes).mut_subcommands(|command| {
         if Action::has_subcommand(command.get_name()) {

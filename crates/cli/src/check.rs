@@ -27,7 +27,7 @@ pub(crate) fn check(file: &Path, json: &[u8]) -> (String, bool) {
             let servers: usize = config.upstreams.iter().map(|(_, upstream)| upstream.servers.len()).sum();
             let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}\n"));
             let mut report = text::lines(&warnings.collect::<String>());
-            let (upstreams, routes) = (config.upstreams.len(), config.routes.len());
+            let (upstreams, routes) = (config.upstreams.len(), config.route_count());
             report += &format!("{file}: good. {upstreams} upstreams with {servers} servers, {routes} routes\n");
             (report, true)
         }

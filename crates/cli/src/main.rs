@@ -13,7 +13,7 @@
 //! | module | what is there |
 //! | --- | --- |
 //! | [`arguments`], [`invocation`] | what the command can be asked, and what it was asked |
-//! | [`manual`] | examples and exit codes in the help, the manual page, completion scripts |
+//! | [`manual`], [`texts`] | the manual page and completion scripts; descriptions, examples, exit codes |
 //! | [`check`] | `durpina check` |
 //! | [`action`] | the commands that call the management API |
 //! | [`api`], [`url`], [`problem`] | a request and its answer, the address it goes to, the answer that refuses |
@@ -30,6 +30,7 @@ mod peer;
 mod problem;
 mod table;
 mod text;
+mod texts;
 mod upstream;
 mod url;
 

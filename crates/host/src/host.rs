@@ -103,8 +103,12 @@ pub trait RequestHost: Host {
     /// A request header, by its name in lower case.
     fn header(&self, name: &str) -> Option<Vec<u8>>;
 
-    /// The client's address.
+    /// The client's address as the host has it: the connection's own, or one that a header such as `x-forwarded-for` names.
     fn client(&self) -> Option<IpAddr>;
+
+    /// The client's address where it is the connection's own. `None` where a header named it: the host may have reason to trust
+    /// the header, but nothing here can tell it from one that the client wrote.
+    fn connection_address(&self) -> Option<IpAddr>;
 
     /// The number of the request's connection, which is higher than those of all connections that were accepted before
     /// it; `None` where the host does not count them.

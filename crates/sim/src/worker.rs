@@ -1,0 +1,119 @@
+//! A worker of the proxy: it drives a guest.
+
+use std::time::Duration;
+
+use durpina_host::{Failure, Guest, Outcome};
+
+use crate::host::SimHost;
+use crate::machine::Sim;
+use crate::sent::{Answer, Sent};
+
+/// A worker of the proxy with the filter in it.
+pub struct Worker<G> {
+    /// The worker's host.
+    pub host: SimHost,
+    /// The worker's filter.
+    pub filter: G,
+}
+
+impl<G: Guest> Worker<G> {
+    /// Starts a worker with a configuration.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn start(sim: &Sim, config: &str) -> Result<Self, G::Refusal>
+    where
+        G::Parts: Default,
+    {
+        Self::named(sim, "test", config)
+    }
+
+    /// Starts a worker with a configuration for an instance of the filter.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn named(sim: &Sim, instance: &str, config: &str) -> Result<Self, G::Refusal>
+    where
+        G::Parts: Default,
+    {
+        Self::with(&G::Parts::default(), sim, instance, config)
+    }
+
+    /// The same, with a filter that is made of these parts.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn with(parts: &G::Parts, sim: &Sim, instance: &str, config: &str) -> Result<Self, G::Refusal> {
+        let host = sim.worker();
+        let filter = G::configure(parts, &host, instance, config.as_bytes())?;
+        Ok(Self { host, filter })
+    }
+
+    /// Ticks.
+    pub fn tick(&mut self) -> Duration {
+        self.filter.tick(&self.host)
+    }
+
+    /// Lets the replies to this worker's calls arrive. Returns how many there were.
+    pub fn deliver(&mut self) -> usize {
+        let calls = self.host.calls.take();
+        for (id, call) in &calls {
+            let reply = self.host.shared.reply(call);
+            self.host.replying.set(true);
+            self.filter.reply(&self.host, *id, &reply);
+            self.host.replying.set(false);
+        }
+        calls.len()
+    }
+
+    /// Loses the replies to this worker's calls.
+    pub fn lose_calls(&mut self) -> usize {
+        self.host.calls.take().len()
+    }
+
+    /// Sends a request through this worker, from its arrival to its end.
+    pub fn send(&mut self, sent: Sent) -> Answer {
+        let (answer, mut exchange) = self.begin(sent);
+        self.end(&mut exchange);
+        answer
+    }
+
+    /// Sends a request through this worker as far as its answer: what the filter would learn at its end it does
+    /// not know yet.
+    pub fn begin(&mut self, sent: Sent) -> (Answer, Ended<G::Exchange>) {
+        self.host.receive(sent);
+        let body = self.host.sent.borrow().body.clone();
+        let (mut outcome, exchange) = self.filter.request(&self.host, !body.is_empty());
+        if outcome == Outcome::Body {
+            self.filter.request_body(&self.host, &body);
+            outcome = Outcome::Answered;
+        }
+        let answer = self.host.attempt(outcome);
+        let host = &self.host;
+        (answer, Ended { exchange, failed: host.failed.get(), last: host.last.get(), status: host.status.get() })
+    }
+
+    /// Tells the filter of a request's end.
+    pub fn end(&mut self, ended: &mut Ended<G::Exchange>) {
+        self.host.failed.set(ended.failed);
+        self.host.last.set(ended.last);
+        self.host.status.set(ended.status);
+        self.filter.response(&self.host, &mut ended.exchange);
+        let kept = self.filter.done(&self.host, &mut ended.exchange);
+        let is_success = ended.status.is_none_or(|status| status < 300);
+        if kept && (ended.failed > 0 || ended.last.is_some() || !is_success) {
+            self.filter.failed(&self.host, &mut ended.exchange);
+        }
+    }
+}
+
+/// A request whose end the filter does not know of yet.
+pub struct Ended<E> {
+    exchange: E,
+    failed: usize,
+    last: Option<Failure>,
+    status: Option<u16>,
+}

@@ -1,0 +1,73 @@
+//! What is said, but not again and again: that checks cannot be made or written at all, and that agents are not understood.
+
+use std::time::Duration;
+
+use xxhash_rust::xxh64::xxh64;
+
+use super::check_key::{ByCheck, CheckKey};
+use crate::time::Timestamp;
+
+/// How often one thing is said.
+const PAUSE: Duration = Duration::from_secs(60);
+/// After that time it is not remembered any more what an agent said.
+const MEMORY: Duration = Duration::from_secs(3_600);
+
+/// What is wrong. Each is said for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The lease cannot be had.
+    Lease,
+    /// Calls over HTTP cannot be made.
+    HttpCall,
+    /// Other calls cannot be made.
+    TcpCall,
+    /// What was found cannot be written.
+    Write,
+    /// A failed check cannot be counted.
+    Count,
+    /// The failures of checks cannot be taken back.
+    TakeBack,
+}
+
+/// What was said when.
+#[derive(Default)]
+pub(super) struct Complaints {
+    last: Vec<(Cause, Timestamp)>,
+    /// By agents: when their unknown words were reported last, and a hash of those.
+    words: ByCheck<(Timestamp, u64)>,
+}
+
+impl Complaints {
+    /// Says what is wrong, unless that was said just now.
+    pub(super) fn say(&mut self, now: Timestamp, cause: Cause, what: &str) {
+        if self.last.iter().any(|(known, last)| *known == cause && !is_over(now, *last)) {
+            return;
+        }
+        self.last.retain(|(known, _)| *known != cause);
+        self.last.push((cause, now));
+        log::error!("{what}");
+    }
+
+    /// Whether an agent's unknown words are to be reported: if they are others than those that were reported last, and not
+    /// just now. `known` are those in the status, which another worker may have reported.
+    pub(super) fn is_to_report(&mut self, now: Timestamp, agent: CheckKey, words: &[String], known: &[String]) -> bool {
+        if words.is_empty() {
+            return false;
+        }
+        let hash = words.iter().fold(0, |hash, word| xxh64(word.as_bytes(), hash));
+        let is_news = match self.words.get(agent) {
+            Some((last, reported)) => *reported != hash && is_over(now, *last),
+            None => words != known,
+        };
+        if is_news {
+            self.words.retain(|_, (last, _)| now.since(*last) < MEMORY);
+            self.words.set(agent, (now, hash));
+        }
+        is_news
+    }
+}
+
+/// Whether the time for which one is silent after `last` is over. It is if the clock was turned back.
+fn is_over(now: Timestamp, last: Timestamp) -> bool {
+    now < last || now.since(last) >= PAUSE
+}

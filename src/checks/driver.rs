@@ -1,0 +1,371 @@
+//! What is done: the calls, the reads and the writes.
+//!
+//! The driver asks the other parts what is next, does it, and tells them what came of it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::addresses::{self, Addresses};
+use super::by_position::ByPosition;
+use super::calls::{Calls, Ended, Flight, Purpose};
+use super::complaints::{Cause, Complaints};
+use super::consequences::{Consequences, Next};
+use super::dns::{Answer, Question};
+use super::findings::{Event, BROKEN_OFF};
+use super::lease::{self, Grant, Lease};
+use super::lookup::Lookups;
+use super::pending::{Pending, PendingStatus, BATCH};
+use super::schedule::{Job, Schedule, Task, LOOK_ANYWAY};
+use super::target::Target;
+use crate::host::{Call, CallId, CallKind, CalloutClusters, EndCall, Failure, Host, Reply};
+use crate::model::id::PeerId;
+use crate::model::peer::PeerRecord;
+use crate::model::spec::MonitorSpec;
+use crate::model::upstream::Record;
+use crate::monitor::Finding;
+use crate::store::Store;
+use crate::time::Timestamp;
+use crate::worker::directory::Directory;
+
+/// How long a name server may take.
+const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// All that one worker remembers of the checks of one instance of the filter.
+pub(super) struct State {
+    lease: Lease,
+    clusters: CalloutClusters,
+    /// None while another worker holds the lease, or nobody has to.
+    pub(super) schedule: Option<Schedule>,
+    pub(super) calls: Calls,
+    pub(super) lookups: Lookups,
+    /// The latest call was a question about a name.
+    pub(super) has_asked: bool,
+    pub(super) pending: Pending,
+    addresses: Addresses,
+    /// When the view of an upstream was last brought up to date for a reply.
+    refreshed: ByPosition<Timestamp>,
+    /// What the host's version was when nothing was to be checked, so that it is looked for again when that changes.
+    pub(super) idle: Option<u64>,
+    /// When it was looked for.
+    looked: Timestamp,
+    complaints: Complaints,
+}
+
+impl State {
+    pub(super) fn new(host: &dyn Host, instance: &str, configuration: u64, clusters: CalloutClusters) -> Self {
+        Self {
+            lease: Lease::new(instance, host.random(), configuration),
+            clusters,
+            schedule: None,
+            calls: Calls::default(),
+            lookups: Lookups::default(),
+            has_asked: false,
+            pending: Pending::default(),
+            addresses: Addresses::default(),
+            refreshed: ByPosition::default(),
+            idle: None,
+            looked: Timestamp::default(),
+            complaints: Complaints::default(),
+        }
+    }
+}
+
+/// The checks while something happens to them.
+pub(super) struct Driver<'d> {
+    pub(super) state: &'d mut State,
+    pub(super) host: &'d dyn Host,
+    pub(super) directory: &'d mut Directory,
+}
+
+impl Driver<'_> {
+    /// Makes the checks that are due, if it is this worker that makes them.
+    pub(super) fn check(&mut self) {
+        if self.state.schedule.is_none() && !self.is_needed() {
+            return;
+        }
+        match self.state.lease.acquire(self.host) {
+            Ok(Some(grant)) => {
+                self.look(grant);
+                self.do_jobs(grant.now);
+                self.write_pending(false);
+            }
+            Ok(None) => {
+                self.write_pending(true);
+                self.state.schedule = None;
+            }
+            Err(error) => self.complain(Cause::Lease, &format!("the lease of the checks cannot be had: {error}")),
+        }
+    }
+
+    fn complain(&mut self, cause: Cause, what: &str) {
+        self.state.complaints.say(self.host.now(), cause, what);
+    }
+
+    /// Whether there is anything to check. Looked at again when something was announced.
+    fn is_needed(&mut self) -> bool {
+        let version = self.host.version();
+        let now = self.host.now();
+        let is_fresh = now >= self.state.looked && now.since(self.state.looked) < LOOK_ANYWAY;
+        if self.state.idle == Some(version) && is_fresh {
+            return false;
+        }
+        let needed = (0..self.directory.len()).any(|position| {
+            let record = self.refresh(position);
+            record.is_some_and(|record| {
+                let has_names = !record.spec.resolver.is_empty();
+                !record.monitors.is_empty() || (has_names && record.peers.iter().any(|peer| peer.host_name().is_some()))
+            })
+        });
+        (self.state.idle, self.state.looked) = ((!needed).then_some(version), now);
+        needed
+    }
+
+    /// Brings an upstream up to date. `None` if it is another instance's to check.
+    fn refresh(&mut self, position: usize) -> Option<&Record> {
+        let instance = self.directory.instance().to_owned();
+        let entry = self.directory.get_mut(position).filter(|entry| entry.is_own())?;
+        // What cannot be read now is looked at again later.
+        entry.refresh(self.host, &instance).ok()?;
+        let is_alive = |other: &str| lease::is_held(self.host, other);
+        Some(entry.view.record()).filter(|record| record.is_in_charge(&instance, is_alive))
+    }
+
+    /// Looks at what others changed, and plans anew where that matters.
+    fn look(&mut self, grant: Grant) {
+        let schedule = self.state.schedule.get_or_insert_with(|| Schedule::new(grant.machine));
+        if !schedule.is_look_due(self.host.version(), self.host.now()) {
+            return;
+        }
+        for position in 0..self.directory.len() {
+            if self.refresh(position).is_none() {
+                self.state.schedule.iter_mut().for_each(|schedule| schedule.forget(position));
+                self.state.pending.remove(position);
+                continue;
+            }
+            let number = self.directory.view(position).and_then(|view| view.record_number());
+            if self.state.schedule.as_ref().is_some_and(|schedule| schedule.is_outdated(position, number)) {
+                let (view, pending) = (self.directory.view(position), self.state.pending.get_mut(position));
+                if let (Some(view), Some(pending)) = (view, pending) {
+                    pending.restrict(view.record());
+                }
+            }
+            let is_changed = self.reload(position);
+            let (Some(schedule), Some(view)) = (&mut self.state.schedule, self.directory.view(position)) else {
+                return;
+            };
+            if is_changed || !schedule.is_planned(position, number) {
+                self.state.addresses.restrict(position, view);
+                let status = self.state.pending.get(position).map(PendingStatus::status);
+                schedule.plan(position, view, status, grant.after);
+            }
+        }
+    }
+
+    /// Takes in what others wrote about an upstream's peers. Returns whether there was anything.
+    fn reload(&mut self, position: usize) -> bool {
+        let Some(view) = self.directory.view(position) else { return false };
+        self.state.pending.reload(&Store::new(self.host), position, view)
+    }
+
+    /// Whether another call may be made.
+    fn has_room(&self) -> bool {
+        self.state.calls.count() < self.host.capabilities().most_calls
+    }
+
+    /// Does the jobs that are due.
+    fn do_jobs(&mut self, now: Timestamp) {
+        // What is due stays in the queue while there is no room for calls, and gets its next slot when it is done.
+        while self.has_room() {
+            let Some(schedule) = &mut self.state.schedule else { return };
+            let directory = &*self.directory;
+            let Some(job) = schedule.next(now, |position| directory.view(position)) else { return };
+            self.begin(&job);
+        }
+    }
+
+    /// Begins a job.
+    fn begin(&mut self, job: &Job) {
+        let Some(view) = self.directory.view(job.upstream) else { return };
+        if let Task::Resolve { peer } = job.task {
+            if let Some(name) = view.find(peer).and_then(PeerRecord::host_name) {
+                self.state.lookups.begin(job.upstream, peer, name, view.record().spec.resolve_ipv6);
+                self.ask();
+            }
+            return;
+        }
+        let status = self.state.pending.get(job.upstream).map(PendingStatus::status);
+        let Some(target) = Target::of(job, view, status, &self.state.addresses, self.host.now()) else { return };
+        let Target { monitor, peer, to } = target;
+        // A server that takes its time is not asked again meanwhile.
+        if self.state.calls.is_checking(job.upstream, peer.id, &monitor.id) {
+            return;
+        }
+        let Some(kind) = self.directory.registry().monitor(&monitor.name) else { return };
+        let call = Call { to, timeout: monitor.timeout, kind: kind.monitor.ask(monitor, &peer.server.name) };
+        let cause = if matches!(call.kind, CallKind::Http { .. }) { Cause::HttpCall } else { Cause::TcpCall };
+        let (id, name, monitor) = (peer.id, peer.server.name.clone(), Rc::new(monitor.clone()));
+        let upstream = Rc::clone(view.name());
+        if let Err(error) = self.call(job.upstream, id, call, Purpose::Check(Rc::clone(&monitor))) {
+            let monitor = &monitor.id;
+            let what = format!("upstream={upstream} peer={name} cannot be checked by monitor {monitor:?}: {error}");
+            self.complain(cause, &what);
+        }
+    }
+
+    fn call(&mut self, upstream: usize, peer: PeerId, call: Call, purpose: Purpose) -> Result<(), String> {
+        self.state.has_asked = matches!(purpose, Purpose::Lookup(..));
+        let clusters = &self.state.clusters;
+        let is_http = matches!(call.kind, CallKind::Http { .. });
+        let gateway = if is_http { &clusters.probe } else { &clusters.tcp };
+        let made = self.host.call(clusters, &call);
+        let id = made.map_err(|error| format!("{error}; calls go through the cluster {gateway:?}, is it there?"))?;
+        self.state.calls.add(id, &call, upstream, peer, purpose, self.host.now());
+        Ok(())
+    }
+
+    /// Asks what is to be asked about names, as far as there is room.
+    pub(super) fn ask(&mut self) {
+        while self.has_room() {
+            let Some(next) = self.state.lookups.next_question() else { return };
+            let record = self.directory.record(next.upstream);
+            let server = record.and_then(|record| record.spec.resolver.get(next.server).copied());
+            let question = Question { name: next.name, family: next.family, id: self.host.random() as u16 };
+            let asked = match (server, question.encode()) {
+                (Some(to), Some(bytes)) => {
+                    let call = Call { to, timeout: RESOLVER_TIMEOUT, kind: CallKind::Tcp(bytes) };
+                    self.call(next.upstream, next.peer, call, Purpose::Lookup(next.lookup, question))
+                }
+                (None, _) => Err("there is no name server to ask".to_owned()),
+                (_, None) => Err("not a name that can be asked for".to_owned()),
+            };
+            if let Err(error) = asked {
+                self.answer(next.lookup, Err(error));
+            }
+        }
+    }
+
+    /// Takes in what came of a question.
+    fn answer(&mut self, lookup: u64, answer: Result<Answer, String>) {
+        let Some(upstream) = self.state.lookups.upstream(lookup) else { return };
+        let servers = self.directory.record(upstream).map_or(0, |record| record.spec.resolver.len());
+        if let Some((upstream, peer, outcome)) = self.state.lookups.answer(lookup, answer, servers) {
+            let at = self.host.now();
+            self.note(upstream, peer, &Event::Resolved { outcome, at });
+        }
+    }
+
+    /// Gives up calls whose replies are overdue, and closes connections that servers keep open.
+    pub(super) fn expire(&mut self) {
+        let now = self.host.now();
+        for id in self.state.calls.overdue(now) {
+            self.host.end_call(id, EndCall::Cancel);
+            self.reply(id, &Reply::Failed(Failure::Timeout));
+        }
+        for id in self.state.calls.drain_unclosed(now) {
+            self.host.end_call(id, EndCall::Cancel);
+        }
+    }
+
+    pub(super) fn reply(&mut self, call: CallId, reply: &Reply) {
+        let now = self.host.now();
+        let Some(Ended { flight, is_broken_off, is_connected }) = self.state.calls.end(call, reply, now) else {
+            return;
+        };
+        if *reply == Reply::Connected {
+            self.host.end_call(call, EndCall::Close);
+        }
+        let reply = if is_broken_off { &Reply::Failed(Failure::Reset) } else { reply };
+        // The peer may be gone, or another instance may be in charge by now. Many replies may come at once.
+        let is_fresh = |at: &&Timestamp| **at <= now && now < at.after(BATCH);
+        if self.state.refreshed.get(flight.upstream).filter(is_fresh).is_none() {
+            if self.refresh(flight.upstream).is_none() {
+                if let Purpose::Lookup(lookup, _) = flight.purpose {
+                    self.state.lookups.forget(lookup);
+                }
+                return;
+            }
+            self.state.refreshed.set(flight.upstream, now);
+        }
+        match flight.purpose {
+            Purpose::Check(monitor) if self.has_others(&flight, &monitor, is_connected) => {
+                // It is the address that failed, not yet the peer: another one is tried at once.
+                if let Some(schedule) = &mut self.state.schedule {
+                    schedule.recheck(flight.upstream, flight.peer, &monitor.id, now);
+                }
+            }
+            Purpose::Check(monitor) => {
+                let Some(kind) = self.directory.registry().monitor(&monitor.name) else { return };
+                let mut finding = kind.monitor.judge(&monitor, reply);
+                if let (Finding::Bad(why) | Finding::Silent(why), true) = (&mut finding, is_broken_off) {
+                    *why = format!("{why}: {BROKEN_OFF}");
+                }
+                for event in Event::of(finding, &monitor, now, now.since(flight.began)) {
+                    self.note(flight.upstream, flight.peer, &event);
+                }
+            }
+            Purpose::Lookup(lookup, question) => {
+                let answer = match reply {
+                    Reply::Bytes(bytes) => question.read(bytes),
+                    Reply::Failed(failure) if is_broken_off => {
+                        Err(format!("the name server failed: {failure}: {BROKEN_OFF}"))
+                    }
+                    Reply::Failed(failure) => Err(format!("the name server failed: {failure}")),
+                    Reply::Http(..) | Reply::Connected => Err("the name server sent something else".to_owned()),
+                };
+                self.answer(lookup, answer);
+                if self.host.capabilities().calls_from_replies {
+                    self.ask();
+                }
+            }
+        }
+        // Whoever has the lease now, if it is not this worker, goes on from what is written.
+        self.write_pending(self.state.schedule.is_none());
+    }
+
+    /// Remembers whether an address of a peer can be connected to. Returns whether it cannot, and others might.
+    fn has_others(&mut self, flight: &Flight, monitor: &MonitorSpec, is_connected: Option<bool>) -> bool {
+        let (position, now) = (flight.upstream, self.host.now());
+        let Some(view) = self.directory.view(position) else { return false };
+        let Some(peer) = view.find(flight.peer) else { return false };
+        let known = &mut self.state.addresses;
+        match is_connected {
+            None => false,
+            Some(true) => {
+                known.connected(position, view, peer, flight.to);
+                false
+            }
+            Some(false) => {
+                let status = self.state.pending.get(position).map(PendingStatus::status);
+                known.failed(position, view, peer, flight.to, &addresses::of(peer, monitor, status), now)
+            }
+        }
+    }
+
+    /// Takes in an event, and plans what follows from it.
+    fn note(&mut self, position: usize, peer: PeerId, event: &Event) {
+        if self.state.pending.get(position).is_none() {
+            self.reload(position);
+        }
+        let (Some(view), Some(pending)) = (self.directory.view(position), self.state.pending.get_mut(position)) else {
+            return;
+        };
+        let Some(peer) = view.find(peer).filter(|_| event.is_of(view.record())) else { return };
+        let store = Store::new(self.host);
+        let complaints = &mut self.state.complaints;
+        let next = Consequences { store: &store, position, view, peer, pending, complaints }.of(event);
+        match (&mut self.state.schedule, next, event) {
+            (Some(schedule), Next::Recheck(due), Event::Checked { monitor, .. }) => {
+                schedule.recheck(position, peer.id, &monitor.id, due);
+            }
+            (Some(schedule), Next::Resolve(due), _) => schedule.resolve(position, peer.id, due),
+            _ => {}
+        }
+    }
+
+    /// Writes down what is not written yet: all of it, or what has waited long enough.
+    fn write_pending(&mut self, all: bool) {
+        if let Err(error) = self.state.pending.write(&Store::new(self.host), self.directory, all) {
+            self.complain(Cause::Write, &format!("what checks found cannot be written: {error}"));
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Which instances of the filter there are, which of their configurations is in force, and which upstreams that has.
+//!
+//! An instance is known by its name. Hosts keep the filter of a configuration that was replaced while its connections drain, make a new
+//! one of it when its VM crashes, and go on with it, without a word, when the configuration comes back. What tells these apart is connections:
+//! they are numbered in the order in which they are accepted, so one that is newer than a connection of its successor's
+//! says that a configuration is in force again.
+//!
+//! Two filters of one name with different configurations, in two listeners say, look like one configuration that comes and
+//! goes, time and again. When that happens too often, the one that came later stays in force.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// How many configurations of an instance are remembered.
+const MOST_CONFIGURATIONS: usize = 16;
+/// When configurations come back this often within [`COMEBACK_TIME`], two filters have one name: people deploy and roll back,
+/// but not that fast.
+const MOST_COMEBACKS: usize = 3;
+/// See [`MOST_COMEBACKS`].
+const COMEBACK_TIME: Duration = Duration::from_secs(60);
+
+/// The instances of the filter, with the upstreams that they have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Index {
+    instances: Vec<Instance>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Instance {
+    name: String,
+    /// The configuration in force.
+    in_force: u64,
+    /// Counts how often another configuration came into force.
+    generation: u64,
+    /// The upstreams of the configuration in force.
+    upstreams: Vec<String>,
+    /// The configurations that it has had, in the order in which they came first.
+    configurations: Vec<Configuration>,
+    /// When configurations came back.
+    comebacks: Vec<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Configuration {
+    number: u64,
+    /// A connection that it served since it last came into force.
+    connection: Option<u64>,
+    /// Another filter of this name is in force, and stays.
+    is_beaten: bool,
+}
+
+/// Where a configuration stands among those of its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is not known.
+    Unknown,
+    /// It is in force.
+    InForce,
+    /// Another one is.
+    Replaced,
+    /// Another filter's of this name is, and stays.
+    Beaten,
+}
+
+/// What becomes of a configuration whose filter got a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Comeback {
+    /// It stays replaced.
+    No,
+    /// It is in force again.
+    Yes,
+    /// Another filter has the same name, with these upstreams. Whether this one's configuration is the later one and stays in force.
+    Rival(Vec<String>, bool),
+}
+
+impl Index {
+    /// Where a configuration stands.
+    pub(crate) fn standing(&self, instance: &str, configuration: u64) -> Standing {
+        let Some(entry) = self.instance(instance) else { return Standing::Unknown };
+        match entry.find(configuration) {
+            _ if entry.in_force == configuration => Standing::InForce,
+            Some(known) if known.is_beaten => Standing::Beaten,
+            // Where no connection is known the host may not count them, and whoever comes last counts.
+            Some(_) if entry.configurations.iter().all(|known| known.connection.is_none()) => Standing::Unknown,
+            Some(_) => Standing::Replaced,
+            None => Standing::Unknown,
+        }
+    }
+
+    /// A connection that the configuration in force serves.
+    pub(crate) fn connection(&self, instance: &str) -> Option<u64> {
+        let entry = self.instance(instance)?;
+        entry.find(entry.in_force)?.connection
+    }
+
+    /// Whether there is an instance of that name.
+    pub(crate) fn has(&self, instance: &str) -> bool {
+        self.instance(instance).is_some()
+    }
+
+    /// Takes in a configuration that is new, with its upstreams. Returns whether it came into force by that.
+    pub(crate) fn register(&mut self, instance: &str, configuration: u64, upstreams: &[&str]) -> bool {
+        if self.standing(instance, configuration) != Standing::Unknown {
+            return false;
+        }
+        let upstreams = upstreams.iter().map(|name| (*name).to_owned()).collect();
+        let entry = match self.instances.iter_mut().position(|entry| entry.name == instance) {
+            Some(at) => self.instances.get_mut(at),
+            None => {
+                self.instances.push(Instance::new(instance));
+                self.instances.last_mut()
+            }
+        };
+        if let Some(entry) = entry {
+            entry.put_in_force(configuration, None, upstreams);
+            // With a new one, what the others fought about is over.
+            entry.comebacks.clear();
+            entry.configurations.iter_mut().for_each(|known| known.is_beaten = false);
+        }
+        true
+    }
+
+    /// Notes that a configuration serves a connection, if it is in force and none of its is known yet.
+    pub(crate) fn note_connection(&mut self, instance: &str, configuration: u64, connection: u64) {
+        let entry = self.instances.iter_mut().find(|entry| entry.name == instance && entry.in_force == configuration);
+        let known = entry.and_then(|entry| entry.configurations.iter_mut().find(|known| known.number == configuration));
+        if let Some(known) = known {
+            known.connection.get_or_insert(connection);
+        }
+    }
+
+    /// Decides what becomes of a configuration that is not in force, because its filter got this connection. `is_new` says that
+    /// the filter is: it has not been in force since it was made.
+    pub(crate) fn come_back(
+        &mut self,
+        instance: &str,
+        configuration: u64,
+        connection: u64,
+        is_new: bool,
+        upstreams: &[&str],
+        now: Timestamp,
+    ) -> Comeback {
+        let Some(entry) = self.instances.iter_mut().find(|entry| entry.name == instance) else { return Comeback::No };
+        let rival = entry.in_force;
+        let is_newer = match entry.find(rival).and_then(|rival| rival.connection) {
+            Some(theirs) => connection > theirs,
+            None => is_new,
+        };
+        if rival == configuration || !is_newer || entry.find(configuration).is_some_and(|known| known.is_beaten) {
+            return Comeback::No;
+        }
+        entry.comebacks.retain(|at| *at <= now && now.since(*at) < COMEBACK_TIME);
+        entry.comebacks.push(now);
+        let is_rival = entry.comebacks.len() >= MOST_COMEBACKS;
+        // Whoever is not remembered was there before all that are.
+        let came = |number| entry.configurations.iter().position(|known| known.number == number);
+        let is_later = came(configuration) > came(rival);
+        let theirs = entry.upstreams.clone();
+        if !is_rival || is_later {
+            let ours = upstreams.iter().map(|name| (*name).to_owned()).collect();
+            entry.put_in_force(configuration, Some(connection), ours);
+        }
+        if !is_rival {
+            return Comeback::Yes;
+        }
+        let loser = if is_later { rival } else { configuration };
+        if let Some(known) = entry.configurations.iter_mut().find(|known| known.number == loser) {
+            known.is_beaten = true;
+        }
+        Comeback::Rival(theirs, is_later)
+    }
+
+    /// Whether a configuration in force has an upstream of that name.
+    pub(crate) fn lists(&self, upstream: &str) -> bool {
+        self.instances.iter().any(|instance| instance.upstreams.iter().any(|name| name == upstream))
+    }
+
+    /// Their names, none twice.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        let names = self.instances.iter().flat_map(|instance| &instance.upstreams).map(String::as_str);
+        names.filter(|name| seen.insert(*name)).collect()
+    }
+
+    /// How many configurations came into force, of all instances together.
+    pub(crate) fn generation(&self) -> u64 {
+        self.instances.iter().map(|instance| instance.generation).sum()
+    }
+
+    fn instance(&self, name: &str) -> Option<&Instance> {
+        self.instances.iter().find(|entry| entry.name == name)
+    }
+}
+
+impl Instance {
+    fn new(name: &str) -> Self {
+        let (upstreams, configurations, comebacks) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name: name.to_owned(), in_force: 0, generation: 0, upstreams, configurations, comebacks }
+    }
+
+    fn find(&self, configuration: u64) -> Option<&Configuration> {
+        self.configurations.iter().find(|known| known.number == configuration)
+    }
+
+    fn put_in_force(&mut self, number: u64, connection: Option<u64>, upstreams: Vec<String>) {
+        (self.in_force, self.upstreams) = (number, upstreams);
+        self.generation = self.generation.wrapping_add(1);
+        match self.configurations.iter_mut().find(|known| known.number == number) {
+            Some(known) => known.connection = connection,
+            None => self.configurations.push(Configuration { number, connection, is_beaten: false }),
+        }
+        let excess = self.configurations.len().saturating_sub(MOST_CONFIGURATIONS);
+        self.configurations.drain(..excess);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::test;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    #[test]
+    fn a_configuration_is_replaced_by_a_new_one_and_comes_back_with_a_newer_connection() {
+        let mut index = Index::default();
+        assert!(index.register("a", 1, &["u", "v"]));
+        assert!(!index.register("a", 1, &["u", "v"]), "another worker's");
+        index.note_connection("a", 1, 10);
+        assert!(index.register("a", 2, &["v"]) && index.register("b", 1, &["w", "v"]));
+        assert_eq!((index.names(), index.generation()), (vec!["v", "w"], 3));
+        assert_eq!(index.standing("a", 1), Standing::Replaced);
+        assert_eq!(index.come_back("a", 1, 99, false, &["u", "v"], NOW), Comeback::No, "its successor's are not known");
+        index.note_connection("a", 2, 20);
+        index.note_connection("a", 2, 30);
+        assert_eq!(index.come_back("a", 1, 19, true, &["u", "v"], NOW), Comeback::No, "an old one");
+        assert!(!index.register("a", 1, &["u", "v"]), "a VM that crashed while it drained");
+        assert_eq!(index.come_back("a", 1, 21, false, &["u", "v"], NOW), Comeback::Yes);
+        assert_eq!((index.names(), index.standing("a", 2)), (vec!["u", "v", "w"], Standing::Replaced));
+    }
+
+    #[test]
+    fn the_later_one_of_two_that_come_back_all_the_time_stays() {
+        let mut index = Index::default();
+        index.register("a", 1, &["u"]);
+        index.note_connection("a", 1, 1);
+        index.register("a", 2, &["v"]);
+        index.note_connection("a", 2, 2);
+        let mut came = (3..9).map(|n| index.come_back("a", 2 - n % 2, n, false, &["x"], NOW)).collect::<Vec<_>>();
+        assert_eq!(came.drain(..2).collect::<Vec<_>>(), [Comeback::Yes, Comeback::Yes]);
+        assert_eq!(came.remove(0), Comeback::Rival(vec!["x".to_owned()], false));
+        assert_eq!(came, [Comeback::No, Comeback::No, Comeback::No]);
+        assert_eq!((index.standing("a", 1), index.standing("a", 2)), (Standing::Beaten, Standing::InForce));
+        assert!(index.register("a", 3, &["z"]), "a third one ends it");
+        assert_eq!(index.standing("a", 1), Standing::Replaced);
+        index.note_connection("a", 3, 20);
+        let slowly = (0..9).map(|n| {
+            let now = NOW.after(COMEBACK_TIME * (2 + n));
+            index.come_back("a", u64::from(2 + n % 2), 21 + u64::from(n), false, &[], now)
+        });
+        assert!(slowly.into_iter().all(|came| came == Comeback::Yes), "people roll back and forth");
+    }
+
+    #[test]
+    fn without_connections_whoever_comes_last_counts() {
+        let mut index = Index::default();
+        let came = [1, 2, 1, 1, 2].map(|configuration| index.register("a", configuration, &["u"]));
+        assert_eq!(came, [true, true, true, false, true]);
+    }
+}

@@ -1,0 +1,254 @@
+//! The changes of what is stored: each of one value, by a decision of `model`, under compare-and-swap.
+
+use std::fmt;
+
+use crate::host::{Expect, HostError};
+use crate::model::codec;
+use crate::model::counters::{Counters, Counts};
+use crate::model::error::Error;
+use crate::model::failure_table::FailureTable;
+use crate::model::failures::Failures;
+use crate::model::id::PeerId;
+use crate::model::operator;
+use crate::model::overrides::Overrides;
+use crate::model::passive;
+use crate::model::peer::PeerRecord;
+use crate::model::peer_status::PeerStatus;
+use crate::model::positions::Positions;
+use crate::model::state::PeerState;
+use crate::model::status::Status;
+use crate::model::upstream::{Declaration, Record};
+use crate::model::verdict::effective_state;
+use crate::store::{journal, keys, Store, NOTHING};
+use crate::time::Timestamp;
+
+/// A peer after a change, with what counts of others' words on it.
+pub(crate) struct Changed {
+    /// Its state before.
+    pub(crate) from: PeerState,
+    pub(crate) peer: PeerRecord,
+    pub(crate) failures: Failures,
+    pub(crate) status: Option<PeerStatus>,
+}
+
+impl Store<'_> {
+    /// Changes an upstream's record. What `change` leaves as it was is not written.
+    pub(crate) fn update_record<R>(
+        &self,
+        upstream: &str,
+        mut change: impl FnMut(&mut Record) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let mut result = None;
+        self.swap_record(upstream, &mut |record| {
+            result = Some(change(record)?);
+            Ok(())
+        })?;
+        // There is one: a swap without a change does not succeed.
+        result.ok_or(Error::Host(HostError::Conflict))
+    }
+
+    /// The same for changes without a result. Apart, so that there is one of it and not one for each change.
+    fn swap_record(
+        &self,
+        upstream: &str,
+        change: &mut dyn FnMut(&mut Record) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.retry(&mut || {
+            let stored = self.record(upstream)?;
+            let (before, cas) = stored.ok_or_else(|| Error::NoSuchUpstream(upstream.to_owned()))?;
+            self.expect_revision(before.revision)?;
+            let mut record = before.clone();
+            change(&mut record)?;
+            if record != before {
+                record.revision = before.revision.wrapping_add(1);
+                self.host.write(&keys::record(upstream), &record.encode(), Expect::Cas(cas))?;
+                self.host.announce();
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes an operator's changes to a peer: all of them, or none.
+    pub(crate) fn change_peer(&self, upstream: &str, peer: &PeerRecord, changes: &Overrides) -> Result<Changed, Error> {
+        self.update_record(upstream, |record| {
+            let now = self.now();
+            let mut status = self.status(record)?;
+            let table = self.health(upstream)?;
+            let found = record.peers.iter_mut().find(|known| known.id == peer.id);
+            let found = found.ok_or_else(|| Error::NoSuchPeer(peer.server.name.clone()))?;
+            let (failures, said) = (table.of(found), status.of(found.id));
+            let from = effective_state(found, &failures, said, now).state;
+            operator::change(found, changes, &failures, said, now);
+            status.enter_era_of(found);
+            let (failures, status) = (table.of(found), status.of(found.id).cloned());
+            Ok(Changed { from, peer: found.clone(), failures, status })
+        })
+    }
+
+    /// Makes a declaration count, unless it did already: an upstream that is not there is made, one that is
+    /// there is changed where the declaration changed.
+    pub(crate) fn declare(&self, upstream: &str, declaration: &Declaration<'_>) -> Result<(), Error> {
+        let key = keys::record(upstream);
+        let mut rival = None;
+        self.retry(&mut || {
+            let (before, expect) = match self.host.read(&key)? {
+                None => (None, Expect::Nothing),
+                Some(stored) => (Record::decode(&stored.value), Expect::Cas(stored.cas)),
+            };
+            let before = before.filter(|record| record.name == upstream);
+            if before.is_none() && expect != Expect::Nothing {
+                let error = Error::Corrupt(key.clone());
+                log::error!("{error}; upstream {upstream:?} starts from its configuration");
+            }
+            let mut record = match before {
+                Some(record) => record,
+                None => Record::beginning_at(upstream, self.first_id(upstream)?),
+            };
+            if record.is_declared(declaration) {
+                rival = None;
+                return Ok(());
+            }
+            rival = record.declare(declaration);
+            record.revision = record.revision.wrapping_add(1);
+            self.host.write(&key, &record.encode(), expect)?;
+            self.host.announce();
+            Ok(())
+        })?;
+        if let Some(rival) = rival {
+            log::warn!(
+                "upstream {upstream:?} is defined differently by {rival:?} and by {:?}: the definition of the latter \
+                     counts from now on",
+                declaration.instance
+            );
+        }
+        Ok(())
+    }
+
+    /// The first id of a record that is made anew: what is said and counted of peers of an earlier one may still be there.
+    fn first_id(&self, upstream: &str) -> Result<PeerId, Error> {
+        let status = self.host.read(&keys::status(upstream))?.and_then(|stored| Status::decode(&stored.value));
+        let seen =
+            [self.health(upstream)?.last(), self.counters(upstream)?.last(), status.and_then(|status| status.last())];
+        Ok(PeerId::first(seen.into_iter().flatten().max(), self.host.random()))
+    }
+
+    /// Changes what is said of an upstream's peers, and announces that.
+    pub(crate) fn update_status<R>(&self, upstream: &str, change: impl FnMut(&mut Status) -> R) -> Result<R, Error> {
+        let encode = |status: &mut Status| {
+            status.advance();
+            status.encode()
+        };
+        self.update(&keys::status(upstream), (Status::decode, encode), |_| true, change)
+    }
+
+    /// Writes what is said of an upstream's peers, unless somebody else did since the value of that number was read.
+    pub(crate) fn write_status(&self, upstream: &str, status: &Status, known: u32) -> Result<(), Error> {
+        let expect = if known == NOTHING { Expect::Nothing } else { Expect::Cas(known) };
+        Ok(self.host.write(&keys::status(upstream), &status.encode(), expect)?)
+    }
+
+    fn update_failures<R>(&self, upstream: &str, change: impl FnMut(&mut FailureTable) -> R) -> Result<R, Error> {
+        self.update(&keys::failures(upstream), (FailureTable::decode, |table| table.encode()), |_| true, change)
+    }
+
+    /// Counts a failure against a peer, of a request or of a check, and logs it. Returns what is counted now, and whether that
+    /// took the peer out of use. `status` is what is said of the upstream's peers.
+    pub(crate) fn add_fail(
+        &self,
+        record: &Record,
+        peer: &PeerRecord,
+        status: &Status,
+        why: &dyn fmt::Display,
+        is_check: bool,
+    ) -> Result<(Failures, bool), Error> {
+        let now = self.now();
+        let [before, after] =
+            self.update_failures(&record.name, |table| passive::add(table, record, peer, status, is_check, now))?;
+        let state = |failures| effective_state(peer, failures, status.of(peer.id), now).state;
+        let change = [state(&before), state(&after)];
+        journal::failure(&record.name, peer, &after, change, why);
+        let [from, to] = change;
+        Ok((after, from.is_usable() && !to.is_usable()))
+    }
+
+    /// The same, for those who need not know what is counted now.
+    pub(crate) fn fail(
+        &self,
+        record: &Record,
+        peer: &PeerRecord,
+        status: &Status,
+        why: &dyn fmt::Display,
+        is_check: bool,
+    ) -> Result<bool, Error> {
+        self.add_fail(record, peer, status, why, is_check).map(|(_, is_ejected)| is_ejected)
+    }
+
+    /// Takes back the failures that checks counted against a peer, because its monitors find it well. Returns what was
+    /// counted before and after that.
+    pub(crate) fn forgive_checks(&self, record: &Record, peer: &PeerRecord) -> Result<(Failures, Failures), Error> {
+        let now = self.now();
+        let [before, after] = self.update_failures(&record.name, |table| passive::forgive_checks(table, peer, now))?;
+        Ok((before, after))
+    }
+
+    /// Clears away what no longer counts in an upstream, failures and orders that end by themselves, and logs which peers are back
+    /// by that: once, by the worker that wrote it.
+    pub(crate) fn expire(&self, record: &Record, status: &Status) -> Result<(), Error> {
+        let now = self.now();
+        let back = self.update_failures(&record.name, |table| passive::expire(table, record, now))?;
+        for (id, failures) in back {
+            let Some(peer) = record.peers.iter().find(|peer| peer.id == id) else { continue };
+            let state = |failures, at| effective_state(peer, failures, status.of(id), at).state;
+            // As it was until a moment ago, by what was counted until then.
+            let change = [state(&failures, just_before(failures.until)), state(&Failures::default(), now)];
+            journal::report(&record.name, &peer.server.name, change, "passive", "fail_timeout passed");
+        }
+        if !record.peers.iter().any(|peer| operator::ended(peer, now).is_some()) {
+            return Ok(());
+        }
+        let ended = self.update_record(&record.name, |record| {
+            let mut ended = Vec::new();
+            for peer in &mut record.peers {
+                let before = peer.clone();
+                if operator::end(peer, now) {
+                    ended.push((before, peer.clone()));
+                }
+            }
+            Ok(ended)
+        })?;
+        let table = self.health(&record.name)?;
+        for (before, after) in ended {
+            let at = operator::ended(&before, now).map_or(now, just_before);
+            let state = |peer, at| effective_state(peer, &table.of(peer), status.of(peer.id), at).state;
+            let change = [state(&before, at), state(&after, now)];
+            journal::report(&record.name, &after.server.name, change, "operator", "the order was for fail_timeout");
+        }
+        Ok(())
+    }
+
+    /// Adds what a worker counted. Nobody has to know at once, so that is not announced.
+    pub(crate) fn add_counters(
+        &self,
+        record: &Record,
+        worker: u64,
+        counted: &[(PeerId, Counts, u32)],
+    ) -> Result<(), Error> {
+        let peers = Positions::of(&record.peers);
+        let key = keys::counters(&record.name);
+        let codec = (codec::decode::<Counters> as fn(&[u8]) -> _, |counters: &mut Counters| codec::encode(counters));
+        self.update(
+            &key,
+            (codec.0, codec.1),
+            |()| false,
+            |counters| {
+                counters.add(worker, self.now(), counted);
+                // A younger peer than any in this record was added after it was read.
+                counters.retain(|peer| peers.get(peer).is_some() || peer >= record.next_id);
+            },
+        )
+    }
+}
+
+fn just_before(at: Timestamp) -> Timestamp {
+    Timestamp::from_nanos(at.as_nanos().saturating_sub(1))
+}
