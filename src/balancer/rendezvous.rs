@@ -68,7 +68,7 @@ pub struct Rendezvous {
 }
 
 impl Rendezvous {
-    /// Its tables. Four million slots are 64 full tables, and a tenth of a second to build them all.
+    /// Its tables. Four million slots are 63 full tables, and a tenth of a second to build them all.
     pub const TABLE: TableKind = TableKind {
         budget: 8 << 20,
         consequence: "shares of traffic are less exact, and a peer that goes moves more keys of others",
@@ -477,17 +477,17 @@ mod tests {
             let full = peers(count);
             let mut before = balancer(&full);
             let mut last = 0;
-            for part in [1, 16, 48, FULL_FACTOR] {
+            for factor in [1, 16, 48, FULL_FACTOR] {
                 let mut entries = full.clone();
-                entries[4].slow_start_factor = part;
+                entries[4].slow_start_factor = factor;
                 let mut now = balancer(&entries);
                 let mut own = 0;
                 for key in 0..20_000 {
                     let (was, is) = (pick(&mut before, key), pick(&mut now, key));
-                    assert!(was == is || was == 4, "key {key} of another peer moved at part {part}");
+                    assert!(was == is || was == 4, "key {key} of another peer moved at factor {factor}");
                     own += u32::from(is == 4);
                 }
-                assert!(own > last, "{own} keys at part {part}");
+                assert!(own > last, "{own} keys at factor {factor}");
                 last = own;
             }
         }
