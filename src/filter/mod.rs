@@ -115,7 +115,7 @@ impl Guest for Filter {
             self.invalidated = now;
             self.directory.invalidate();
             self.directory.flush_counts(host, self.worker);
-            self.generation.look_for_successor(host, self.directory.instance());
+            self.generation.look_for_successor(host, &self.directory);
         }
         if !self.directory.is_declared() {
             return SOON;
