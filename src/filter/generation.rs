@@ -84,14 +84,19 @@ impl Generation {
         }
     }
 
-    /// Finds out whether another configuration is in force by now.
-    pub(super) fn look_for_successor(&mut self, host: &dyn Host, instance: &str) {
+    /// Finds out whether another configuration is in force by now, and has others hear of this one if that is so.
+    pub(super) fn look_for_successor(&mut self, host: &dyn Host, directory: &Directory) {
+        let instance = directory.instance();
         let is_replaced = matches!(self.activity, Activity::Replaced(_) | Activity::Beaten);
         if self.configuration == 0 || !(self.is_registered || is_replaced) {
             return;
         }
         let Ok(index) = Store::new(host).index() else { return };
         self.theirs = index.connection(instance);
+        if index.is_word_due(instance, self.configuration, host.now()) {
+            // What cannot be said now is said at the next tick.
+            let _ = Store::new(host).hear(instance, self.configuration, &directory.own_names());
+        }
         match index.standing(instance, self.configuration) {
             Standing::InForce if is_replaced => (self.activity, self.is_registered) = (Activity::InForce, true),
             Standing::Beaten => self.activity = Activity::Beaten,

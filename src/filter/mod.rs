@@ -120,7 +120,7 @@ impl Guest for Filter {
             self.directory.invalidate();
             self.directory.flush_counts(host, self.worker);
             self.directory.let_go(now, if self.generation.is_replaced() { UNUSED_AND_REPLACED } else { UNUSED });
-            self.generation.look_for_successor(host, self.directory.instance());
+            self.generation.look_for_successor(host, &self.directory);
         }
         if !self.directory.is_declared() {
             return SOON;

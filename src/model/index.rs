@@ -7,6 +7,9 @@
 //!
 //! Two filters of one name with different configurations, in two listeners say, look like one configuration that comes and
 //! goes, time and again. When that happens too often, the one that came later stays in force.
+//!
+//! A filter serves its own upstreams as long as it lives. For others there are those of the configuration in force, and those of
+//! replaced ones whose filters are heard of still: they may be in another listener, and not draining at all.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,9 +22,13 @@ use crate::time::Timestamp;
 const MOST_CONFIGURATIONS: usize = 16;
 /// When configurations come back this often within [`COMEBACK_TIME`], two filters have one name: people deploy and roll back,
 /// but not that fast.
-const MOST_COMEBACKS: usize = 3;
+const MOST_COMEBACKS: usize = 6;
 /// See [`MOST_COMEBACKS`].
 const COMEBACK_TIME: Duration = Duration::from_secs(60);
+/// After so long without a word the filters of a configuration are gone.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often filters of a replaced configuration are heard of.
+const WORD: Duration = Duration::from_secs(4);
 
 /// The instances of the filter, with the upstreams that they have.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,8 +43,6 @@ struct Instance {
     in_force: u64,
     /// Counts how often another configuration came into force.
     generation: u64,
-    /// The upstreams of the configuration in force.
-    upstreams: Vec<String>,
     /// The configurations that it has had, in the order in which they came first.
     configurations: Vec<Configuration>,
     /// When configurations came back.
@@ -49,6 +54,10 @@ struct Configuration {
     number: u64,
     /// A connection that it served since it last came into force.
     connection: Option<u64>,
+    /// Its upstreams; none once its filters are gone.
+    upstreams: Vec<String>,
+    /// When its filters were last heard of; not kept while it is in force.
+    heard: Timestamp,
     /// Another filter of this name is in force, and stays.
     is_beaten: bool,
 }
@@ -103,7 +112,7 @@ impl Index {
     }
 
     /// Takes in a configuration that is new, with its upstreams. Returns whether it came into force by that.
-    pub(crate) fn register(&mut self, instance: &str, configuration: u64, upstreams: &[&str]) -> bool {
+    pub(crate) fn register(&mut self, instance: &str, configuration: u64, upstreams: &[&str], now: Timestamp) -> bool {
         if self.standing(instance, configuration) != Standing::Unknown {
             return false;
         }
@@ -116,7 +125,7 @@ impl Index {
             }
         };
         if let Some(entry) = entry {
-            entry.put_in_force(configuration, None, upstreams);
+            entry.put_in_force(configuration, None, upstreams, now);
             // With a new one, what the others fought about is over.
             entry.comebacks.clear();
             entry.configurations.iter_mut().for_each(|known| known.is_beaten = false);
@@ -159,10 +168,10 @@ impl Index {
         // Whoever is not remembered was there before all that are.
         let came = |number| entry.configurations.iter().position(|known| known.number == number);
         let is_later = came(configuration) > came(rival);
-        let theirs = entry.upstreams.clone();
+        let theirs = entry.find(rival).map(|rival| rival.upstreams.clone()).unwrap_or_default();
         if !is_rival || is_later {
             let ours = upstreams.iter().map(|name| (*name).to_owned()).collect();
-            entry.put_in_force(configuration, Some(connection), ours);
+            entry.put_in_force(configuration, Some(connection), ours, now);
         }
         if !is_rival {
             return Comeback::Yes;
@@ -174,15 +183,45 @@ impl Index {
         Comeback::Rival(theirs, is_later)
     }
 
-    /// Whether a configuration in force has an upstream of that name.
-    pub(crate) fn lists(&self, upstream: &str) -> bool {
-        self.instances.iter().any(|instance| instance.upstreams.iter().any(|name| name == upstream))
+    /// Whether a configuration whose filters are there has an upstream of that name.
+    pub(crate) fn lists(&self, upstream: &str, now: Timestamp) -> bool {
+        let configurations =
+            self.instances.iter().flat_map(|entry| entry.configurations.iter().map(move |known| (entry, known)));
+        let mut there = configurations.filter(|(entry, known)| entry.in_force == known.number || known.is_heard(now));
+        there.any(|(_, known)| known.upstreams.iter().any(|name| name == upstream))
     }
 
-    /// Their names, none twice.
+    /// Whether filters of a replaced configuration should be heard of again.
+    pub(crate) fn is_word_due(&self, instance: &str, configuration: u64, now: Timestamp) -> bool {
+        let known = self.instance(instance).filter(|entry| entry.in_force != configuration);
+        let known = known.and_then(|entry| entry.find(configuration));
+        known.is_some_and(|known| now < known.heard || now.since(known.heard) >= WORD)
+    }
+
+    /// Takes in that filters of a replaced configuration, which has these upstreams, are there still.
+    pub(crate) fn hear(&mut self, instance: &str, configuration: u64, upstreams: &[&str], now: Timestamp) {
+        let Some(entry) = self.instances.iter_mut().find(|entry| entry.name == instance) else { return };
+        let in_force = entry.in_force;
+        if let Some(known) = entry.configurations.iter_mut().find(|known| known.number == configuration) {
+            known.heard = now;
+            if known.upstreams.is_empty() {
+                known.upstreams = upstreams.iter().map(|name| (*name).to_owned()).collect();
+            }
+        }
+        for known in entry.configurations.iter_mut().filter(|known| known.number != in_force && !known.is_heard(now)) {
+            known.upstreams.clear();
+        }
+    }
+
+    /// The names of the upstreams in force, none twice.
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut seen = HashSet::new();
-        let names = self.instances.iter().flat_map(|instance| &instance.upstreams).map(String::as_str);
+        let in_force = |entry: &&Instance, known: &&Configuration| entry.in_force == known.number || known.is_beaten;
+        let counting = self
+            .instances
+            .iter()
+            .flat_map(|entry| entry.configurations.iter().filter(move |known| in_force(&entry, known)));
+        let names = counting.flat_map(|known| &known.upstreams).map(String::as_str);
         names.filter(|name| seen.insert(*name)).collect()
     }
 
@@ -198,23 +237,34 @@ impl Index {
 
 impl Instance {
     fn new(name: &str) -> Self {
-        let (upstreams, configurations, comebacks) = (Vec::new(), Vec::new(), Vec::new());
-        Self { name: name.to_owned(), in_force: 0, generation: 0, upstreams, configurations, comebacks }
+        let (configurations, comebacks) = (Vec::new(), Vec::new());
+        Self { name: name.to_owned(), in_force: 0, generation: 0, configurations, comebacks }
     }
 
     fn find(&self, configuration: u64) -> Option<&Configuration> {
         self.configurations.iter().find(|known| known.number == configuration)
     }
 
-    fn put_in_force(&mut self, number: u64, connection: Option<u64>, upstreams: Vec<String>) {
-        (self.in_force, self.upstreams) = (number, upstreams);
+    fn put_in_force(&mut self, number: u64, connection: Option<u64>, upstreams: Vec<String>, now: Timestamp) {
+        // Its filters were there until now at least.
+        let replaced = std::mem::replace(&mut self.in_force, number);
+        self.configurations.iter_mut().filter(|known| known.number == replaced).for_each(|known| known.heard = now);
         self.generation = self.generation.wrapping_add(1);
         match self.configurations.iter_mut().find(|known| known.number == number) {
-            Some(known) => known.connection = connection,
-            None => self.configurations.push(Configuration { number, connection, is_beaten: false }),
+            Some(known) => (known.connection, known.upstreams) = (connection, upstreams),
+            None => {
+                let new = Configuration { number, connection, upstreams, heard: now, is_beaten: false };
+                self.configurations.push(new);
+            }
         }
         let excess = self.configurations.len().saturating_sub(MOST_CONFIGURATIONS);
         self.configurations.drain(..excess);
+    }
+}
+
+impl Configuration {
+    fn is_heard(&self, now: Timestamp) -> bool {
+        now.since(self.heard) < SILENCE && self.heard.since(now) < SILENCE
     }
 }
 
@@ -228,17 +278,17 @@ mod tests {
     #[test]
     fn a_configuration_is_replaced_by_a_new_one_and_comes_back_with_a_newer_connection() {
         let mut index = Index::default();
-        assert!(index.register("a", 1, &["u", "v"]));
-        assert!(!index.register("a", 1, &["u", "v"]), "another worker's");
+        assert!(index.register("a", 1, &["u", "v"], NOW));
+        assert!(!index.register("a", 1, &["u", "v"], NOW), "another worker's");
         index.note_connection("a", 1, 10);
-        assert!(index.register("a", 2, &["v"]) && index.register("b", 1, &["w", "v"]));
+        assert!(index.register("a", 2, &["v"], NOW) && index.register("b", 1, &["w", "v"], NOW));
         assert_eq!((index.names(), index.generation()), (vec!["v", "w"], 3));
         assert_eq!(index.standing("a", 1), Standing::Replaced);
         assert_eq!(index.come_back("a", 1, 99, false, &["u", "v"], NOW), Comeback::No, "its successor's are not known");
         index.note_connection("a", 2, 20);
         index.note_connection("a", 2, 30);
         assert_eq!(index.come_back("a", 1, 19, true, &["u", "v"], NOW), Comeback::No, "an old one");
-        assert!(!index.register("a", 1, &["u", "v"]), "a VM that crashed while it drained");
+        assert!(!index.register("a", 1, &["u", "v"], NOW), "a VM that crashed while it drained");
         assert_eq!(index.come_back("a", 1, 21, false, &["u", "v"], NOW), Comeback::Yes);
         assert_eq!((index.names(), index.standing("a", 2)), (vec!["u", "v", "w"], Standing::Replaced));
     }
@@ -246,16 +296,17 @@ mod tests {
     #[test]
     fn the_later_one_of_two_that_come_back_all_the_time_stays() {
         let mut index = Index::default();
-        index.register("a", 1, &["u"]);
+        index.register("a", 1, &["u"], NOW);
         index.note_connection("a", 1, 1);
-        index.register("a", 2, &["v"]);
+        index.register("a", 2, &["v"], NOW);
         index.note_connection("a", 2, 2);
-        let mut came = (3..9).map(|n| index.come_back("a", 2 - n % 2, n, false, &["x"], NOW)).collect::<Vec<_>>();
-        assert_eq!(came.drain(..2).collect::<Vec<_>>(), [Comeback::Yes, Comeback::Yes]);
-        assert_eq!(came.remove(0), Comeback::Rival(vec!["x".to_owned()], false));
-        assert_eq!(came, [Comeback::No, Comeback::No, Comeback::No]);
+        let mut came = (3..12).map(|n| index.come_back("a", 2 - n % 2, n, false, &["x"], NOW)).collect::<Vec<_>>();
+        let last = came.split_off(MOST_COMEBACKS);
+        assert_eq!(came.pop(), Some(Comeback::Rival(vec!["x".to_owned()], true)));
+        assert!(came.iter().all(|came| *came == Comeback::Yes), "{came:?}");
+        assert!(last.iter().all(|came| *came == Comeback::No), "{last:?}");
         assert_eq!((index.standing("a", 1), index.standing("a", 2)), (Standing::Beaten, Standing::InForce));
-        assert!(index.register("a", 3, &["z"]), "a third one ends it");
+        assert!(index.register("a", 3, &["z"], NOW), "a third one ends it");
         assert_eq!(index.standing("a", 1), Standing::Replaced);
         index.note_connection("a", 3, 20);
         let slowly = (0..9).map(|n| {
@@ -266,9 +317,28 @@ mod tests {
     }
 
     #[test]
+    fn a_replaced_configuration_s_upstreams_are_there_while_its_filters_are() {
+        let mut index = Index::default();
+        index.register("a", 1, &["red", "blue"], NOW);
+        index.register("a", 2, &["blue"], NOW);
+        let after = |seconds| NOW.after(Duration::from_secs(seconds));
+        assert_eq!(index.names(), ["blue"]);
+        assert!(index.lists("red", after(9)) && !index.is_word_due("a", 1, after(3)));
+        assert!(index.is_word_due("a", 1, after(4)) && !index.is_word_due("a", 2, after(4)));
+        index.hear("a", 1, &["red", "blue"], after(5));
+        assert!(index.lists("red", after(14)) && !index.lists("red", after(15)));
+        assert!(index.lists("blue", after(1_000)));
+        index.register("a", 3, &["green"], after(20));
+        index.hear("a", 2, &["blue"], after(20));
+        assert!(!index.lists("red", after(21)) && index.lists("blue", after(21)));
+        index.hear("a", 1, &["red", "blue"], after(22));
+        assert!(index.lists("red", after(22)), "it was only late");
+    }
+
+    #[test]
     fn without_connections_whoever_comes_last_counts() {
         let mut index = Index::default();
-        let came = [1, 2, 1, 1, 2].map(|configuration| index.register("a", configuration, &["u"]));
+        let came = [1, 2, 1, 1, 2].map(|configuration| index.register("a", configuration, &["u"], NOW));
         assert_eq!(came, [true, true, true, false, true]);
     }
 }

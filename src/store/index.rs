@@ -27,8 +27,14 @@ impl Store<'_> {
 
     /// Says which upstreams an instance of the filter has, by a configuration of its. See [`Index::register`].
     pub(crate) fn register(&self, instance: &str, configuration: u64, upstreams: &[&str]) -> Result<bool, Error> {
-        let register = |index: &mut Index| index.register(instance, configuration, upstreams);
+        let register = |index: &mut Index| index.register(instance, configuration, upstreams, self.now());
         self.update(&keys::index(), CODEC, |is_new| *is_new, register)
+    }
+
+    /// Says that filters of a replaced configuration are there still. Nobody has to know at once.
+    pub(crate) fn hear(&self, instance: &str, configuration: u64, upstreams: &[&str]) -> Result<(), Error> {
+        let hear = |index: &mut Index| index.hear(instance, configuration, upstreams, self.now());
+        self.update(&keys::index(), CODEC, |()| false, hear)
     }
 
     /// Notes that a configuration serves a connection. Nobody has to know at once.

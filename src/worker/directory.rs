@@ -78,7 +78,7 @@ impl Listed {
             }
             self.version = Some(version);
         }
-        Ok(self.index.lists(name))
+        Ok(self.index.lists(name, host.now()))
     }
 }
 
