@@ -102,6 +102,7 @@ impl Exchange {
             // All that is no success is reported right after this, and counted as what it is then.
             if let Some(first) = self.first() {
                 first.load.count(|counts| counts.answered(ASSUMED));
+                self.connected(directory, first);
             }
             self.in_flight = None;
             return true;
@@ -129,12 +130,23 @@ impl Exchange {
             let answering = self.candidates.iter().flatten().find(|candidate| !candidate.is_judged);
             if let Some(candidate) = answering {
                 candidate.load.count(|counts| counts.answered(status));
+                self.connected(directory, candidate);
             }
         }
         if let Some(failure) = last.failure.or_else(|| self.failing_status(directory)) {
             self.count(host, directory, last.address.as_deref(), failure);
         }
         self.in_flight = None;
+    }
+
+    /// The request was answered by this candidate.
+    fn connected(&self, directory: &Directory, candidate: &Candidate) {
+        if candidate.is_doubtful {
+            let view = directory.view(self.upstream);
+            if let Some(worker_peer) = view.and_then(|view| view.worker_peer(candidate.peer)) {
+                worker_peer.connected(&candidate.address);
+            }
+        }
     }
 
     /// The answer's status, if the upstream counts it as a failure.
@@ -161,7 +173,9 @@ impl Exchange {
         let Some(view) = directory.view(self.upstream) else { return };
         // Not each host says of earlier attempts how they failed.
         if matches!(failure, Failure::Connect | Failure::Retried) {
-            view.connect_failed(candidate.peer, &candidate.address, host.now());
+            if let Some(worker_peer) = view.worker_peer(candidate.peer) {
+                worker_peer.connect_failed(&candidate.address, host.now());
+            }
         }
         if self.timed {
             let now = host.now();
