@@ -3,6 +3,8 @@
 #   DURPINA_TOOLCHAIN=rustup|debian   forces where Rust comes from (scripts/toolchain.sh has the rule)
 #   ENVOY=/path/to/envoy              an Envoy of your own instead of the one in .venv
 #   NGINX=/path/to/nginx              an nginx with ngx_wasm_module, for the tests on nginx
+#   BASELINE_WASM=/path/to/filter     another build of the filter, which `make bench BENCH=envoy` compares with; with
+#                                     ARGS=instructions it stops after its first tables
 
 .PHONY: help build run test test-nginx bench lint check clean
 .NOTPARALLEL:

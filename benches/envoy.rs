@@ -1,8 +1,13 @@
-//! What durpina costs in a real Envoy: CPU per request, and the time that a large configuration takes.
+//! What durpina costs in a real Envoy: instructions and CPU per request, and the time that a module and a large
+//! configuration take.
 //!
-//! Two Envoys run side by side, with one worker each and the same servers behind them. One has durpina and
-//! the reference configuration, with its retries and passive failure detection; the other has the same
-//! configuration with a filter that does nothing (`examples/noop_filter.rs`) and Envoy's own round robin.
+//! First come the instructions per request, see [`instructions`], and what a module costs before its first request,
+//! see [`module`]. `BASELINE_WASM=/path/to/another/durpina.wasm` puts a second module beside the one under test. With
+//! the argument `instructions` that is all, and takes two to four minutes.
+//!
+//! CPU per request comes second. Two Envoys run side by side, with one worker each and the same servers behind
+//! them. One has durpina and the reference configuration, with its retries and passive failure detection; the other
+//! has the same configuration with a filter that does nothing (`examples/noop_filter.rs`) and Envoy's own round robin.
 //! Rounds alternate (A B, B A, A B, …), so that whatever else the machine does falls on both; each round
 //! gives one ratio, and the median of the ratios counts. A twin of the Envoy without durpina shows how
 //! exact that is: its ratio should be 1. Only the Envoy process' own CPU time is measured: servers and
@@ -16,6 +21,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 // The core is not allowed to read a clock; a benchmark lives by one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+#[path = "envoy/instructions.rs"]
+mod instructions;
+#[path = "envoy/module.rs"]
+mod module;
 
 use durpina_e2e as support;
 
@@ -48,23 +58,25 @@ fn main() {
         return;
     }
     let servers = ["a", "b", "c"].map(Server::start);
+    let modules = Modules::find();
+    instructions::table(&servers, &modules);
+    module::table(&Config::reference(&web(&servers)), &modules);
+    if std::env::args().any(|argument| argument == "instructions") {
+        return;
+    }
     let mut rows = Vec::new();
-    cpu_per_request(&servers, &mut rows);
+    cpu_per_request(&servers, &modules, &mut rows);
     thousand_upstreams(&servers, &mut rows);
     print(&rows);
 }
 
 /// durpina against a filter that does nothing.
-fn cpu_per_request(servers: &[Server; 3], rows: &mut Vec<Row>) {
+fn cpu_per_request(servers: &[Server; 3], modules: &Modules, rows: &mut Vec<Row>) {
     let addrs = servers.each_ref().map(Server::addr);
-    let filter = json!({
-        "upstreams": { "web": { "servers": addrs.map(|addr| addr.to_string()), "retries": 2 } },
-        "upstream": "web",
-    });
+    let filter = web(servers);
     let reference = Config::reference(&filter);
-    let noop = noop_module();
     let [baseline, twin] =
-        [(); 2].map(|()| Setup::new(reference.clone().without_durpina(&addrs)).module(noop.clone()).start());
+        [(); 2].map(|()| Setup::new(reference.clone().without_durpina(&addrs)).module(modules.noop.clone()).start());
     let durpina = Setup::new(reference).start();
     let mut with_api = filter.clone();
     with_api["admin"] = json!({ "prefix": "/durpina", "token": "change-me" });
@@ -80,6 +92,12 @@ fn cpu_per_request(servers: &[Server; 3], rows: &mut Vec<Row>) {
     rows.push(Row::new("ratio of the two", "", rounds.each(|[a, b, ..]| b / a)).at_most(CPU_RATIO));
     rows.push(Row::new("durpina with its management API: ratio to without", "", rounds.each(|[_, b, c, _]| c / b)));
     rows.push(Row::new("ratio of two without durpina: how exact this is", "", rounds.each(|[a, .., d]| d / a)));
+}
+
+/// One upstream of these servers.
+fn web(servers: &[Server; 3]) -> Value {
+    let servers = servers.each_ref().map(|server| server.addr().to_string());
+    json!({ "upstreams": { "web": { "servers": servers, "retries": 2 } }, "upstream": "web" })
 }
 
 /// One upstream against a thousand of the same kind.
@@ -149,11 +167,26 @@ fn measure(envoy: &Envoy) -> f64 {
     spent.as_secs_f64() * 1e6 / REQUESTS as f64
 }
 
-fn noop_module() -> PathBuf {
-    let built = "target/wasm32-unknown-unknown/release/examples/noop_filter.wasm";
-    let path = std::env::var_os("NOOP_WASM").map_or_else(|| repository().join(built), PathBuf::from);
-    assert!(path.is_file(), "{} is missing: `make bench` builds it, or NOOP_WASM names another one", path.display());
-    path
+/// The modules that are compared.
+struct Modules {
+    durpina: PathBuf,
+    /// Does nothing.
+    noop: PathBuf,
+    /// Another durpina, if one is named.
+    baseline: Option<PathBuf>,
+}
+
+impl Modules {
+    fn find() -> Modules {
+        let built = repository().join("target/wasm32-unknown-unknown/release/examples/noop_filter.wasm");
+        let noop = std::env::var_os("NOOP_WASM").map_or(built, PathBuf::from);
+        assert!(noop.is_file(), "{} is missing: `make bench` builds it, or NOOP_WASM names another", noop.display());
+        let baseline = std::env::var_os("BASELINE_WASM").map(PathBuf::from);
+        if let Some(baseline) = &baseline {
+            assert!(baseline.is_file(), "BASELINE_WASM is {}, which is no file", baseline.display());
+        }
+        Modules { durpina: filter_module(), noop, baseline }
+    }
 }
 
 /// A line of the table: the quartiles of a quantity.
@@ -189,7 +222,6 @@ fn progress(what: &str, round: usize, rounds: usize) {
 fn print(rows: &[Row]) {
     println!();
     println!("{ROUNDS} rounds of {REQUESTS} requests over {CONNECTIONS} connections, one worker, {STARTS} starts");
-    println!("the filter: {} bytes", filter_module().metadata().expect("the filter's size").len());
     println!();
     println!("{:48} {:>8} {:>8} {:>8}", "", "25 %", "median", "75 %");
     for row in rows {

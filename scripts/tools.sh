@@ -45,6 +45,15 @@ need_envoy() {
   [ -x "$ENVOY" ] || die "ENVOY is '$ENVOY', which cannot be executed"
 }
 
+# What counts the instructions that Envoy spends on a request. Returns 1 where it cannot be had: all else is measured without.
+need_valgrind() {
+  command -v valgrind >/dev/null && return
+  (
+    want valgrind "counts the instructions that a request takes"
+    apt_install
+  )
+}
+
 # Node, for the core's tests that are built for wasm32. From 20 on: 18, which Debian 12 has, crashes on reference types, which
 # Rust uses in wasm32 since 1.82.
 need_node() {

@@ -1,12 +1,13 @@
 //! A request, from its candidates to its counted failures.
 //!
 //! What a pick yields is kept as it was offered: who, where, and how busy that one is. When attempts are over, the host tells of
-//! them by address, and each failed one is counted against the candidate that had this address.
+//! them by address, and each failed one is counted against the candidate that had this address. The filter does not decide where a
+//! request goes in the end: the host's own routes may send it to other servers, and their failures are no candidate's.
 
 use std::rc::Rc;
 
 use crate::balancer::load::{InFlight, Load};
-use crate::host::{Attempt, Failure, Host, ResponseHost, MOST_CANDIDATES};
+use crate::host::{Attempt, End, Failure, Host, ResponseHost, MOST_CANDIDATES};
 use crate::model::peer::PeerRecord;
 use crate::store::Store;
 use crate::time::Timestamp;
@@ -16,6 +17,8 @@ use crate::worker::view::View;
 
 /// The status that answers are counted as of which the host reports nothing.
 const ASSUMED: u16 = 200;
+/// From this status on an answer is asked whose it is. The host reports those as well.
+const NO_SUCCESS: u16 = 300;
 
 /// What the filter remembers of a request until it is over.
 #[derive(Debug, Default)]
@@ -29,8 +32,8 @@ pub struct Exchange {
     timed: bool,
     /// Whether the host reports failed attempts, so that nothing has to be asked for the others.
     reported: bool,
-    /// Whether the attempts before the answered one are counted.
-    responded: bool,
+    /// How many of the attempts, from the first one, are judged.
+    judged: usize,
     /// The status of the answer, where it might be one of the upstream's `fail_codes`.
     status: Option<u16>,
 }
@@ -64,6 +67,12 @@ impl Exchange {
         self.in_flight = load.map(|load| InFlight::begin(load, now));
     }
 
+    /// The request is at the candidate after those that are judged.
+    fn go_on(&mut self, host: &dyn Host) {
+        let now = if self.timed { host.now() } else { Timestamp::default() };
+        self.go_to(self.judged, now);
+    }
+
     fn offered<R>(&self, ask: impl FnOnce(&[&str]) -> R) -> R {
         let mut addresses = [""; MOST_CANDIDATES];
         let candidates = self.candidates.iter().flatten();
@@ -77,8 +86,11 @@ impl Exchange {
             return;
         }
         if !self.reported {
-            self.count_earlier(host, directory);
-            self.responded = true;
+            let earlier = self.offered(|offered| host.earlier_attempts(offered));
+            for attempt in earlier {
+                self.judge_one(host, directory, &attempt);
+                self.go_on(host);
+            }
         }
         // A response time says nothing of a peer without the attempts before it.
         let is_first = !self.candidates.iter().flatten().any(|candidate| candidate.is_judged);
@@ -98,14 +110,18 @@ impl Exchange {
         if !self.is_routed() {
             return false;
         }
-        if self.reported && self.failing_status(directory).is_none() {
-            // All that is no success is reported right after this, and counted as what it is then.
-            if let Some(first) = self.first() {
-                first.load.count(|counts| counts.answered(ASSUMED));
-                self.connected(directory, first);
+        if self.failing_status(directory).is_none() {
+            // What is in doubt is looked at, or its failure would be taken back first.
+            if self.reported && !self.first().is_some_and(|first| first.is_doubtful) {
+                // All that is no success is reported right after this, and counted as what it is then.
+                self.answered(directory, 0, ASSUMED);
+                return true;
             }
-            self.in_flight = None;
-            return true;
+            let success = self.status.filter(|status| *status < NO_SUCCESS);
+            if let Some(status) = success.filter(|_| host.ended_well()) {
+                self.answered(directory, self.judged, status);
+                return false;
+            }
         }
         self.judge(host, directory);
         false
@@ -116,59 +132,59 @@ impl Exchange {
         if let Some(first) = self.first() {
             first.load.count(|counts| counts.unanswered(ASSUMED));
         }
-        self.status = self.status.or_else(|| host.final_status());
         self.judge(host, directory);
     }
 
-    /// Counts the attempts that failed.
+    /// Counts what became of the attempts.
     fn judge(&mut self, host: &dyn ResponseHost, directory: &Directory) {
-        if !self.responded {
-            self.count_earlier(host, directory);
-        }
-        let last = self.offered(|offered| host.last_attempt(offered));
-        if let (None, Some(status)) = (last.failure, self.status) {
-            let answering = self.candidates.iter().flatten().find(|candidate| !candidate.is_judged);
-            if let Some(candidate) = answering {
-                candidate.load.count(|counts| counts.answered(status));
-                self.connected(directory, candidate);
+        let attempts = self.offered(|offered| host.attempts(offered));
+        let mut attempts = attempts.iter().skip(self.judged).peekable();
+        while let Some(attempt) = attempts.next() {
+            self.judge_one(host, directory, attempt);
+            if attempts.peek().is_some() {
+                self.go_on(host);
             }
-        }
-        if let Some(failure) = last.failure.or_else(|| self.failing_status(directory)) {
-            self.count(host, directory, last.address.as_deref(), failure);
         }
         self.in_flight = None;
     }
 
-    /// The request was answered by this candidate.
-    fn connected(&self, directory: &Directory, candidate: &Candidate) {
-        if candidate.is_doubtful {
-            let view = directory.view(self.upstream);
-            if let Some(worker_peer) = view.and_then(|view| view.worker_peer(candidate.peer)) {
-                worker_peer.connected(&candidate.address);
-            }
+    /// The request ended well, answered by its candidate of that number.
+    fn answered(&mut self, directory: &Directory, candidate: usize, status: u16) {
+        if let Some(candidate) = self.candidates.get(candidate).and_then(Option::as_ref) {
+            candidate.load.count(|counts| counts.answered(status));
+            connected(directory, self.upstream, candidate);
         }
+        self.in_flight = None;
     }
 
     /// The answer's status, if the upstream counts it as a failure.
     fn failing_status(&self, directory: &Directory) -> Option<Failure> {
-        let code = self.status?;
-        directory.record(self.upstream)?.spec.fail_codes.contains(code).then_some(Failure::Status(code))
+        fail_code(directory, self.upstream, self.status?)
     }
 
-    /// Counts the attempts before the last one, all of which failed.
-    fn count_earlier(&mut self, host: &dyn ResponseHost, directory: &Directory) {
-        let attempts = self.offered(|offered| host.earlier_attempts(offered));
-        for (Attempt { address, failure }, next) in attempts.into_iter().zip(1..) {
-            self.count(host, directory, address.as_deref(), failure.unwrap_or(Failure::Retried));
-            let now = if self.timed { host.now() } else { Timestamp::default() };
-            self.go_to(next, now);
+    /// Counts what became of the next attempt.
+    fn judge_one(&mut self, host: &dyn ResponseHost, directory: &Directory, attempt: &Attempt) {
+        let address = attempt.address.as_deref();
+        let failure = match attempt.end {
+            End::Answered(status) => {
+                if let Some(candidate) = unjudged(&mut self.candidates, address) {
+                    candidate.load.count(|counts| counts.answered(status));
+                    connected(directory, self.upstream, candidate);
+                }
+                fail_code(directory, self.upstream, status)
+            }
+            End::Failed(failure) => Some(failure),
+            End::Nobodys => None,
+        };
+        if let Some(failure) = failure {
+            self.count(host, directory, address, failure);
         }
+        self.judged += 1;
     }
 
     /// Counts a failed attempt against the candidate of that address. An attempt at any other address is nobody's failure.
     fn count(&mut self, host: &dyn Host, directory: &Directory, address: Option<&str>, failure: Failure) {
-        let is_meant = |candidate: &&mut Candidate| !candidate.is_judged && Some(&*candidate.address) == address;
-        let Some(candidate) = self.candidates.iter_mut().flatten().find(is_meant) else { return };
+        let Some(candidate) = unjudged(&mut self.candidates, address) else { return };
         candidate.is_judged = true;
         let Some(view) = directory.view(self.upstream) else { return };
         // Not each host says of earlier attempts how they failed.
@@ -188,6 +204,27 @@ impl Exchange {
     }
 }
 
+/// The candidate of that address, unless it is judged.
+fn unjudged<'c>(candidates: &'c mut [Option<Candidate>], address: Option<&str>) -> Option<&'c mut Candidate> {
+    let is_meant = |candidate: &&mut Candidate| !candidate.is_judged && Some(&*candidate.address) == address;
+    candidates.iter_mut().flatten().find(is_meant)
+}
+
+/// A status as a failure, if the upstream counts it as one.
+fn fail_code(directory: &Directory, upstream: usize, status: u16) -> Option<Failure> {
+    directory.record(upstream)?.spec.fail_codes.contains(status).then_some(Failure::Status(status))
+}
+
+/// An attempt at this candidate was answered: its address can be connected to.
+fn connected(directory: &Directory, upstream: usize, candidate: &Candidate) {
+    if candidate.is_doubtful {
+        let view = directory.view(upstream);
+        if let Some(worker_peer) = view.and_then(|view| view.worker_peer(candidate.peer)) {
+            worker_peer.connected(&candidate.address);
+        }
+    }
+}
+
 fn count_failure(host: &dyn Host, view: &View, peer: &PeerRecord, load: &Load, failure: Failure) {
     load.count(|counts| counts.failed(failure));
     match Store::new(host).fail(view.record(), peer, view.status(), &failure, false) {
@@ -196,5 +233,138 @@ fn count_failure(host: &dyn Host, view: &View, peer: &PeerRecord, load: &Load, f
             let (upstream, peer) = (view.name(), &peer.server.name);
             log::error!("a failure of {peer} in upstream {upstream:?} cannot be counted: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::filter::Filter;
+    use crate::handle::upstream::Upstream;
+    use crate::model::state::PeerState;
+    use crate::registry::Registry;
+    use crate::testing::test;
+    use durpina_sim::{Answer, Behaviour, Sent, Sim};
+
+    type Worker = durpina_sim::Worker<Filter>;
+
+    const A: &str = "10.0.0.1:80";
+    const B: &str = "10.0.0.2:80";
+    const C: &str = "10.0.0.3:80";
+    const FOREIGN: &str = "192.0.2.9:80";
+
+    /// A worker for each way in which a host tells of failures, with three peers and what else is to be in the upstream.
+    fn workers(more: &str, mut tried: impl FnMut(&Sim, &mut Worker)) {
+        for reports in [true, false] {
+            let sim = Sim::new();
+            if reports {
+                sim.report_failures();
+            }
+            let text = format!(
+                r#"{{"upstreams": {{"u": {{"servers": ["{A}", "{B}", "{C}"], "max_ejected_percent": 100{more}}}}}, "upstream": "u",
+                "envoy": {{"access_log": {reports}}}}}"#
+            );
+            tried(&sim, &mut Worker::start(&sim, &text).unwrap());
+        }
+    }
+
+    fn get(worker: &mut Worker) -> Answer {
+        worker.send(Sent::get("/"))
+    }
+
+    /// The peers that are not up.
+    fn blamed(worker: &Worker) -> Vec<&'static str> {
+        let upstream = Upstream::get(Store::new(&worker.host), &Registry::default(), "u").unwrap().unwrap();
+        [A, B, C].into_iter().filter(|name| upstream.get_peer(name).unwrap().state() != PeerState::Up).collect()
+    }
+
+    #[test]
+    fn an_answer_that_the_server_breaks_off_counts_wherever_it_was() {
+        workers("", |sim, worker| {
+            sim.server(A, Behaviour::Fails(Failure::Connect));
+            sim.server(B, Behaviour::Breaks(200));
+            assert_eq!(get(worker), Answer::Served { by: B.to_owned(), status: 200, attempts: 2 });
+            assert_eq!(blamed(worker), [A, B]);
+        });
+    }
+
+    #[test]
+    fn what_ends_an_answer_that_began_for_other_reasons_counts_for_nothing() {
+        workers("", |sim, worker| {
+            for behaviour in [Behaviour::Stalls(200), Behaviour::Stalls(101), Behaviour::Stalls(504)] {
+                [A, B, C].into_iter().for_each(|server| sim.server(server, behaviour));
+                (0..6).for_each(|_| drop(get(worker)));
+            }
+            [A, B, C].into_iter().for_each(|server| sim.server(server, Behaviour::Abandoned));
+            (0..6).for_each(|_| drop(get(worker)));
+            assert_eq!(blamed(worker), [""; 0]);
+        });
+    }
+
+    #[test]
+    fn a_client_that_goes_away_does_not_hide_the_failure_before() {
+        workers("", |sim, worker| {
+            sim.server(A, Behaviour::Fails(Failure::Reset));
+            sim.server(B, Behaviour::Abandoned);
+            get(worker);
+            assert_eq!(blamed(worker), [A]);
+        });
+    }
+
+    #[test]
+    fn what_goes_elsewhere_is_no_candidate_s_failure() {
+        let failed = End::Failed(Failure::Connect);
+        for (address, attempts, end, status) in [
+            (Some(FOREIGN), 1, failed, 503),
+            (Some(FOREIGN), 3, failed, 503),
+            (Some(FOREIGN), 2, End::Answered(503), 503),
+            (None, 1, End::Nobodys, 503),
+            (None, 2, failed, 503),
+        ] {
+            workers(r#", "fail_codes": "503""#, |_, worker| {
+                worker.host.route_elsewhere(address, attempts, end, status);
+                (0..3).for_each(|_| drop(get(worker)));
+                assert_eq!(blamed(worker), [""; 0], "{address:?} {attempts} {end:?}");
+            });
+        }
+    }
+
+    #[test]
+    fn an_attempt_elsewhere_than_at_the_first_candidate_counts_where_it_was() {
+        workers("", |_, worker| {
+            worker.host.route_elsewhere(Some(C), 1, End::Failed(Failure::Reset), 503);
+            get(worker);
+            assert_eq!(blamed(worker), [C]);
+        });
+    }
+
+    #[test]
+    fn fail_codes_are_of_answers_that_began_too_and_of_the_one_that_gave_it() {
+        workers(r#", "fail_codes": "503""#, |sim, worker| {
+            sim.server(A, Behaviour::Fails(Failure::Connect));
+            sim.server(B, Behaviour::Stalls(503));
+            get(worker);
+            assert_eq!(blamed(worker), [A, B]);
+        });
+    }
+
+    #[test]
+    fn picks_and_answers_are_counted_for_each_attempt_once() {
+        workers("", |sim, worker| {
+            sim.server(A, Behaviour::Fails(Failure::Connect));
+            sim.server(B, Behaviour::Stalls(404));
+            get(worker);
+            sim.advance(Duration::from_secs(1));
+            worker.tick();
+            let store = Store::new(&worker.host);
+            let (record, _) = store.record("u").unwrap().unwrap();
+            let counters = store.counters("u").unwrap();
+            let counts = record.peers.iter().map(|peer| counters.of(peer.id));
+            let figures = counts.map(|counts| (counts.picks, counts.responses, counts.failures.iter().sum::<u64>()));
+            let figures: Vec<_> = figures.collect();
+            assert_eq!(figures, [(1, [0; 5], 1), (1, [0, 0, 0, 1, 0], 0), (0, [0; 5], 0)]);
+        });
     }
 }

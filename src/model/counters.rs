@@ -28,7 +28,7 @@ pub struct Counts {
     pub picks: u64,
     /// Answers by the first digit of their status, 1 to 5.
     pub responses: [u64; 5],
-    /// Failed attempts by reason: see [`REASONS`].
+    /// Failed attempts by reason: connect, reset, timeout, protocol, status, retried.
     pub failures: [u64; 6],
     /// How often failures, of requests or of checks, took it out of use.
     pub ejections: u64,

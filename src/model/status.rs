@@ -68,7 +68,7 @@ impl Status {
 
     /// When the last check ended, of any peer by any monitor; the epoch before the first.
     #[must_use]
-    pub fn last_check(&self) -> Timestamp {
+    pub(crate) fn last_check(&self) -> Timestamp {
         self.peers.iter().flat_map(|(_, status)| &status.checks).map(|check| check.at).max().unwrap_or_default()
     }
 

@@ -1,4 +1,4 @@
-//! What counts against a peer, and what does not.
+//! What counts against a peer and takes it out of use, and what does not: the main cases. [`blame`](crate::blame) has them all.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use crate::support::client::{connect, Request};
 use crate::support::config::{Config, MINIMAL};
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
+use crate::support::ports::Port;
 use crate::support::server::{Behaviour, Server};
 use crate::{one_upstream, served_in_turn, server, start, PATIENCE};
 
@@ -75,9 +76,21 @@ fn a_body_that_is_cut_off_counts() {
     counts(Behaviour::CutOff);
 }
 
+/// Whether the server, the network or the client is slow cannot be told, once the answer began.
 #[test]
-fn a_body_that_stalls_counts() {
-    counts(Behaviour::Stall);
+fn a_body_that_stalls_counts_for_nothing() {
+    for access_log in [true, false] {
+        let a = Server::start("a");
+        let mut filter = one_upstream(&[server(&a, "max_fails=1 fail_timeout=60s")]);
+        filter["envoy"] = json!({ "access_log": access_log });
+        let envoy = Setup::new(Config::reference(&filter).route_timeout(0.3)).start();
+        a.behave(Behaviour::Stall);
+        assert!(envoy.client().get("/").is_err(), "half an answer");
+        a.behave(Behaviour::Answer);
+        assert_eq!(served_in_turn(&envoy, 10), ["a"; 10], "access log: {access_log}");
+        assert!(!envoy.log().contains(&format!("peer={} failed", a.addr())), "access log: {access_log}");
+        assert_eq!(envoy.state_changes(), [], "access log: {access_log}");
+    }
 }
 
 #[test]
@@ -109,6 +122,22 @@ fn the_last_attempt_counts_too() {
         let line = format!("peer={} failed", peer.addr());
         let spared = |log: String| log.lines().any(|l| l.contains(&line) && l.contains("stays in use"));
         eventually("the failure is counted", PATIENCE, || spared(envoy.log()));
+    }
+}
+
+/// Envoy holds an upload until it cannot be tried again any more, as far as there is room for it: the reference configuration makes some.
+#[test]
+fn an_upload_of_four_megabytes_survives_a_dead_first_peer() {
+    let dead = Port::free();
+    let b = Server::start("b");
+    let filter = one_upstream(&[format!("{} max_fails=0", dead.addr()), format!("{} backup", b.addr())]);
+    let envoy = start(&filter);
+    for megabytes in [1, 2, 4] {
+        for method in ["POST", "PUT"] {
+            let upload = Request::new(method, "/").body(vec![b'x'; megabytes * 1_000_000]);
+            let answer = envoy.client().send(&upload).expect("an answer");
+            assert_eq!((answer.status, answer.served_by()), (200, "b"), "{method} of {megabytes} MB");
+        }
     }
 }
 

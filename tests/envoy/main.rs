@@ -1,14 +1,18 @@
 //! The filter in a real Envoy, between real sockets: what a user would miss if it broke.
 //!
+//! - [`access`]: who may use the management API;
 //! - [`admin`]: the management API, the status page, the metrics;
 //! - [`balancing`]: who gets how much;
 //! - [`balancers`]: the same for the balancers beyond round robin;
+//! - [`declarations`]: which upstreams there are;
 //! - [`failover`]: servers die under load and come back, and no client notices;
-//! - [`failures`]: what counts against a peer and what does not;
+//! - [`failures`]: what counts against a peer and what does not; [`blame`]: each way in which a request can end, and whose fault it is;
+//! - [`hostile`]: peers that send without an end cost little;
 //! - [`hygiene`]: what clients send chooses no peer and crashes nothing, what servers get holds nothing of ours;
 //! - [`monitors`]: dead servers are found without traffic, agents are heard;
 //! - [`names`]: names of servers are looked up, again and again;
 //! - [`routing`]: which requests go to which upstream;
+//! - [`soak`]: healthy servers are blamed for nothing, whatever clients do;
 //! - [`configuration`]: what is accepted, what is refused, and what an update leaves alone.
 //!
 //! `make test` builds the filter, fetches Envoy and runs this. By hand: `make build`, then
@@ -20,16 +24,21 @@
 // The core is not allowed to read a clock; tests measure with one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod access;
 mod admin;
 mod balancers;
 mod balancing;
+mod blame;
 mod configuration;
+mod declarations;
 mod failover;
 mod failures;
+mod hostile;
 mod hygiene;
 mod monitors;
 mod names;
 mod routing;
+mod soak;
 use durpina_e2e as support;
 
 use std::fmt::Display;

@@ -16,6 +16,9 @@ pub const REFERENCE: &str = "envoy/durpina.yaml";
 /// One cluster, no retries.
 pub const MINIMAL: &str = "envoy/minimal.yaml";
 
+/// The file for a line for each request.
+pub(super) const LINES: &str = "lines";
+
 /// A configuration that is being adapted.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -97,6 +100,103 @@ impl Config {
         self
     }
 
+    /// One more route, asked before all others.
+    #[must_use]
+    pub fn route(mut self, route: &Value) -> Config {
+        self.change("a list of routes", |object| {
+            // The gateway's routes are none of clients.
+            object.get("include_request_attempt_count").or_else(|| object.get("domains"))?;
+            let routes = object.get_mut("routes")?.as_array_mut()?;
+            routes.iter().find(|route| route["route"]["cluster"] == "durpina")?;
+            routes.insert(0, route.clone());
+            Some(())
+        });
+        self
+    }
+
+    /// The client's address is what the client says in `x-forwarded-for`, if it says something there.
+    #[must_use]
+    pub fn trusting_forwarded_for(mut self) -> Config {
+        self.change("the switch for the connection's own address", |object| {
+            *object.get_mut("use_remote_address")? = false.into();
+            Some(())
+        });
+        self
+    }
+
+    /// One more cluster.
+    #[must_use]
+    pub fn cluster_of(mut self, name: &str, servers: &[SocketAddr]) -> Config {
+        let endpoints: Vec<Value> =
+            servers.iter().map(|server| json!({ "endpoint": { "address": socket_address(*server) } })).collect();
+        let assignment = json!({ "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] });
+        let cluster = json!({ "name": name, "type": "STATIC", "connect_timeout": "1s", "load_assignment": assignment });
+        let clusters = self.bootstrap["static_resources"]["clusters"].as_array_mut().expect("an array of clusters");
+        clusters.push(cluster);
+        self
+    }
+
+    /// The peers speak HTTP/2.
+    #[must_use]
+    pub fn http2_peers(mut self) -> Config {
+        for name in ["durpina_1", "durpina_2", "durpina_3"] {
+            let options = &mut self.cluster(name)["typed_extension_protocol_options"];
+            let options = &mut options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+            options["explicit_http_config"] = json!({ "http2_protocol_options": {} });
+        }
+        self
+    }
+
+    /// How long a connection to a peer may take.
+    #[must_use]
+    pub fn connect_timeout(mut self, seconds: f64) -> Config {
+        for name in ["durpina_1", "durpina_2", "durpina_3"] {
+            self.cluster(name)["connect_timeout"] = format!("{seconds}s").into();
+        }
+        self
+    }
+
+    /// Envoy's limits leave no room for a request to the first candidate.
+    #[must_use]
+    pub fn no_room(mut self) -> Config {
+        let nothing = json!({ "max_connections": 0, "max_pending_requests": 0, "max_requests": 0 });
+        self.cluster("durpina_1")["circuit_breakers"] = json!({ "thresholds": [nothing] });
+        self
+    }
+
+    /// Clients may ask for WebSocket and for tunnels (`CONNECT`).
+    #[must_use]
+    pub fn upgrades(mut self) -> Config {
+        self.change("the connection manager of clients", |object| {
+            (object.get("stat_prefix")? == "http").then_some(())?;
+            object.insert(
+                "upgrade_configs".to_owned(),
+                json!([{ "upgrade_type": "websocket" }, { "upgrade_type": "CONNECT" }]),
+            );
+            Some(())
+        });
+        self
+    }
+
+    /// Envoy writes a line for each request that is over, after durpina was told of it: see [`Envoy::lines`](super::envoy::Envoy::lines).
+    #[must_use]
+    pub fn lines(mut self, format: &str) -> Config {
+        self.change("the connection manager of clients", |object| {
+            (object.get("stat_prefix")? == "http").then_some(())?;
+            let log = json!({
+                "name": "file",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                    "path": LINES,
+                    "log_format": { "text_format_source": { "inline_string": format!("{format}\n") } },
+                },
+            });
+            object.entry("access_log").or_insert_with(|| json!([])).as_array_mut()?.push(log);
+            Some(())
+        });
+        self
+    }
+
     /// No statistics at all, as somebody with a lot of traffic may choose.
     #[must_use]
     pub fn without_stats(mut self) -> Config {
@@ -137,8 +237,31 @@ impl Config {
         self
     }
 
+    /// Takes the wasm filter itself out too, after [`Config::without_durpina`]: what is left is Envoy alone.
+    #[must_use]
+    pub fn without_filter(mut self) -> Config {
+        self.change("the wasm filter", |object| {
+            let filters = object.get_mut("http_filters")?.as_array_mut()?;
+            let before = filters.len();
+            filters.retain(|filter| filter["name"] != "durpina");
+            (filters.len() < before).then_some(())
+        });
+        self
+    }
+
+    /// Takes the access log out that tells the filter of failed attempts. The filter's JSON has to say so, too:
+    /// `"envoy": {}`.
+    #[must_use]
+    pub fn without_access_log(mut self) -> Config {
+        self.change("an access log", |object| object.remove("access_log").map(drop));
+        self
+    }
+
     /// The wasm module.
     pub(super) fn module(&mut self, file: &Path) {
+        if !self.text().contains("vm_config") {
+            return; // See `without_filter`.
+        }
         self.change("the wasm module's path", |object| {
             *object.get_mut("filename")? = file.to_string_lossy().into();
             Some(())
@@ -151,6 +274,11 @@ impl Config {
         for (listener, addr) in self.http_listeners().into_iter().zip(addrs) {
             listener["address"] = socket_address(*addr);
         }
+        visit(&mut self.bootstrap, &mut |object| {
+            let file = object.get_mut("path").filter(|path| **path == LINES)?;
+            *file = directory.join(LINES).to_string_lossy().into();
+            Some(())
+        });
         // The minimal configuration has no Unix socket.
         visit(&mut self.bootstrap, &mut |object| {
             let pipe = object.get_mut("pipe")?.get_mut("path")?;

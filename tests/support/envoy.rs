@@ -6,6 +6,7 @@
 //! it: a panic in wasm is not seen by clients when Envoy reloads the filter, only in the log.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -18,7 +19,7 @@ use regex_lite::Regex;
 use serde_json::Value;
 
 use super::client::Client;
-use super::config::{repository, Config};
+use super::config::{repository, Config, LINES};
 use super::eventually;
 use super::ports::Port;
 
@@ -51,12 +52,15 @@ pub struct Setup {
     port: Option<u16>,
     updatable: bool,
     drain: u32,
+    under: Vec<OsString>,
+    wasm_log: &'static str,
 }
 
 impl Setup {
     /// One worker, a free port.
     pub fn new(config: Config) -> Setup {
-        Setup { config, module: None, workers: 1, port: None, updatable: false, drain: 1 }
+        let (under, wasm_log) = (Vec::new(), "info");
+        Setup { config, module: None, workers: 1, port: None, updatable: false, drain: 1, under, wasm_log }
     }
 
     #[must_use]
@@ -93,6 +97,20 @@ impl Setup {
         self
     }
 
+    /// Another program runs Envoy, as a debugger does: its name and its arguments.
+    #[must_use]
+    pub fn under(mut self, program: Vec<OsString>) -> Setup {
+        self.under = program;
+        self
+    }
+
+    /// The level of what Envoy logs about wasm; `info` unless told.
+    #[must_use]
+    pub fn wasm_log(mut self, level: &'static str) -> Setup {
+        self.wasm_log = level;
+        self
+    }
+
     /// An Envoy that is ready for requests; fails with its log when it does not get there.
     #[track_caller]
     pub fn start(self) -> Envoy {
@@ -115,10 +133,12 @@ impl Setup {
             fs::write(&listener_file, listener.to_string()).expect("the listener's file");
         }
         let start = Instant::now();
-        let mut command = command(&directory, &config, &["--use-dynamic-base-id"]);
+        let mut command = command(&self.under, &directory, &config, &["--use-dynamic-base-id"]);
         command.args(["--drain-time-s", &self.drain.to_string()]);
         command.args(["--concurrency", &self.workers.to_string()]);
-        command.args(["--component-log-level", "wasm:info"]);
+        command.args(["--component-log-level", &format!("wasm:{}", self.wasm_log)]);
+        // Access logs of tests are looked at at once; Envoy's default is ten seconds.
+        command.args(["--file-flush-interval-msec", "20"]);
         command.arg("--admin-address-path").arg(directory.path("admin"));
         // The log goes to stderr: Envoy writes a log file of its own only every ten seconds.
         command.stderr(File::create(directory.path("log")).expect("a file for the log"));
@@ -144,7 +164,7 @@ impl Setup {
         let directory = Directory::new();
         let mut config = self.config.clone();
         self.prepare(&mut config, &[Port::free()], &directory);
-        let output = command(&directory, &config, &["--mode", "validate"]).output().expect("Envoy can be started");
+        let output = command(&[], &directory, &config, &["--mode", "validate"]).output().expect("Envoy can be started");
         if output.status.success() {
             return Ok(());
         }
@@ -157,14 +177,24 @@ impl Setup {
     }
 }
 
-fn command(directory: &Directory, config: &Config, arguments: &[&str]) -> Command {
+fn command(under: &[OsString], directory: &Directory, config: &Config, arguments: &[&str]) -> Command {
     let file = directory.path("envoy.json");
     fs::write(&file, config.text()).expect("the configuration's file");
-    let mut command = Command::new(envoy_binary());
+    let program: Vec<OsString> = under.iter().cloned().chain([envoy_binary().into()]).collect();
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]);
     command.arg("-c").arg(file).args(["--log-level", "warning"]).args(arguments);
     // In a process group of its own, so that Ctrl-C on a terminal ends it through us and in order.
     command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
     command
+}
+
+/// Memory that a process has in use, in bytes (resident).
+pub fn rss(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux, and a process");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kilobytes");
+    kilobytes * 1024
 }
 
 fn is_ready(admin: SocketAddr) -> bool {
@@ -280,6 +310,12 @@ impl Envoy {
         self.directory.log()
     }
 
+    /// The lines that [`Config::lines`] asked for, one for each request that is over.
+    pub fn lines(&self) -> Vec<String> {
+        let text = fs::read(self.directory.path(LINES)).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+    }
+
     /// The changes of peers' states, in the order in which the filter logged them.
     pub fn state_changes(&self) -> Vec<StateChange> {
         let line = Regex::new(r"peer state: upstream=(\S+) peer=(\S+) from=(\S+) to=(\S+)").expect("a valid regex");
@@ -296,6 +332,11 @@ impl Envoy {
             text.split_whitespace().next()?.parse::<u64>().ok()
         });
         Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// Memory that the process has in use, in bytes (resident).
+    pub fn rss(&self) -> u64 {
+        rss(self.pid())
     }
 
     /// Replaces the configuration of a running Envoy that was set up as `updatable`; true if it was accepted.

@@ -5,9 +5,11 @@
 //! - [`config`]: one of the shipped files in `envoy/`, with the few places changed that a test has to
 //!   change (ports, the filter's JSON, a shorter timeout);
 //! - [`envoy`]: an Envoy process that runs such a configuration, with its admin pages, log and CPU time;
+//! - [`callgrind`]: such a process whose instructions are counted;
 //! - [`server`]: HTTP servers that answer, hang, reset or talk nonsense on command, in this process or
 //!   in one of their own that can be killed;
-//! - [`tcp`]: servers of other protocols; [`dns`]: a real name server;
+//! - [`tcp`]: servers of other protocols; [`h2`]: of HTTP/2, frame by frame; [`dns`]: a real name server; [`hostile`]: peers that do
+//!   their worst;
 //! - [`client`]: one HTTP/1.1 connection that can send any bytes; [`load`]: many of them at once;
 //! - [`ports`]: addresses that nobody else takes while a test uses them.
 //!
@@ -19,10 +21,13 @@
 // The core is not allowed to read a clock; tests measure with one.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod callgrind;
 pub mod client;
 pub mod config;
 pub mod dns;
 pub mod envoy;
+pub mod h2;
+pub mod hostile;
 pub mod load;
 pub mod ports;
 pub mod server;

@@ -5,10 +5,11 @@
 //!   removed for every request.
 //! - The version is a gauge: it is shared by all workers and costs a tenth of a read of shared data. Where
 //!   the operator's `stats_matcher` rejects it, it stays at zero; then a value in shared data takes its place.
-//! - How attempts ended is told by two properties, which cost a tenth of what Envoy needs for a request. So the reference
-//!   configuration has an access log that is called only for requests with a failure or a retry, and
-//!   nothing is asked for all others. Without that access log every request is asked. With retries Envoy tells only how the last one did; that
-//!   there were earlier ones means that they failed.
+//! - How attempts ended is told by properties, each of which costs a tenth of what Envoy needs for a request. So the
+//!   reference configuration has an access log that is called only for requests with a failure or a retry, and nothing is
+//!   asked for all others. Without that access log every request is asked. What the properties say, and what is made of it, is the
+//!   table in docs/states.md. With retries Envoy tells only of the last attempt; that there were earlier ones means that they
+//!   failed, and the last one's address tells whether they went to the candidates.
 //! - Calls to servers go through clusters that send to whatever address a header names. Bytes over TCP are the body of a
 //!   `POST` to the gateway, a listener of the reference configuration that turns it into a TCP connection. A
 //!   connection alone is a gRPC stream through the same gateway, because that tells of its first headers at once.
@@ -22,6 +23,7 @@ use durpina_host::{
 };
 
 use crate::abi::{Abi, HttpCall, Map, Status};
+use crate::blame::{earlier_attempts, ADDRESS, FLAGS};
 
 /// The request headers of the candidates, in their order.
 const PEER_HEADERS: [&str; MOST_CANDIDATES] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
@@ -33,19 +35,9 @@ const MAX_RETRIES: &str = "x-envoy-max-retries";
 const VERSION_GAUGE: &str = "durpina_version";
 const VERSION_KEY: &str = "durpina/version";
 
-/// Envoy's response flags: `envoy/stream_info/stream_info.h`, by bit.
-mod flag {
-    pub(super) const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
-    pub(super) const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
-    pub(super) const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
-    pub(super) const UPSTREAM_CONNECTION_TERMINATION: u64 = 1 << 6;
-    pub(super) const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 1 << 14;
-    pub(super) const UPSTREAM_PROTOCOL_ERROR: u64 = 1 << 23;
-}
-
 /// The Envoy around this VM.
 pub(crate) struct Envoy<A> {
-    abi: A,
+    pub(crate) abi: A,
     version: Cell<Version>,
     /// What the next random number is made from; none before the first.
     random: Cell<Option<u64>>,
@@ -106,7 +98,7 @@ impl<A: Abi> Envoy<A> {
     }
 
     /// An integer property: eight bytes, little endian.
-    fn integer(&self, path: &[u8]) -> Option<u64> {
+    pub(crate) fn integer(&self, path: &[u8]) -> Option<u64> {
         let value = self.abi.property(path).ok()??;
         Some(u64::from_le_bytes(value.try_into().ok()?))
     }
@@ -317,46 +309,24 @@ impl<A: Abi> RequestHost for Envoy<A> {
 
 impl<A: Abi> ResponseHost for Envoy<A> {
     fn earlier_attempts(&self, offered: &[&str]) -> Vec<Attempt> {
-        // Attempt n goes to the n-th address that was offered. Envoy says how many there were, and nothing else of those
-        // before the last one.
-        let attempts = self.integer(b"upstream\0request_attempt_count").unwrap_or_default();
-        let earlier = usize::try_from(attempts).unwrap_or_default().saturating_sub(1);
-        let failed = |address: &&str| Attempt { address: Some((*address).to_owned()), failure: Some(Failure::Retried) };
-        offered.iter().take(earlier).map(failed).collect()
-    }
-
-    fn last_attempt(&self, offered: &[&str]) -> Attempt {
-        let flags = self.integer(b"response\0flags").unwrap_or_default();
-        let failure = failure(flags);
-        // Only what failed is asked for its place.
-        let earlier = if failure.is_some() && offered.len() > 1 { self.earlier_attempts(offered).len() } else { 0 };
-        Attempt { address: offered.get(earlier).map(|address| (*address).to_owned()), failure }
+        let earlier = self.repeated();
+        if earlier == 0 {
+            return Vec::new();
+        }
+        let address = self.text(ADDRESS);
+        earlier_attempts(offered, earlier, &address)
     }
 
     fn response_status(&self) -> Option<u16> {
         self.status(Map::Response)
     }
 
-    fn final_status(&self) -> Option<u16> {
-        u16::try_from(self.integer(b"response\0code")?).ok().filter(|status| *status > 0)
+    fn ended_well(&self) -> bool {
+        self.integer(FLAGS).unwrap_or_default() == 0
     }
-}
 
-/// How the last attempt failed, by Envoy's response flags.
-fn failure(flags: u64) -> Option<Failure> {
-    let any = |set: u64| flags & set != 0;
-    if flags == 0 || any(flag::DOWNSTREAM_CONNECTION_TERMINATION) {
-        None
-    } else if any(flag::UPSTREAM_CONNECTION_FAILURE) {
-        Some(Failure::Connect)
-    } else if any(flag::UPSTREAM_PROTOCOL_ERROR) {
-        Some(Failure::Protocol)
-    } else if any(flag::UPSTREAM_CONNECTION_TERMINATION | flag::UPSTREAM_REMOTE_RESET) {
-        Some(Failure::Reset)
-    } else if any(flag::UPSTREAM_REQUEST_TIMEOUT) {
-        Some(Failure::Timeout)
-    } else {
-        None
+    fn attempts(&self, offered: &[&str]) -> Vec<Attempt> {
+        self.all_attempts(offered)
     }
 }
 
@@ -422,36 +392,6 @@ mod tests {
         envoy.abi.refuses.set(Some(10));
         assert_eq!(envoy.offer(&[A, B, C]), Err(HostError::Status("replace_header_map_value", 10)));
         assert_eq!(envoy.offer(&[]), Err(HostError::Status("remove_header_map_value", 10)));
-    }
-
-    #[test]
-    fn attempts_are_told_by_address_as_far_as_envoy_counts_them() {
-        let envoy = envoy();
-        assert!(envoy.earlier_attempts(&[A, B, C]).is_empty(), "no attempt at all");
-        envoy.abi.set_number(b"upstream\0request_attempt_count", 3);
-        envoy.abi.set_number(b"response\0flags", flag::UPSTREAM_CONNECTION_FAILURE);
-        let failed = |address: &str| Attempt { address: Some(address.to_owned()), failure: Some(Failure::Retried) };
-        assert_eq!(envoy.earlier_attempts(&[A, B, C]), [failed(A), failed(B)]);
-        let last = Attempt { address: Some(C.to_owned()), failure: Some(Failure::Connect) };
-        assert_eq!(envoy.last_attempt(&[A, B, C]), last);
-        assert_eq!(envoy.last_attempt(&[A, B]).address, None, "an attempt beyond the last candidate is nobody's");
-    }
-
-    #[test]
-    fn flags_are_failures_unless_the_client_went_away() {
-        let reset = flag::UPSTREAM_CONNECTION_TERMINATION;
-        for (flags, expected) in [
-            (0, None),
-            (flag::UPSTREAM_CONNECTION_FAILURE, Some(Failure::Connect)),
-            (reset, Some(Failure::Reset)),
-            (flag::UPSTREAM_REMOTE_RESET, Some(Failure::Reset)),
-            (flag::UPSTREAM_REQUEST_TIMEOUT, Some(Failure::Timeout)),
-            (flag::UPSTREAM_PROTOCOL_ERROR | reset, Some(Failure::Protocol)),
-            (flag::DOWNSTREAM_CONNECTION_TERMINATION | reset, None),
-            (1 << 1, None),
-        ] {
-            assert_eq!(failure(flags), expected, "{flags:#x}");
-        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Runs a filter, any [`Guest`](durpina_host::Guest), in proxies that speak proxy-wasm.
 //!
 //! - `abi`: the calls of the ABI, behind a trait, so that what follows is tested natively;
-//! - `envoy`: what Envoy makes of the vocabulary of [`durpina_host`];
+//! - `envoy`: what Envoy makes of the vocabulary of [`durpina_host`]; `blame`: whose fault it is when a request fails there;
 //! - `raw`: the calls themselves, and the only unsafe code (wasm only);
 //! - `callbacks`: the proxy's calls of the filter (wasm only).
 //!
@@ -13,9 +13,11 @@
 //! }}
 //! ```
 
-// Natively only tests use these two.
+// Natively only tests use these.
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod abi;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod blame;
 #[cfg(target_arch = "wasm32")]
 mod callbacks;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]

@@ -5,10 +5,22 @@ use std::fmt;
 /// An attempt of a request that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// The address that it went to, as it was offered; `None` where the host cannot say.
+    /// The address that it went to, whether it was offered or not; `None` where the host cannot say.
     pub address: Option<String>,
-    /// How it failed; `None` when it did not, or when that was not the server's fault.
-    pub failure: Option<Failure>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The server answered, with this status. Also when the rest of its answer did not arrive for a reason that need not be
+    /// the server's: a timeout of the whole, a client that went away, an upgraded connection that ended.
+    Answered(u16),
+    /// The server failed.
+    Failed(Failure),
+    /// Neither: the host answered by itself, or the client went away before the server had answered.
+    Nobodys,
 }
 
 /// How an attempt at a server failed.
@@ -21,7 +33,7 @@ pub enum Failure {
     Connect,
     /// The connection broke off before or within the answer.
     Reset,
-    /// No answer in time, or it stopped half way.
+    /// No beginning of an answer in time.
     Timeout,
     /// An answer that is not HTTP.
     Protocol,

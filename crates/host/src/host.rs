@@ -138,18 +138,20 @@ pub trait RequestHost: Host {
 
 /// The proxy from the answer's headers to the request's end.
 ///
-/// `offered` is what [`RequestHost::offer`] was given for this request: some hosts know no more of an attempt than which one
-/// of them it was.
+/// `offered` is what [`RequestHost::offer`] was given for this request: of attempts that were repeated some hosts know no more
+/// than how many there were.
 pub trait ResponseHost: Host {
-    /// The attempts before the last one, in their order. All of them failed. Empty also when there was none.
+    /// The attempts before the one that is answered, in their order, while the answer's headers are at hand. All of them
+    /// failed. Empty also when there was none, and when they went elsewhere than to what was offered.
     fn earlier_attempts(&self, offered: &[&str]) -> Vec<Attempt>;
-
-    /// The last attempt. Can be asked when the request is over.
-    fn last_attempt(&self, offered: &[&str]) -> Attempt;
 
     /// The status of the answer, while its headers are at hand.
     fn response_status(&self) -> Option<u16>;
 
-    /// The status of the answer, when the request is over; `None` if there was none.
-    fn final_status(&self) -> Option<u16>;
+    /// Whether the request, which is over, ended as it should: a cheap question, to save the next one.
+    fn ended_well(&self) -> bool;
+
+    /// All attempts of a request that is over, in their order, those that [`earlier_attempts`](Self::earlier_attempts) told of
+    /// included.
+    fn attempts(&self, offered: &[&str]) -> Vec<Attempt>;
 }

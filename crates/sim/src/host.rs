@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use durpina_host::{
-    Attempt, Call, CallId, CallKind, CalloutClusters, Capabilities, EndCall, Expect, Failure, Host, HostError, Outcome,
-    RequestHost, Response, ResponseHost, Stored, Timestamp,
+    Attempt, Call, CallId, CallKind, CalloutClusters, Capabilities, End, EndCall, Expect, Failure, Host, HostError,
+    Outcome, RequestHost, Response, ResponseHost, Stored, Timestamp,
 };
 
 use crate::sent::{Answer, Sent};
@@ -22,9 +22,18 @@ pub struct SimHost {
     pub(crate) sent: RefCell<Sent>,
     pub(crate) offered: RefCell<Option<Vec<String>>>,
     pub(crate) answer: RefCell<Option<Response>>,
-    pub(crate) failed: Cell<usize>,
-    pub(crate) last: Cell<Option<Failure>>,
-    pub(crate) status: Cell<Option<u16>>,
+    pub(crate) ended: RefCell<Attempts>,
+    pub(crate) elsewhere: RefCell<Option<Attempts>>,
+}
+
+/// What became of a request's attempts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempts {
+    pub(crate) all: Vec<Attempt>,
+    /// Of the answer, the proxy's own included; none if the client was gone before there was one.
+    pub(crate) status: Option<u16>,
+    /// Something is to be said of the last one.
+    pub(crate) is_flagged: bool,
 }
 
 impl SimHost {
@@ -52,11 +61,19 @@ impl SimHost {
         self.offered.borrow().clone().unwrap_or_default()
     }
 
+    /// The next requests go elsewhere than to what is offered, as the proxy's own routes say: so many times to this
+    /// address, where the last attempt ends like this.
+    pub fn route_elsewhere(&self, address: Option<&str>, attempts: usize, end: End, status: u16) {
+        let attempt = |end| Attempt { address: address.map(str::to_owned), end };
+        let mut all = vec![attempt(End::Failed(Failure::Retried)); attempts.saturating_sub(1)];
+        all.push(attempt(end));
+        let is_flagged = matches!(end, End::Failed(_));
+        *self.elsewhere.borrow_mut() = Some(Attempts { all, status: Some(status), is_flagged });
+    }
+
     /// Tries the candidates in order, as a proxy with two retries does.
     pub(crate) fn attempt(&self, outcome: Outcome) -> Answer {
-        self.failed.set(0);
-        self.last.set(None);
-        self.status.set(None);
+        *self.ended.borrow_mut() = Attempts::default();
         if let (Outcome::Answered, Some(response)) = (outcome, self.answer.borrow().as_ref()) {
             return Answer::Refused(response.status, String::from_utf8_lossy(&response.body).into_owned());
         }
@@ -64,22 +81,40 @@ impl SimHost {
         if offered.is_empty() {
             return Answer::Untouched;
         }
-        let count = offered.len();
-        for (at, address) in offered.into_iter().enumerate() {
-            let servers = self.shared.servers.borrow();
-            match servers.get(&address).copied().unwrap_or(Behaviour::Answers(200)) {
-                Behaviour::Answers(status) => {
-                    self.failed.set(at);
-                    self.last.set(None);
-                    self.status.set(Some(status));
-                    return Answer::Served { by: address, status, attempts: at + 1 };
-                }
-                Behaviour::Fails(failure) => self.last.set(Some(failure)),
-            }
-            self.failed.set(at);
+        if let Some(elsewhere) = self.elsewhere.borrow().clone() {
+            *self.ended.borrow_mut() = elsewhere;
+            return Answer::Untouched;
         }
-        self.status.set(Some(503));
-        Answer::Failed { attempts: count }
+        let (ended, answer) = self.attempts_at(offered);
+        *self.ended.borrow_mut() = ended;
+        answer
+    }
+
+    fn attempts_at(&self, offered: Vec<String>) -> (Attempts, Answer) {
+        let mut all = Vec::new();
+        for address in offered {
+            let servers = self.shared.servers.borrow();
+            let behaviour = servers.get(&address).copied().unwrap_or(Behaviour::Answers(200));
+            let (end, status) = match behaviour {
+                Behaviour::Answers(status) | Behaviour::Stalls(status) => (End::Answered(status), status),
+                Behaviour::Breaks(status) => (End::Failed(Failure::Reset), status),
+                Behaviour::Fails(failure) => {
+                    all.push(Attempt { address: Some(address), end: End::Failed(failure) });
+                    continue;
+                }
+                Behaviour::Abandoned => {
+                    all.push(Attempt { address: Some(address), end: End::Nobodys });
+                    let attempts = all.len();
+                    return (Attempts { all, status: None, is_flagged: true }, Answer::Failed { attempts });
+                }
+            };
+            all.push(Attempt { address: Some(address.clone()), end });
+            let answer = Answer::Served { by: address, status, attempts: all.len() };
+            let is_flagged = !matches!(behaviour, Behaviour::Answers(_));
+            return (Attempts { all, status: Some(status), is_flagged }, answer);
+        }
+        let attempts = all.len();
+        (Attempts { all, status: Some(503), is_flagged: true }, Answer::Failed { attempts })
     }
 }
 
@@ -212,20 +247,24 @@ impl RequestHost for SimHost {
 
 impl ResponseHost for SimHost {
     fn earlier_attempts(&self, offered: &[&str]) -> Vec<Attempt> {
-        let failed = |address: &&str| Attempt { address: Some((*address).to_owned()), failure: Some(Failure::Retried) };
-        offered.iter().take(self.failed.get()).map(failed).collect()
-    }
-
-    fn last_attempt(&self, offered: &[&str]) -> Attempt {
-        let address = offered.get(self.failed.get()).map(|address| (*address).to_owned());
-        Attempt { address, failure: self.last.get() }
+        let mut attempts = self.attempts(offered);
+        attempts.pop();
+        attempts
     }
 
     fn response_status(&self) -> Option<u16> {
-        self.status.get()
+        self.ended.borrow().status
     }
 
-    fn final_status(&self) -> Option<u16> {
-        self.status.get()
+    fn ended_well(&self) -> bool {
+        !self.ended.borrow().is_flagged
+    }
+
+    /// Of an attempt that was repeated the host says no more than that it failed.
+    fn attempts(&self, _offered: &[&str]) -> Vec<Attempt> {
+        let mut attempts = self.ended.borrow().all.clone();
+        let earlier = attempts.len().saturating_sub(1);
+        attempts.iter_mut().take(earlier).for_each(|attempt| attempt.end = End::Failed(Failure::Retried));
+        attempts
     }
 }

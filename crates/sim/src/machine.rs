@@ -68,9 +68,8 @@ impl Sim {
             sent: RefCell::new(Sent::get("/")),
             offered: RefCell::new(None),
             answer: RefCell::new(None),
-            failed: Cell::new(0),
-            last: Cell::new(None),
-            status: Cell::new(None),
+            ended: RefCell::default(),
+            elsewhere: RefCell::default(),
         }
     }
 

@@ -15,6 +15,12 @@ pub enum Behaviour {
     Answers(u16),
     /// Fails in this way.
     Fails(Failure),
+    /// Answers with this status, and breaks off in the middle of its answer.
+    Breaks(u16),
+    /// Answers with this status, and the rest of its answer does not arrive for a reason that need not be the server's.
+    Stalls(u16),
+    /// Does nothing until the client goes away.
+    Abandoned,
 }
 
 pub(crate) struct Shared {
@@ -43,6 +49,8 @@ impl Shared {
         let behaviour = self.servers.borrow().get(&address).copied().unwrap_or(Behaviour::Answers(200));
         match (behaviour, &call.kind) {
             (Behaviour::Fails(failure), _) => Reply::Failed(failure),
+            (Behaviour::Breaks(_), CallKind::Http { .. }) => Reply::Failed(Failure::Reset),
+            (Behaviour::Stalls(_) | Behaviour::Abandoned, CallKind::Http { .. }) => Reply::Failed(Failure::Timeout),
             (_, CallKind::Connect) => Reply::Connected,
             (Behaviour::Answers(status), CallKind::Http { .. }) => {
                 Reply::Http(status, self.talk.borrow().get(&address).cloned().unwrap_or_default())

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use durpina_host::{Failure, Guest, Outcome};
+use durpina_host::{Guest, Outcome};
 
-use crate::host::SimHost;
+use crate::host::{Attempts, SimHost};
 use crate::machine::Sim;
 use crate::sent::{Answer, Sent};
 
@@ -92,19 +92,19 @@ impl<G: Guest> Worker<G> {
             outcome = Outcome::Answered;
         }
         let answer = self.host.attempt(outcome);
-        let host = &self.host;
-        (answer, Ended { exchange, failed: host.failed.get(), last: host.last.get(), status: host.status.get() })
+        let attempts = self.host.ended.borrow().clone();
+        (answer, Ended { exchange, attempts })
     }
 
     /// Tells the filter of a request's end.
     pub fn end(&mut self, ended: &mut Ended<G::Exchange>) {
-        self.host.failed.set(ended.failed);
-        self.host.last.set(ended.last);
-        self.host.status.set(ended.status);
-        self.filter.response(&self.host, &mut ended.exchange);
+        *self.host.ended.borrow_mut() = ended.attempts.clone();
+        let Attempts { all, status, is_flagged } = &ended.attempts;
+        if status.is_some() {
+            self.filter.response(&self.host, &mut ended.exchange);
+        }
         let kept = self.filter.done(&self.host, &mut ended.exchange);
-        let is_success = ended.status.is_none_or(|status| status < 300);
-        if kept && (ended.failed > 0 || ended.last.is_some() || !is_success) {
+        if kept && (*is_flagged || all.len() > 1 || status.is_some_and(|status| status >= 300)) {
             self.filter.failed(&self.host, &mut ended.exchange);
         }
     }
@@ -113,7 +113,5 @@ impl<G: Guest> Worker<G> {
 /// A request whose end the filter does not know of yet.
 pub struct Ended<E> {
     exchange: E,
-    failed: usize,
-    last: Option<Failure>,
-    status: Option<u16>,
+    attempts: Attempts,
 }
