@@ -111,14 +111,15 @@ impl Exchange {
             return false;
         }
         if self.failing_status(directory).is_none() {
-            if self.reported {
+            // What is in doubt is looked at, or its failure would be taken back first.
+            if self.reported && !self.first().is_some_and(|first| first.is_doubtful) {
                 // All that is no success is reported right after this, and counted as what it is then.
-                self.answered(0, ASSUMED);
+                self.answered(directory, 0, ASSUMED);
                 return true;
             }
             let success = self.status.filter(|status| *status < NO_SUCCESS);
             if let Some(status) = success.filter(|_| host.ended_well()) {
-                self.answered(self.judged, status);
+                self.answered(directory, self.judged, status);
                 return false;
             }
         }
@@ -148,9 +149,10 @@ impl Exchange {
     }
 
     /// The request ended well, answered by its candidate of that number.
-    fn answered(&mut self, candidate: usize, status: u16) {
+    fn answered(&mut self, directory: &Directory, candidate: usize, status: u16) {
         if let Some(candidate) = self.candidates.get(candidate).and_then(Option::as_ref) {
             candidate.load.count(|counts| counts.answered(status));
+            connected(directory, self.upstream, candidate);
         }
         self.in_flight = None;
     }
@@ -167,6 +169,7 @@ impl Exchange {
             End::Answered(status) => {
                 if let Some(candidate) = unjudged(&mut self.candidates, address) {
                     candidate.load.count(|counts| counts.answered(status));
+                    connected(directory, self.upstream, candidate);
                 }
                 fail_code(directory, self.upstream, status)
             }
@@ -186,7 +189,9 @@ impl Exchange {
         let Some(view) = directory.view(self.upstream) else { return };
         // Not each host says of earlier attempts how they failed.
         if matches!(failure, Failure::Connect | Failure::Retried) {
-            view.connect_failed(candidate.peer, &candidate.address, host.now());
+            if let Some(worker_peer) = view.worker_peer(candidate.peer) {
+                worker_peer.connect_failed(&candidate.address, host.now());
+            }
         }
         if self.timed {
             let now = host.now();
@@ -208,6 +213,16 @@ fn unjudged<'c>(candidates: &'c mut [Option<Candidate>], address: Option<&str>) 
 /// A status as a failure, if the upstream counts it as one.
 fn fail_code(directory: &Directory, upstream: usize, status: u16) -> Option<Failure> {
     directory.record(upstream)?.spec.fail_codes.contains(status).then_some(Failure::Status(status))
+}
+
+/// An attempt at this candidate was answered: its address can be connected to.
+fn connected(directory: &Directory, upstream: usize, candidate: &Candidate) {
+    if candidate.is_doubtful {
+        let view = directory.view(upstream);
+        if let Some(worker_peer) = view.and_then(|view| view.worker_peer(candidate.peer)) {
+            worker_peer.connected(&candidate.address);
+        }
+    }
 }
 
 fn count_failure(host: &dyn Host, view: &View, peer: &PeerRecord, load: &Load, failure: Failure) {

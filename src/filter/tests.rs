@@ -702,31 +702,50 @@ fn each_attempt_of_a_request_is_a_pick() {
     }
 }
 
+/// Whether the host tells of failures by itself or is asked.
 #[test]
 fn an_address_that_cannot_be_connected_to_is_not_tried_at_each_turn() {
-    let sim = Sim::new();
-    sim.name("web.example", &["10.0.0.1", "10.0.0.2"], 600);
-    sim.server(A, Behaviour::Fails(Failure::Connect));
-    let text = config(r#""web.example:80 max_fails=0", "10.0.0.3:80 backup""#)
-        .replace("\"upstream\": \"u\"", r#""upstream": "u", "resolver": "10.9.9.9""#);
-    let mut worker = worker(&sim, &text);
-    for _ in 0..10 {
-        sim.advance(Duration::from_millis(20));
-        worker.tick();
-        worker.deliver();
+    for reports in [false, true] {
+        let sim = Sim::new();
+        if reports {
+            sim.report_failures();
+        }
+        sim.name("web.example", &["10.0.0.1", "10.0.0.2"], 600);
+        sim.server(A, Behaviour::Fails(Failure::Connect));
+        let text = config(r#""web.example:80 max_fails=0", "10.0.0.3:80 backup""#).replace(
+            "\"upstream\": \"u\"",
+            &format!(r#""upstream": "u", "resolver": "10.9.9.9", "envoy": {{"access_log": {reports}}}"#),
+        );
+        let mut worker = worker(&sim, &text);
+        for _ in 0..10 {
+            sim.advance(Duration::from_millis(20));
+            worker.tick();
+            worker.deliver();
+        }
+        let total = |worker: &mut Worker| -> usize {
+            let attempts = |answer| match answer {
+                Answer::Served { attempts, .. } => attempts,
+                answer => panic!("{answer:?}"),
+            };
+            (0..10).map(|_| attempts(get(worker))).sum()
+        };
+        let pass = |worker: &mut Worker| {
+            sim.advance(Duration::from_millis(1_100));
+            worker.tick();
+        };
+        assert_eq!(total(&mut worker), 11, "tried once in ten requests");
+        pass(&mut worker);
+        assert_eq!(total(&mut worker), 11, "and once more after a while");
+        pass(&mut worker);
+        assert_eq!(total(&mut worker), 10, "which is longer this time");
+        sim.server(A, Behaviour::Answers(200));
+        pass(&mut worker);
+        assert_eq!(total(&mut worker), 10);
+        sim.server(A, Behaviour::Fails(Failure::Connect));
+        assert_eq!(total(&mut worker), 11);
+        pass(&mut worker);
+        assert_eq!(total(&mut worker), 11, "as at first: it could be connected to");
     }
-    let attempts = |worker: &mut Worker| match get(worker) {
-        Answer::Served { attempts, .. } => attempts,
-        answer => panic!("{answer:?}"),
-    };
-    let total = |worker: &mut Worker| (0..10).map(|_| attempts(worker)).sum::<usize>();
-    assert_eq!(total(&mut worker), 11, "tried once in ten requests");
-    sim.advance(seconds(11));
-    worker.tick();
-    assert_eq!(total(&mut worker), 11, "and once more after its rest");
-    sim.advance(seconds(11));
-    worker.tick();
-    assert_eq!(total(&mut worker), 10, "which is longer this time");
 }
 
 #[test]

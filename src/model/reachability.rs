@@ -60,6 +60,16 @@ impl<A: PartialEq> Reachability<A> {
         self.unreachable.is_empty()
     }
 
+    /// Whether an address failed, and was not connected to since.
+    pub(crate) fn is_doubtful(&self, address: &A) -> bool {
+        self.unreachable.iter().any(|known| known.address == *address)
+    }
+
+    /// Forgets addresses that a peer no longer has.
+    pub(crate) fn restrict(&mut self, addresses: &[A]) {
+        self.unreachable.retain(|known| addresses.contains(&known.address));
+    }
+
     /// Whether an address is passed over now. If the clock was turned back, it is not.
     pub(crate) fn is_passed_over(&self, address: &A, now: Timestamp) -> bool {
         let is_over = |until: Timestamp| now >= until || until > now.after(LONGEST_PAUSE);

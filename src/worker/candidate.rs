@@ -11,12 +11,14 @@ pub(crate) struct Candidate {
     pub(crate) peer: PeerId,
     pub(crate) address: Rc<str>,
     pub(crate) load: Rc<Load>,
+    /// Lately its address could not be connected to: whether it can now is worth knowing.
+    pub(crate) is_doubtful: bool,
     /// An attempt at it was counted already.
     pub(crate) is_judged: bool,
 }
 
 impl Candidate {
-    pub(crate) fn new(peer: PeerId, address: Rc<str>, load: Rc<Load>) -> Self {
-        Self { peer, address, load, is_judged: false }
+    pub(crate) fn new(peer: PeerId, address: Rc<str>, is_doubtful: bool, load: Rc<Load>) -> Self {
+        Self { peer, address, load, is_doubtful, is_judged: false }
     }
 }

@@ -173,7 +173,7 @@ mod tests {
     fn picks(servers: &[Server], failures: &[(usize, Failures)], now: Timestamp, wanted: usize) -> Vec<u32> {
         let record = |(id, server): (u32, &Server)| PeerRecord::new(PeerId(id), server.clone(), true);
         let peers: Vec<PeerRecord> = (0..).zip(servers).map(record).collect();
-        let worker_peer = |server: &Server| WorkerPeer::new(&server.name, Load::default(), [server.name.clone()]);
+        let worker_peer = |server: &Server| WorkerPeer::new(&server.name, Load::default(), vec![server.name.clone()]);
         let worker_peers: Vec<Option<WorkerPeer>> = servers.iter().map(worker_peer).collect();
         let mut health = FailureTable::default();
         failures.iter().for_each(|(at, failures)| health.set(&peers[*at], *failures));

@@ -301,7 +301,7 @@ impl View {
         }
         // Not written: counted again next time.
         for (id, counts, _) in counted {
-            if let Some(worker_peer) = self.positions.get(id).and_then(|at| self.worker_peers.get(at)?.as_ref()) {
+            if let Some(worker_peer) = self.worker_peer(id) {
                 worker_peer.load.count(|now| *now = counts);
             }
         }
@@ -322,19 +322,16 @@ impl View {
             let peer = self.record.peers.get(position);
             let known = self.worker_peers.get(position).and_then(Option::as_ref);
             *slot = peer.zip(known).map(|(peer, known)| {
-                let address = Rc::clone(known.address(|| host.now()));
-                Candidate::new(peer.id, address, Rc::clone(&known.load))
+                let (address, is_doubtful) = known.address(|| host.now());
+                Candidate::new(peer.id, Rc::clone(address), is_doubtful, Rc::clone(&known.load))
             });
         }
         candidates
     }
 
-    /// An attempt could not connect to a peer at this address.
-    pub(crate) fn connect_failed(&self, peer: PeerId, address: &str, now: Timestamp) {
-        let worker_peer = self.positions.get(peer).and_then(|at| self.worker_peers.get(at)?.as_ref());
-        if let Some(worker_peer) = worker_peer {
-            worker_peer.connect_failed(address, now);
-        }
+    /// What is kept for the peer of that id.
+    pub(crate) fn worker_peer(&self, id: PeerId) -> Option<&WorkerPeer> {
+        self.worker_peers.get(self.positions.get(id)?)?.as_ref()
     }
 }
 
