@@ -17,7 +17,9 @@
 
 use durpina_e2e as support;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -37,6 +39,9 @@ const CONNECTIONS: usize = 8;
 const PACE: Duration = Duration::from_millis(2);
 /// How long nothing happens before the first change.
 const QUIET: Duration = Duration::from_secs(5);
+/// Calm is when no request took long for so long; that it must be so after a change within so long.
+const CALM: Duration = Duration::from_secs(1);
+const CALM_WITHIN: Duration = Duration::from_secs(120);
 /// The process gets no more memory than that: the machine is not the benchmark's alone.
 const MOST_MEMORY: u64 = 12 << 30;
 
@@ -193,9 +198,8 @@ fn measure(plan: &Plan, balancer: &str, workers: u32) -> Found {
     let load = Load::start(&envoy, plan.used);
     let is_ready = || load.take().iter().any(|sent| sent.error.is_none());
     eventually("requests are answered", Duration::from_secs(60), is_ready);
-    // What is built at the first requests does not count.
-    std::thread::sleep(Duration::from_secs(2));
-    load.take();
+    // What is built at the start and at the first requests does not count.
+    load.wait_for_calm();
     std::thread::sleep(QUIET);
     let sent = load.take();
     let (before, cpu) = (envoy.rss(), envoy.cpu());
@@ -216,10 +220,13 @@ fn measure(plan: &Plan, balancer: &str, workers: u32) -> Found {
         let start = Instant::now();
         let next = config(change);
         let watch = Watch::start(envoy.pid());
-        assert!(envoy.update(next), "a change is accepted: {}", envoy.log());
+        if !envoy.update(next) {
+            found.stopped = Some(format!("change {change} was refused"));
+            break;
+        }
         std::thread::sleep(plan.pause.saturating_sub(start.elapsed()));
+        let sent = load.wait_for_calm();
         found.most = found.most.max(watch.end());
-        let sent = load.take();
         found.requests += sent.len();
         found.longest.push(longest(&sent));
         found.silence = found.silence.max(silence(&sent));
@@ -231,6 +238,11 @@ fn measure(plan: &Plan, balancer: &str, workers: u32) -> Found {
     }
     found.cpu = envoy.cpu() - cpu;
     found.last = envoy.rss();
+    drop(load);
+    // It asserts that no filter crashed; what was measured is worth printing all the same.
+    if catch_unwind(AssertUnwindSafe(|| drop(envoy))).is_err() {
+        found.stopped = Some("a filter crashed".to_owned());
+    }
     found
 }
 
@@ -247,6 +259,7 @@ fn silence(sent: &[Sent]) -> Duration {
 
 /// A request that was answered, or failed.
 struct Sent {
+    connection: usize,
     answered: Instant,
     took: Duration,
     error: Option<String>,
@@ -277,13 +290,29 @@ impl Load {
                         Ok(answer) => Some(format!("status {}: {}", answer.status, answer.text())),
                         Err(error) => Some(error.to_string()),
                     };
-                    sent.lock().unwrap().push(Sent { answered, took: answered - start, error });
+                    sent.lock().unwrap().push(Sent { connection, answered, took: answered - start, error });
                     std::thread::sleep(PACE);
                 }
             })
         };
         let threads = (0..CONNECTIONS).map(thread).collect();
         Load { sent, stopped, threads }
+    }
+
+    /// Waits until no request took long for a second, so that none is under way that did. What was sent since the last call.
+    fn wait_for_calm(&self) -> Vec<Sent> {
+        let mut all = Vec::new();
+        eventually("Envoy is calm", CALM_WITHIN, || {
+            std::thread::sleep(CALM);
+            let sent = self.take();
+            // A connection whose request is under way for longer has not sent anything lately.
+            let is_recent = |sent: &&Sent| sent.answered.elapsed() <= STALL * 4;
+            let connections: BTreeSet<usize> = sent.iter().filter(is_recent).map(|sent| sent.connection).collect();
+            let is_calm = connections.len() == CONNECTIONS && longest(&sent) <= STALL * 4;
+            all.extend(sent);
+            is_calm
+        });
+        all
     }
 
     /// What was sent since the last call.
