@@ -168,7 +168,7 @@ fn warn_of_rival(instance: &str, ours: &[&str], theirs: &[String], is_ours_later
     log::error!(
         "two filters go by the name {instance:?} with different configurations: an earlier one with {} upstreams, of which \
          the other lacks {}, and a later one with {}, of which the other lacks {}. The later one counts, for both; give each \
-         filter a name of its own",
+         filter a root_id of its own",
         earlier.len(),
         alone(earlier, later),
         later.len(),
