@@ -12,8 +12,11 @@ use crate::model::id::PeerId;
 use crate::model::spec::MonitorSpec;
 use crate::time::Timestamp;
 
-/// How long a lost reply is waited for after the host should have given up, and a server that does not close.
+/// How long a lost reply is waited for after the host should have given up.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a server may take to close a connection over which nothing more will come. One that sends on instead is cut off:
+/// the host keeps what it sends.
+const CLOSING: Duration = Duration::from_millis(100);
 /// A reply that says "not in time" and comes so much earlier than it could broke off.
 const EARLY: Duration = Duration::from_millis(25);
 
@@ -111,7 +114,7 @@ impl Calls {
         let is_early = now.after(GRACE + EARLY) < flight.deadline && !matches!(id, CallId::Stream(_));
         let is_broken_off = is_early && *reply == Reply::Failed(Failure::Timeout);
         if *reply == Reply::Connected {
-            self.closing.push((id, flight.deadline.max(now.after(GRACE))));
+            self.closing.push((id, now.after(CLOSING)));
         }
         let is_connected = match (id, reply) {
             // A stream is only opened to see whether there is a connection.
