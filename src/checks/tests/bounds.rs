@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::state::PeerState;
+use crate::testing::test;
 
 fn one_server(monitor: &str) -> String {
     format!(r#"{{"upstreams": {{"u": {{"servers": ["{A} max_fails=0"], "monitors": [{monitor}]}}}}, "upstream": "u"}}"#)

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::host::Capabilities;
+use crate::testing::test;
 
 /// The simulated host stops the test at a call too many, and at one from a reply where it does not survive that.
 #[test]

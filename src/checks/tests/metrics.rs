@@ -1,6 +1,7 @@
 //! What metrics tell of the checks themselves.
 
 use super::*;
+use crate::testing::test;
 
 #[test]
 fn metrics_tell_when_the_last_check_was_made_by_anybody() {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::state::PeerState;
+use crate::testing::test;
 
 const V6: &str = "[fd00::1]:80";
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::handle::peer::DownKind;
 use crate::model::admin_state::AdminState;
 use crate::model::state::PeerState;
+use crate::testing::test;
 
 /// How many checks of A failed in a row, as far as that is written.
 fn streak(host: &SimHost) -> u32 {
