@@ -50,7 +50,7 @@ pub struct Counted {
 impl Counted {
     /// Starts the Envoy and warms it up with requests like this one.
     pub fn start(setup: Setup, request: Request) -> Result<Counted, Unavailable> {
-        let directory = Directory::new();
+        let directory = Directory::create();
         let option = |name: &str, file: &str| {
             let mut option = OsString::from(name);
             option.push(directory.path(file));

@@ -19,7 +19,7 @@ pub struct NameServer {
 impl NameServer {
     /// Starts with these names.
     pub fn start(names: &[(&str, &str)]) -> NameServer {
-        let directory = Directory::new();
+        let directory = Directory::create();
         write(&directory, names);
         // dnsmasq shares no port, so there is a moment in which somebody else can take it.
         for _ in 0..10 {

@@ -125,7 +125,7 @@ impl Setup {
         let mut config = self.config.clone();
         let mut ports = vec![self.port.map_or_else(Port::free, Port::prefer)];
         ports.resize_with(config.http_listeners().len(), Port::free);
-        let directory = Directory::new();
+        let directory = Directory::create();
         let listener_file = directory.path("listener.json");
         self.prepare(&mut config, &ports, &directory);
         if self.updatable {
@@ -161,7 +161,7 @@ impl Setup {
 
     /// What `envoy --mode validate` says.
     pub fn validate(&self) -> Result<(), Refusal> {
-        let directory = Directory::new();
+        let directory = Directory::create();
         let mut config = self.config.clone();
         self.prepare(&mut config, &[Port::free()], &directory);
         let output = command(&[], &directory, &config, &["--mode", "validate"]).output().expect("Envoy can be started");
@@ -428,7 +428,7 @@ pub struct Directory {
 }
 
 impl Directory {
-    pub fn new() -> Directory {
+    pub fn create() -> Directory {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Short: the path of a Unix socket has room for 107 bytes.

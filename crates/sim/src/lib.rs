@@ -5,7 +5,7 @@
 //! proxy's workers do at the same time is played by [`Sim::interfere`]: it runs something between one worker's
 //! read and its write.
 //!
-//! A [`Worker`] drives any [`Guest`]. What is logged through the crate `log` is kept for [`Sim::logged`], for each thread
+//! A [`Worker`] drives any [`Guest`](durpina_host::Guest). What is logged through the crate `log` is kept for [`Sim::logged`], for each thread
 //! apart.
 // A test must not go on when the filter left in place what a client sent.
 #![allow(clippy::expect_used)]
