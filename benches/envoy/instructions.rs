@@ -67,7 +67,7 @@ fn lines(servers: &[Server; 3], modules: &Modules) -> Result<Vec<String>, Unavai
         head += &format!(" {:>12} {:>15}", "baseline", "this / baseline");
     }
     let mut lines = vec![
-        format!("instructions per request, user space of the whole Envoy, one worker, counted by {valgrind}"),
+        format!("instructions per request in user space, of the one worker of Envoy, counted by {valgrind}"),
         format!("median of {COUNTS} times {REQUESTS} requests over one connection"),
         String::new(),
         head,
