@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use durpina_host::{millis, CallId, Capabilities, Failure, Guest, Host, Outcome, Reply};
+use durpina_host::{millis, CallId, Capabilities, EndCall, Failure, Guest, Host, Outcome, Reply};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel};
 
@@ -107,6 +107,12 @@ impl<G: Guest> Context for Root<G> {
     fn on_grpc_stream_initial_metadata(&mut self, token: u32, headers: u32) {
         let reply = self.vm.host.connected(headers);
         self.reply(CallId::Stream(token), &reply);
+    }
+
+    /// The server speaks on a connection that was only opened to see whether it can be: it gets no further word.
+    fn on_grpc_stream_message(&mut self, token: u32, _size: usize) {
+        self.vm.host.end_call(CallId::Stream(token), EndCall::Cancel);
+        self.reply(CallId::Stream(token), &Reply::Failed(Failure::Connect));
     }
 
     fn on_grpc_stream_close(&mut self, token: u32, _status: u32) {

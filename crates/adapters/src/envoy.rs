@@ -330,15 +330,17 @@ impl<A: Abi> ResponseHost for Envoy<A> {
     }
 }
 
-/// Which cluster gRPC goes to: an `envoy.config.core.v3.GrpcService` whose `envoy_grpc.cluster_name` is set.
+/// Which cluster gRPC goes to: an `envoy.config.core.v3.GrpcService` whose `envoy_grpc` has a `cluster_name` and a
+/// `max_receive_message_length` of 1. The stream is only opened to see whether there is a connection, and Envoy would keep the
+/// beginning of a longer message until its end comes.
 ///
 /// Envoy would also take the bare name, but might mistake some names for such a message.
 fn grpc_service(cluster: &str) -> String {
-    // Fields of the wire format: number 1, length-delimited. Names of clusters that need two bytes of length are not
+    // Fields of the wire format: number 1, length-delimited, in number 1, length-delimited; and number 4, a `UInt32Value`. Names of clusters that need two bytes of length are not
     // text any more, and left as they are; the configuration has none.
-    match (u8::try_from(cluster.len()), u8::try_from(cluster.len() + 2)) {
+    match (u8::try_from(cluster.len()), u8::try_from(cluster.len() + 6)) {
         (Ok(inner), Ok(outer)) if outer < 128 => {
-            format!("\n{}\n{}{cluster}", char::from(outer), char::from(inner))
+            format!("\n{}\n{}{cluster}\"\x02\x08\x01", char::from(outer), char::from(inner))
         }
         _ => cluster.to_owned(),
     }
@@ -501,7 +503,7 @@ mod tests {
 
     #[test]
     fn the_gateway_s_cluster_is_named_in_a_message() {
-        assert_eq!(grpc_service("durpina_tcp"), "\n\r\n\u{b}durpina_tcp");
+        assert_eq!(grpc_service("durpina_tcp"), "\n\x11\n\u{b}durpina_tcp\"\x02\x08\x01");
         let long = "x".repeat(126);
         assert_eq!(grpc_service(&long), long, "what does not fit is left as it is");
     }

@@ -42,7 +42,7 @@ pub struct Response {
 
 /// The proxy, as it can be asked at any time. See the [crate's documentation](crate).
 ///
-/// No call panics, whatever the proxy answers.
+/// What a proxy refuses is an error, not a panic.
 pub trait Host {
     /// What the host can do.
     fn capabilities(&self) -> Capabilities;
