@@ -15,7 +15,7 @@ stage "release filter"
 scripts/build.sh
 
 stage "native tests: units and properties"
-"${native[@]}" test --workspace --lib --bins
+"${native[@]}" test --workspace --lib --bins --test layers
 
 stage "examples in the documentation"
 "${native[@]}" test --workspace --doc
