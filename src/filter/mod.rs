@@ -29,7 +29,7 @@ use crate::host::{CallId, Guest, Host, Outcome, Reply, RequestHost, ResponseHost
 use crate::model::error::Error;
 use crate::problem::problem;
 use crate::registry::Registry;
-use crate::request::routes::{PathTooLong, Routes, LONGEST_PATH};
+use crate::request::routes::{PathTooLong, Route, Routes, LONGEST_PATH};
 use crate::request::Request;
 use crate::time::Timestamp;
 use crate::worker::directory::Directory;
@@ -50,6 +50,8 @@ const DECLARED_AT_ONCE: usize = 100;
 /// One configuration in one worker.
 pub struct Filter {
     routes: Routes,
+    /// For each route, the position of the upstream that it names, where it names one of this configuration's.
+    targets: Vec<Option<usize>>,
     directory: Directory,
     generation: Generation,
     /// When all views were told to read again, whatever the host's version says.
@@ -85,9 +87,12 @@ impl Guest for Filter {
             let fingerprint = xxh64(&postcard::to_allocvec(&spec).unwrap_or_default(), 0);
             (name, spec, fingerprint)
         });
+        let directory = Directory::new(instance, registry, upstreams, host);
+        let target = |route: &Route| directory.position(route.upstream.as_literal()?);
         Ok(Self {
+            targets: config.routes.iter().map(target).collect(),
             routes: config.routes,
-            directory: Directory::new(instance, registry, upstreams, host),
+            directory,
             generation: Generation::new(configuration),
             invalidated: Timestamp::default(),
             checks: Some(Checks::new(host, instance, configuration, config.clusters)),
@@ -101,6 +106,7 @@ impl Guest for Filter {
     fn refused() -> Self {
         Self {
             routes: Routes::default(),
+            targets: Vec::new(),
             directory: Directory::empty(),
             generation: Generation::refused(),
             invalidated: Timestamp::default(),
@@ -207,22 +213,33 @@ impl Filter {
             status: 414,
             ..Refusal::because(&format!("a path can have at most {LONGEST_PATH} bytes here"))
         })?;
-        let Some((_, route)) = found else {
+        let Some((number, route)) = found else {
             host.offer(&[]).map_err(|error| Refusal::fault("the request cannot be passed on", &error))?;
             return Ok(Exchange::default());
         };
-        let name = match route.upstream.as_literal() {
-            Some(name) => Cow::Borrowed(name),
-            None => {
-                let mut name = Vec::new();
-                request.render(&route.upstream, &mut name);
-                Cow::Owned(String::from_utf8_lossy(&name).into_owned())
-            }
-        };
-        let position = self.directory.find(&name, host).map_err(|error| match error {
+        let unreadable = |name: &str, error| match error {
             Error::NoSuchUpstream(_) => Refusal::because("no such upstream"),
             error => Refusal::fault(&format!("upstream {name:?} cannot be read"), &error),
-        })?;
+        };
+        let literal = route.upstream.as_literal();
+        let position = match self.targets.get(number).copied().flatten() {
+            Some(position) => {
+                let refreshed = self.directory.refresh(position, host);
+                refreshed.map_err(|error| unreadable(literal.unwrap_or_default(), error))?;
+                position
+            }
+            None => {
+                let name = match literal {
+                    Some(name) => Cow::Borrowed(name),
+                    None => {
+                        let mut name = Vec::new();
+                        request.render(&route.upstream, &mut name);
+                        Cow::Owned(String::from_utf8_lossy(&name).into_owned())
+                    }
+                };
+                self.directory.find(&name, host).map_err(|error| unreadable(&name, error))?
+            }
+        };
         let Some(entry) = self.directory.get_mut(position) else { return Err(Refusal::because("no such upstream")) };
         let view = &mut entry.view;
 

@@ -99,6 +99,11 @@ impl Routes {
         self.routes.len()
     }
 
+    /// The routes, in their order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
+    }
+
     /// The first route that matches, with its position.
     ///
     /// # Errors

@@ -145,6 +145,20 @@ impl Directory {
         Some(self.view(position)?.record())
     }
 
+    /// The position of an upstream that is known by this name.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Brings an upstream of this configuration up to date.
+    ///
+    /// # Errors
+    ///
+    /// What stands in the way of reading it.
+    pub(crate) fn refresh(&mut self, position: usize, host: &dyn Host) -> Result<(), Error> {
+        self.entries.get_mut(position).map_or(Ok(()), |entry| entry.refresh(host, &self.instance))
+    }
+
     /// Finds an upstream by its name, brings it up to date, and returns its position.
     ///
     /// # Errors

@@ -220,9 +220,8 @@ impl<G: Guest> HttpContext for Stream<G> {
     fn on_log(&mut self) {
         let done = |mut filter: std::cell::RefMut<'_, G>| filter.done(&self.vm.host, &mut self.exchange);
         let kept = self.filter.try_borrow_mut().is_ok_and(done);
-        let exchange = std::mem::take(&mut self.exchange);
         // Envoy calls its access logs right after the filters of the same request, or not at all.
-        self.vm.last.set(kept.then(|| (Rc::clone(&self.filter), exchange)));
+        self.vm.last.set(kept.then(|| (Rc::clone(&self.filter), std::mem::take(&mut self.exchange))));
     }
 }
 
