@@ -104,7 +104,7 @@ impl Event {
         let (fall, id) = (monitor.fall, &monitor.id);
         log::warn!(
             "upstream={upstream} peer={peer} failed {fall} checks by monitor {id:?} in a row ({why}) and stays in use: \
-             max_ejected_percent of the upstream are out of use"
+             max_ejected_percent lets no more peers of the upstream go out of use"
         );
     }
 

@@ -22,7 +22,7 @@ enum Activity {
     InForce,
     /// Another one is. Whether this filter's has been since the filter was made.
     Replaced(bool),
-    /// Another filter's of the same name is, and stays.
+    /// Another filter's of the same name is, and stays as long as that one is heard of.
     Beaten,
 }
 
@@ -64,7 +64,7 @@ impl Generation {
         if self.activity == Activity::New {
             // A VM that crashed while its configuration drained starts with that one again.
             let index = Store::new(host).index().unwrap_or_default();
-            self.activity = match index.standing(directory.instance(), self.configuration) {
+            self.activity = match index.standing(directory.instance(), self.configuration, host.now()) {
                 Standing::Replaced => Activity::Replaced(false),
                 Standing::Beaten => Activity::Beaten,
                 Standing::InForce | Standing::Unknown => Activity::Unconnected,
@@ -97,7 +97,7 @@ impl Generation {
             // What cannot be said now is said at the next tick.
             let _ = Store::new(host).hear(instance, self.configuration, &directory.own_names());
         }
-        match index.standing(instance, self.configuration) {
+        match index.standing(instance, self.configuration, host.now()) {
             Standing::InForce if is_replaced => (self.activity, self.is_registered) = (Activity::InForce, true),
             Standing::Beaten => self.activity = Activity::Beaten,
             Standing::InForce => {}

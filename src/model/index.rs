@@ -6,7 +6,7 @@
 //! says that a configuration is in force again.
 //!
 //! Two filters of one name with different configurations, in two listeners say, look like one configuration that comes and
-//! goes, time and again. When that happens too often, the one that came later stays in force.
+//! goes, time and again. When that happens too often, the one that came later stays in force while its filters are heard of.
 //!
 //! A filter serves its own upstreams as long as it lives. For others there are those of the configuration in force, and those of
 //! replaced ones whose filters are heard of still: they may be in another listener, and not draining at all.
@@ -56,9 +56,9 @@ struct Configuration {
     connection: Option<u64>,
     /// Its upstreams; none once its filters are gone.
     upstreams: Vec<String>,
-    /// When its filters were last heard of; not kept while it is in force.
+    /// When its filters were last heard of; while it is in force that is kept only where another one is beaten.
     heard: Timestamp,
-    /// Another filter of this name is in force, and stays.
+    /// Another filter of this name is in force, and stays as long as it is heard of.
     is_beaten: bool,
 }
 
@@ -71,7 +71,7 @@ pub(crate) enum Standing {
     InForce,
     /// Another one is.
     Replaced,
-    /// Another filter's of this name is, and stays.
+    /// Another filter's of this name is, and stays as long as it is heard of.
     Beaten,
 }
 
@@ -88,11 +88,11 @@ pub(crate) enum Comeback {
 
 impl Index {
     /// Where a configuration stands.
-    pub(crate) fn standing(&self, instance: &str, configuration: u64) -> Standing {
+    pub(crate) fn standing(&self, instance: &str, configuration: u64, now: Timestamp) -> Standing {
         let Some(entry) = self.instance(instance) else { return Standing::Unknown };
         match entry.find(configuration) {
             _ if entry.in_force == configuration => Standing::InForce,
-            Some(known) if known.is_beaten => Standing::Beaten,
+            Some(known) if entry.is_beaten(known, now) => Standing::Beaten,
             // Where no connection is known the host may not count them, and whoever comes last counts.
             Some(_) if entry.configurations.iter().all(|known| known.connection.is_none()) => Standing::Unknown,
             Some(_) => Standing::Replaced,
@@ -113,7 +113,7 @@ impl Index {
 
     /// Takes in a configuration that is new, with its upstreams. Returns whether it came into force by that.
     pub(crate) fn register(&mut self, instance: &str, configuration: u64, upstreams: &[&str], now: Timestamp) -> bool {
-        if self.standing(instance, configuration) != Standing::Unknown {
+        if self.standing(instance, configuration, now) != Standing::Unknown {
             return false;
         }
         let upstreams = upstreams.iter().map(|name| (*name).to_owned()).collect();
@@ -127,8 +127,7 @@ impl Index {
         if let Some(entry) = entry {
             entry.put_in_force(configuration, None, upstreams, now);
             // With a new one, what the others fought about is over.
-            entry.comebacks.clear();
-            entry.configurations.iter_mut().for_each(|known| known.is_beaten = false);
+            entry.end_contest();
         }
         true
     }
@@ -159,8 +158,13 @@ impl Index {
             Some(theirs) => connection > theirs,
             None => is_new,
         };
-        if rival == configuration || !is_newer || entry.find(configuration).is_some_and(|known| known.is_beaten) {
+        let own = entry.find(configuration);
+        if rival == configuration || !is_newer || own.is_some_and(|known| entry.is_beaten(known, now)) {
             return Comeback::No;
+        }
+        if own.is_some_and(|known| known.is_beaten) {
+            // The other filter is gone, and with it the contest.
+            entry.end_contest();
         }
         entry.comebacks.retain(|at| *at <= now && now.since(*at) < COMEBACK_TIME);
         entry.comebacks.push(now);
@@ -176,9 +180,10 @@ impl Index {
         if !is_rival {
             return Comeback::Yes;
         }
-        let loser = if is_later { rival } else { configuration };
-        if let Some(known) = entry.configurations.iter_mut().find(|known| known.number == loser) {
-            known.is_beaten = true;
+        let (winner, loser) = if is_later { (configuration, rival) } else { (rival, configuration) };
+        for known in &mut entry.configurations {
+            known.is_beaten |= known.number == loser;
+            known.heard = if known.number == winner { now } else { known.heard };
         }
         Comeback::Rival(theirs, is_later)
     }
@@ -191,14 +196,16 @@ impl Index {
         there.any(|(_, known)| known.upstreams.iter().any(|name| name == upstream))
     }
 
-    /// Whether filters of a replaced configuration should be heard of again.
+    /// Whether filters of a configuration should be heard of again: of one that was replaced, or that beat another.
     pub(crate) fn is_word_due(&self, instance: &str, configuration: u64, now: Timestamp) -> bool {
-        let known = self.instance(instance).filter(|entry| entry.in_force != configuration);
-        let known = known.and_then(|entry| entry.find(configuration));
+        let is_asked = |entry: &&Instance| {
+            entry.in_force != configuration || entry.configurations.iter().any(|known| known.is_beaten)
+        };
+        let known = self.instance(instance).filter(is_asked).and_then(|entry| entry.find(configuration));
         known.is_some_and(|known| now < known.heard || now.since(known.heard) >= WORD)
     }
 
-    /// Takes in that filters of a replaced configuration, which has these upstreams, are there still.
+    /// Takes in that filters of a configuration, which has these upstreams, are there still.
     pub(crate) fn hear(&mut self, instance: &str, configuration: u64, upstreams: &[&str], now: Timestamp) {
         let Some(entry) = self.instances.iter_mut().find(|entry| entry.name == instance) else { return };
         let in_force = entry.in_force;
@@ -245,13 +252,23 @@ impl Instance {
         self.configurations.iter().find(|known| known.number == configuration)
     }
 
+    /// Whether a configuration gives way to the one in force: while that one's filters are heard of.
+    fn is_beaten(&self, known: &Configuration, now: Timestamp) -> bool {
+        known.is_beaten && self.find(self.in_force).is_some_and(|winner| winner.is_heard(now))
+    }
+
+    fn end_contest(&mut self) {
+        self.comebacks.clear();
+        self.configurations.iter_mut().for_each(|known| known.is_beaten = false);
+    }
+
     fn put_in_force(&mut self, number: u64, connection: Option<u64>, upstreams: Vec<String>, now: Timestamp) {
         // Its filters were there until now at least.
         let replaced = std::mem::replace(&mut self.in_force, number);
         self.configurations.iter_mut().filter(|known| known.number == replaced).for_each(|known| known.heard = now);
         self.generation = self.generation.wrapping_add(1);
         match self.configurations.iter_mut().find(|known| known.number == number) {
-            Some(known) => (known.connection, known.upstreams) = (connection, upstreams),
+            Some(known) => (known.connection, known.upstreams, known.heard) = (connection, upstreams, now),
             None => {
                 let new = Configuration { number, connection, upstreams, heard: now, is_beaten: false };
                 self.configurations.push(new);
@@ -283,14 +300,14 @@ mod tests {
         index.note_connection("a", 1, 10);
         assert!(index.register("a", 2, &["v"], NOW) && index.register("b", 1, &["w", "v"], NOW));
         assert_eq!((index.names(), index.generation()), (vec!["v", "w"], 3));
-        assert_eq!(index.standing("a", 1), Standing::Replaced);
+        assert_eq!(index.standing("a", 1, NOW), Standing::Replaced);
         assert_eq!(index.come_back("a", 1, 99, false, &["u", "v"], NOW), Comeback::No, "its successor's are not known");
         index.note_connection("a", 2, 20);
         index.note_connection("a", 2, 30);
         assert_eq!(index.come_back("a", 1, 19, true, &["u", "v"], NOW), Comeback::No, "an old one");
         assert!(!index.register("a", 1, &["u", "v"], NOW), "a VM that crashed while it drained");
         assert_eq!(index.come_back("a", 1, 21, false, &["u", "v"], NOW), Comeback::Yes);
-        assert_eq!((index.names(), index.standing("a", 2)), (vec!["u", "v", "w"], Standing::Replaced));
+        assert_eq!((index.names(), index.standing("a", 2, NOW)), (vec!["u", "v", "w"], Standing::Replaced));
     }
 
     #[test]
@@ -305,9 +322,18 @@ mod tests {
         assert_eq!(came.pop(), Some(Comeback::Rival(vec!["x".to_owned()], true)));
         assert!(came.iter().all(|came| *came == Comeback::Yes), "{came:?}");
         assert!(last.iter().all(|came| *came == Comeback::No), "{last:?}");
-        assert_eq!((index.standing("a", 1), index.standing("a", 2)), (Standing::Beaten, Standing::InForce));
+        assert_eq!((index.standing("a", 1, NOW), index.standing("a", 2, NOW)), (Standing::Beaten, Standing::InForce));
+        let later = NOW.after(WORD);
+        assert!(index.is_word_due("a", 2, later), "the one that stays is asked for a word");
+        index.hear("a", 2, &["y"], later);
+        assert_eq!(index.standing("a", 1, NOW.after(SILENCE)), Standing::Beaten);
+        assert_eq!(index.come_back("a", 1, 900, false, &["x"], NOW.after(SILENCE)), Comeback::No);
+        let gone = later.after(SILENCE);
+        assert_eq!(index.standing("a", 1, gone), Standing::Replaced, "nobody hears of the other one any more");
+        let mut without = index.clone();
+        assert_eq!(without.come_back("a", 1, 900, false, &["x"], gone), Comeback::Yes, "it was rolled back");
         assert!(index.register("a", 3, &["z"], NOW), "a third one ends it");
-        assert_eq!(index.standing("a", 1), Standing::Replaced);
+        assert_eq!(index.standing("a", 1, NOW), Standing::Replaced);
         index.note_connection("a", 3, 20);
         let slowly = (0..9).map(|n| {
             let now = NOW.after(COMEBACK_TIME * (2 + n));

@@ -63,9 +63,12 @@ pub(crate) fn failure(
         return;
     }
     // The failure that would have taken it out of use, had not too many been out of use already.
-    let is_spared = count == peer.max_fails() && to.is_usable() && peer.max_fails() > 0;
+    let may_go = peer.max_fails() > 0 && !peer.fail_timeout().is_zero();
+    let is_spared = may_go && count == peer.max_fails() && to.is_usable();
     let (level, and) = match is_spared {
-        true => (log::Level::Warn, "; stays in use: max_ejected_percent of the upstream are out of use"),
+        true => {
+            (log::Level::Warn, "; stays in use: max_ejected_percent lets no more peers of the upstream go out of use")
+        }
         false => (log::Level::Debug, ""),
     };
     log::log!(level, "upstream={upstream} peer={name} failed: {why}; failure {count} within {within}{and}");
