@@ -77,3 +77,15 @@ pub(crate) trait Abi {
     /// Ends a stream.
     fn grpc_cancel(&self, token: u32) -> Result<()>;
 }
+
+/// A property as a text; empty if there is none.
+pub(crate) fn text(abi: &impl Abi, path: &[u8]) -> String {
+    let value = abi.property(path).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&value).into_owned()
+}
+
+/// An integer property: eight bytes, little endian.
+pub(crate) fn integer(abi: &impl Abi, path: &[u8]) -> Option<u64> {
+    let value = abi.property(path).ok()??;
+    Some(u64::from_le_bytes(value.try_into().ok()?))
+}

@@ -8,8 +8,7 @@
 
 use durpina_host::{Attempt, End, Failure};
 
-use crate::abi::{Abi, Map};
-use crate::envoy::Envoy;
+use crate::abi::{integer, text, Abi, Map};
 
 pub(crate) const ADDRESS: &[u8] = b"upstream\0address";
 pub(crate) const FLAGS: &[u8] = b"response\0flags";
@@ -50,18 +49,21 @@ pub(crate) fn earlier_attempts(offered: &[&str], earlier: usize, last: &str) -> 
     offered.iter().take(earlier).map(failed).collect()
 }
 
-impl<A: Abi> Envoy<A> {
+/// What Envoy says of a request that is over, or as far as its answer.
+pub(crate) struct Evidence<'a, A>(pub(crate) &'a A);
+
+impl<A: Abi> Evidence<'_, A> {
     /// How many attempts there were before the last one.
     pub(crate) fn repeated(&self) -> usize {
-        usize::try_from(self.integer(ATTEMPTS).unwrap_or_default()).unwrap_or_default().saturating_sub(1)
+        usize::try_from(integer(self.0, ATTEMPTS).unwrap_or_default()).unwrap_or_default().saturating_sub(1)
     }
 
     /// All attempts of a request that is over.
     pub(crate) fn all_attempts(&self, offered: &[&str]) -> Vec<Attempt> {
-        let (mut earlier, address) = (self.repeated(), self.text(ADDRESS));
+        let (mut earlier, address) = (self.repeated(), text(self.0, ADDRESS));
         let mut end = self.last_end();
         // A retry for which no candidate was left counts as an attempt too, with the address of the one before it.
-        if earlier == offered.len() && self.text(DETAILS) == detail::NOBODY_LEFT {
+        if earlier == offered.len() && text(self.0, DETAILS) == detail::NOBODY_LEFT {
             earlier = earlier.saturating_sub(1);
             end = End::Failed(Failure::Retried);
         }
@@ -72,12 +74,12 @@ impl<A: Abi> Envoy<A> {
 
     /// How the last attempt of a request ended.
     pub(crate) fn last_end(&self) -> End {
-        let flags = self.integer(FLAGS).unwrap_or_default();
+        let flags = integer(self.0, FLAGS).unwrap_or_default();
         let any = |set: u64| flags & set != 0;
         // None before there was any answer, Envoy's own included.
-        let status = self.integer(CODE).and_then(|code| u16::try_from(code).ok()).filter(|code| *code > 0);
+        let status = integer(self.0, CODE).and_then(|code| u16::try_from(code).ok()).filter(|code| *code > 0);
         let answered = status.map_or(End::Nobodys, End::Answered);
-        let details = self.text(DETAILS);
+        let details = text(self.0, DETAILS);
         if details == detail::ANSWERED {
             answered
         } else if any(flag::DOWNSTREAM_CONNECTION_TERMINATION | flag::DOWNSTREAM_REMOTE_RESET) {
@@ -102,7 +104,7 @@ impl<A: Abi> Envoy<A> {
             let broken = flag::UPSTREAM_PROTOCOL_ERROR | flag::UPSTREAM_CONNECTION_TERMINATION;
             let is_broken = any(broken) || any(flag::UPSTREAM_REMOTE_RESET) && !self.is_past_its_deadline();
             // Whoever upgraded a connection may end it.
-            if is_broken && status != Some(101) && self.text(METHOD) != "CONNECT" {
+            if is_broken && status != Some(101) && text(self.0, METHOD) != "CONNECT" {
                 End::Failed(Failure::Reset)
             } else {
                 answered
@@ -125,23 +127,23 @@ impl<A: Abi> Envoy<A> {
     /// Whether what the client got is a server's answer, as far as it goes. Envoy puts this header on no answer of its own, and on
     /// none at all where the router is told to suppress it.
     fn has_begun(&self) -> bool {
-        matches!(self.abi.header(Map::Response, "x-envoy-upstream-service-time"), Ok(Some(_)))
+        matches!(self.0.header(Map::Response, "x-envoy-upstream-service-time"), Ok(Some(_)))
     }
 
     /// Whether it is Envoy's own answer to gRPC: its status is 200, and the headers hold the real one. A server's answer that does so is
     /// over with its headers.
     fn is_refused_as_grpc(&self) -> bool {
-        matches!(self.abi.header(Map::Response, "grpc-status"), Ok(Some(_)))
+        matches!(self.0.header(Map::Response, "grpc-status"), Ok(Some(_)))
     }
 
     /// Whether the client gave the server so little time that it is over.
     fn is_past_its_deadline(&self) -> bool {
-        let deadline = self.text(DEADLINE);
+        let deadline = text(self.0, DEADLINE);
         if deadline.is_empty() {
             return false;
         }
         // Nanoseconds, as Envoy has durations.
-        let took = self.integer(DURATION).unwrap_or(u64::MAX);
+        let took = integer(self.0, DURATION).unwrap_or(u64::MAX);
         grpc_timeout(&deadline).is_none_or(|deadline| took >= deadline)
     }
 }
@@ -166,6 +168,7 @@ mod tests {
     use durpina_host::ResponseHost;
 
     use super::*;
+    use crate::envoy::Envoy;
     use crate::fake::Fake;
 
     const A: &str = "10.0.0.1:80";
@@ -194,6 +197,10 @@ mod tests {
         envoy
     }
 
+    fn last_end(envoy: &Envoy<Fake>) -> End {
+        Evidence(&envoy.abi).last_end()
+    }
+
     fn with_a_servers_answer(envoy: Envoy<Fake>) -> Envoy<Fake> {
         envoy.abi.set_header(Map::Response, "x-envoy-upstream-service-time", "3");
         envoy
@@ -212,38 +219,38 @@ mod tests {
             (DC | UC, End::Nobodys),
             (DR | UR, End::Nobodys),
         ] {
-            assert_eq!(envoy(flags, 503, BEFORE).last_end(), expected, "{flags:#x}");
+            assert_eq!(last_end(&envoy(flags, 503, BEFORE)), expected, "{flags:#x}");
         }
     }
 
     #[test]
     fn in_the_middle_of_an_answer_only_a_broken_connection_is_the_server_s() {
         for flags in [UC, UR, UPE] {
-            assert_eq!(envoy(flags, 200, DURING).last_end(), End::Failed(Failure::Reset), "{flags:#x}");
-            assert_eq!(envoy(flags, 101, DURING).last_end(), End::Answered(101), "an upgraded connection: {flags:#x}");
+            assert_eq!(last_end(&envoy(flags, 200, DURING)), End::Failed(Failure::Reset), "{flags:#x}");
+            assert_eq!(last_end(&envoy(flags, 101, DURING)), End::Answered(101), "an upgraded connection: {flags:#x}");
             let tunnel = envoy(flags, 200, DURING);
             tunnel.abi.set_text(METHOD, "CONNECT");
-            assert_eq!(tunnel.last_end(), End::Answered(200), "{flags:#x}");
+            assert_eq!(last_end(&tunnel), End::Answered(200), "{flags:#x}");
             let left = with_a_servers_answer(envoy(flags | DC, 200, DURING));
-            assert_eq!(left.last_end(), End::Answered(200), "{flags:#x}");
+            assert_eq!(last_end(&left), End::Answered(200), "{flags:#x}");
         }
-        assert_eq!(envoy(UO, 200, DURING).last_end(), End::Answered(200));
+        assert_eq!(last_end(&envoy(UO, 200, DURING)), End::Answered(200));
     }
 
     #[test]
     fn a_timeout_counts_as_long_as_no_answer_began() {
         for details in ["response_timeout", "upstream_per_try_timeout"] {
-            assert_eq!(envoy(UT, 504, details).last_end(), End::Failed(Failure::Timeout));
-            assert_eq!(with_a_servers_answer(envoy(UT, 504, details)).last_end(), End::Answered(504));
-            assert_eq!(with_a_servers_answer(envoy(UT, 200, details)).last_end(), End::Answered(200));
+            assert_eq!(last_end(&envoy(UT, 504, details)), End::Failed(Failure::Timeout));
+            assert_eq!(last_end(&with_a_servers_answer(envoy(UT, 504, details))), End::Answered(504));
+            assert_eq!(last_end(&with_a_servers_answer(envoy(UT, 200, details))), End::Answered(200));
             let silent = envoy(UT, 200, details);
-            assert_eq!(silent.last_end(), End::Nobodys, "headers that tell are suppressed");
+            assert_eq!(last_end(&silent), End::Nobodys, "headers that tell are suppressed");
             silent.abi.set_header(Map::Response, "grpc-status", "4");
-            assert_eq!(silent.last_end(), End::Failed(Failure::Timeout), "Envoy's own answer to gRPC");
+            assert_eq!(last_end(&silent), End::Failed(Failure::Timeout), "Envoy's own answer to gRPC");
         }
         for details in ["upstream_per_try_idle_timeout", "stream_idle_timeout"] {
             assert_eq!(
-                envoy(UT, 504, details).last_end(),
+                last_end(&envoy(UT, 504, details)),
                 End::Nobodys,
                 "the client may have been uploading: {details}"
             );
@@ -263,11 +270,11 @@ mod tests {
             let envoy = envoy(UR, 200, BEFORE);
             envoy.abi.set_text(DEADLINE, deadline);
             envoy.abi.set_number(DURATION, took);
-            assert_eq!(envoy.last_end(), expected, "{deadline} and {took} ns");
+            assert_eq!(last_end(&envoy), expected, "{deadline} and {took} ns");
         }
         let refused = envoy(UF, 503, BEFORE);
         refused.abi.set_text(DEADLINE, "1n");
-        assert_eq!(refused.last_end(), End::Failed(Failure::Connect), "a refused connection has nothing to do with it");
+        assert_eq!(last_end(&refused), End::Failed(Failure::Connect), "a refused connection has nothing to do with it");
         assert_eq!(grpc_timeout("99999999H"), Some(u64::MAX));
     }
 
@@ -276,13 +283,13 @@ mod tests {
         for details in ["direct_response", "no_healthy_upstream", "route_not_found", "internal_redirect", "durpina", ""]
         {
             for flags in [0, 1 << 1, 1 << 8, 1 << 16] {
-                assert_eq!(envoy(flags, 503, details).last_end(), End::Nobodys, "{details}");
+                assert_eq!(last_end(&envoy(flags, 503, details)), End::Nobodys, "{details}");
             }
         }
-        assert_eq!(envoy(0, 503, "via_upstream").last_end(), End::Answered(503));
-        assert_eq!(envoy(DC, 0, "downstream_remote_disconnect").last_end(), End::Nobodys);
+        assert_eq!(last_end(&envoy(0, 503, "via_upstream")), End::Answered(503));
+        assert_eq!(last_end(&envoy(DC, 0, "downstream_remote_disconnect")), End::Nobodys);
         let left = with_a_servers_answer(envoy(DC, 200, "downstream_remote_disconnect"));
-        assert_eq!(left.last_end(), End::Answered(200));
+        assert_eq!(last_end(&left), End::Answered(200));
     }
 
     #[test]

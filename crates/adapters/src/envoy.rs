@@ -22,8 +22,8 @@ use durpina_host::{
     Reply, RequestHost, Response, ResponseHost, Stored, Timestamp, LONGEST_REPLY, MOST_CANDIDATES,
 };
 
-use crate::abi::{Abi, HttpCall, Map, Status};
-use crate::blame::{earlier_attempts, ADDRESS, FLAGS};
+use crate::abi::{integer, text, Abi, HttpCall, Map, Status};
+use crate::blame::{earlier_attempts, Evidence, ADDRESS, FLAGS};
 
 /// The request headers of the candidates, in their order.
 const PEER_HEADERS: [&str; MOST_CANDIDATES] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
@@ -74,8 +74,7 @@ impl<A: Abi> Envoy<A> {
 
     /// A property as a text; empty if there is none.
     pub(crate) fn text(&self, path: &[u8]) -> String {
-        let value = self.abi.property(path).ok().flatten().unwrap_or_default();
-        String::from_utf8_lossy(&value).into_owned()
+        text(&self.abi, path)
     }
 
     /// Finds out whether the gauge counts. Trying that looks like an announcement to other workers, which does no
@@ -95,12 +94,6 @@ impl<A: Abi> Envoy<A> {
     fn source(&self) -> Option<SocketAddr> {
         let address = self.abi.property(b"source\0address").ok()??;
         std::str::from_utf8(&address).ok()?.parse().ok()
-    }
-
-    /// An integer property: eight bytes, little endian.
-    pub(crate) fn integer(&self, path: &[u8]) -> Option<u64> {
-        let value = self.abi.property(path).ok()??;
-        Some(u64::from_le_bytes(value.try_into().ok()?))
     }
 
     /// A header that holds a status.
@@ -267,7 +260,7 @@ impl<A: Abi> RequestHost for Envoy<A> {
     }
 
     fn connection(&self) -> Option<u64> {
-        self.integer(b"connection\0id")
+        integer(&self.abi, b"connection\0id")
     }
 
     fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
@@ -309,7 +302,7 @@ impl<A: Abi> RequestHost for Envoy<A> {
 
 impl<A: Abi> ResponseHost for Envoy<A> {
     fn earlier_attempts(&self, offered: &[&str]) -> Vec<Attempt> {
-        let earlier = self.repeated();
+        let earlier = Evidence(&self.abi).repeated();
         if earlier == 0 {
             return Vec::new();
         }
@@ -322,11 +315,11 @@ impl<A: Abi> ResponseHost for Envoy<A> {
     }
 
     fn ended_well(&self) -> bool {
-        self.integer(FLAGS).unwrap_or_default() == 0
+        integer(&self.abi, FLAGS).unwrap_or_default() == 0
     }
 
     fn attempts(&self, offered: &[&str]) -> Vec<Attempt> {
-        self.all_attempts(offered)
+        Evidence(&self.abi).all_attempts(offered)
     }
 }
 
