@@ -11,7 +11,8 @@
 //! configuration takes the lease over at once, with the time; workers of the old one see that it is not theirs any more.
 //!
 //! Layout, all integers little endian: `DPL` and the format's number 1 (4 bytes), the holder (8), the configuration (8), until
-//! when it holds in milliseconds (8), up to when checks are taken in nanoseconds (8), the machine's number (8).
+//! when it holds in milliseconds (8), up to when checks are taken in nanoseconds (8), the machine's number (8). By hand and of one length, unlike all
+//! else that is stored: filters of different versions hold it in turn while one replaces the other, and have to agree on it.
 
 use std::time::Duration;
 
