@@ -5,8 +5,10 @@
 //! With `If-Match` a change happens only at the revision that is named (RFC 9110, section 13.1.1).
 
 use super::documents::{monitor_json, Snapshot};
+use super::method::Method;
 use super::paths::{encode, Resource};
-use super::{json, ApiRequest, Method, Refusal};
+use super::refusal::Refusal;
+use super::request::{json, ApiRequest};
 use crate::config::{self, Json};
 use crate::handle::peer::Peer;
 use crate::handle::upstream::Upstream;

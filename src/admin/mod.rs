@@ -29,7 +29,7 @@ use method::Method;
 use paths::{Resource, Target};
 use refusal::Refusal;
 pub(crate) use refusal::LONGEST_BODY;
-use request::{finished, json, ApiRequest};
+use request::{finished, ApiRequest};
 
 /// The management API of one configuration.
 pub(crate) struct Admin {

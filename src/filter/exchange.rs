@@ -11,7 +11,7 @@ use crate::host::{Attempt, End, Failure, Host, ResponseHost, MOST_CANDIDATES};
 use crate::model::peer::PeerRecord;
 use crate::store::Store;
 use crate::time::Timestamp;
-use crate::worker::candidate::Candidate;
+use crate::worker::candidate::{with_addresses, Candidate};
 use crate::worker::directory::Directory;
 use crate::worker::view::View;
 
@@ -73,20 +73,13 @@ impl Exchange {
         self.go_to(self.judged, now);
     }
 
-    fn offered<R>(&self, ask: impl FnOnce(&[&str]) -> R) -> R {
-        let mut addresses = [""; MOST_CANDIDATES];
-        let candidates = self.candidates.iter().flatten();
-        let offered = addresses.iter_mut().zip(candidates).map(|(slot, candidate)| *slot = &candidate.address).count();
-        ask(addresses.get(..offered).unwrap_or_default())
-    }
-
     /// The answer's headers are there: counts the attempts that failed before it.
     pub(super) fn response(&mut self, host: &dyn ResponseHost, directory: &Directory) {
         if !self.is_routed() {
             return;
         }
         if !self.reported {
-            let earlier = self.offered(|offered| host.earlier_attempts(offered));
+            let earlier = with_addresses(&self.candidates, |offered| host.earlier_attempts(offered));
             for attempt in earlier {
                 self.judge_one(host, directory, &attempt);
                 self.go_on(host);
@@ -137,7 +130,7 @@ impl Exchange {
 
     /// Counts what became of the attempts.
     fn judge(&mut self, host: &dyn ResponseHost, directory: &Directory) {
-        let attempts = self.offered(|offered| host.attempts(offered));
+        let attempts = with_addresses(&self.candidates, |offered| host.attempts(offered));
         let mut attempts = attempts.iter().skip(self.judged).peekable();
         while let Some(attempt) = attempts.next() {
             self.judge_one(host, directory, attempt);

@@ -70,7 +70,7 @@ impl Generation {
                 Standing::InForce | Standing::Unknown => Activity::Unconnected,
             };
         }
-        if matches!(self.activity, Activity::Replaced(_) | Activity::Beaten) {
+        if self.is_replaced() {
             directory.leave_undeclared();
             return;
         }
@@ -87,7 +87,7 @@ impl Generation {
     /// Finds out whether another configuration is in force by now, and has others hear of this one if that is so.
     pub(super) fn look_for_successor(&mut self, host: &dyn Host, directory: &Directory) {
         let instance = directory.instance();
-        let is_replaced = matches!(self.activity, Activity::Replaced(_) | Activity::Beaten);
+        let is_replaced = self.is_replaced();
         if self.configuration == 0 || !(self.is_registered || is_replaced) {
             return;
         }

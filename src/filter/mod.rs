@@ -32,6 +32,7 @@ use crate::registry::Registry;
 use crate::request::routes::{PathTooLong, Route, Routes, LONGEST_PATH};
 use crate::request::Request;
 use crate::time::Timestamp;
+use crate::worker::candidate::with_addresses;
 use crate::worker::directory::Directory;
 pub(crate) use exchange::Exchange;
 use generation::Generation;
@@ -255,13 +256,10 @@ impl Filter {
         }
         let now = if timed { host.now() } else { Timestamp::default() };
         let candidates = view.pick(host, &Pick { key: &key, now });
-        let mut addresses = [""; crate::host::MOST_CANDIDATES];
-        let offered = candidates.iter().flatten();
-        let offered = addresses.iter_mut().zip(offered).map(|(slot, candidate)| *slot = &candidate.address).count();
-        if offered == 0 {
+        if candidates.iter().flatten().next().is_none() {
             return Err(Refusal::because("no peer of the upstream is usable"));
         }
-        host.offer(addresses.get(..offered).unwrap_or_default())
+        with_addresses(&candidates, |addresses| host.offer(addresses))
             .map_err(|error| Refusal::fault("the picked peer cannot be handed to the proxy", &error))?;
         // A response time says nothing of a peer without the attempts before it.
         let reported = self.reports && host.reports_failures() && !timed;

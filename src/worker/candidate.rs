@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::balancer::load::Load;
+use crate::host::MOST_CANDIDATES;
 use crate::model::id::PeerId;
 
 /// A peer that was offered to the host.
@@ -21,4 +22,15 @@ impl Candidate {
     pub(crate) fn new(peer: PeerId, address: Rc<str>, is_doubtful: bool, load: Rc<Load>) -> Self {
         Self { peer, address, load, is_doubtful, is_judged: false }
     }
+}
+
+/// Calls `ask` with the candidates' addresses, in their order.
+pub(crate) fn with_addresses<R>(
+    candidates: &[Option<Candidate>; MOST_CANDIDATES],
+    ask: impl FnOnce(&[&str]) -> R,
+) -> R {
+    let mut addresses = [""; MOST_CANDIDATES];
+    let known = candidates.iter().flatten();
+    let count = addresses.iter_mut().zip(known).map(|(slot, candidate)| *slot = &candidate.address).count();
+    ask(addresses.get(..count).unwrap_or_default())
 }

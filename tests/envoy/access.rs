@@ -16,7 +16,7 @@ fn for_network(network: &str, trusts_clients: bool) -> (Server, Envoy) {
     let mut filter = one_upstream(&[server(&a, "")]);
     filter["admin"] = json!({ "prefix": "/durpina", "token": TOKEN, "allow": [network] });
     let config = Config::reference(&filter);
-    let envoy = Setup::new(if trusts_clients { config.trusting_forwarded_for() } else { config }).start();
+    let envoy = Setup::new(if trusts_clients { config.client_addresses(false, 0) } else { config }).start();
     (a, envoy)
 }
 

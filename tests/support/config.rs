@@ -114,16 +114,6 @@ impl Config {
         self
     }
 
-    /// The client's address is what the client says in `x-forwarded-for`, if it says something there.
-    #[must_use]
-    pub fn trusting_forwarded_for(mut self) -> Config {
-        self.change("the switch for the connection's own address", |object| {
-            *object.get_mut("use_remote_address")? = false.into();
-            Some(())
-        });
-        self
-    }
-
     /// One more cluster.
     #[must_use]
     pub fn cluster_of(mut self, name: &str, servers: &[SocketAddr]) -> Config {
