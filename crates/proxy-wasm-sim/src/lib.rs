@@ -1,0 +1,37 @@
+//! A deterministic host for any proxy-wasm 0.2.1 module: an Envoy or an nginx in a box.
+
+#[doc = ""]
+mod abi;
+mod core;
+mod faults;
+mod fuel;
+mod guest;
+mod host;
+mod module;
+mod pairs;
+mod personality;
+mod process;
+mod request;
+mod rng;
+mod run;
+mod status;
+mod trace;
+mod vm;
+mod wiring;
+mod world;
+
+pub use faults::Faults;
+pub use fuel::Fuel;
+pub use module::{LoadError, Module};
+pub use pairs::Pairs;
+pub use personality::{
+    CallFacts, CasOfMissing, Effect, Ending, Integers, Keys, LifeFacts, MetricFacts, Personality, Refusal, Replies,
+    RequestFacts, Retries, Return, Rule, SharedFacts, Situation, TickFacts, Update, ZeroCas, ENVOY, NGINX,
+};
+pub use process::{Crash, Plugin, Process, Refused};
+pub use request::{Attempt, End, Outcome, Request, RequestId};
+pub use rng::Rng;
+pub use status::Status;
+pub use trace::LogLine;
+pub use wiring::{Decision, Destination, Outgoing, Route, Routed, Variable, Wiring};
+pub use world::{Answer, Behaviour, Peer, Received, World};
