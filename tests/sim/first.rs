@@ -1,0 +1,63 @@
+//! One peer of three refuses connections: no client notices, the peer is out of use, and back when it answers again.
+
+use std::time::Duration;
+
+use proxy_wasm_sim::{Behaviour, Process, Request};
+use serde_json::json;
+
+use crate::{api, module, reference};
+
+const PEERS: [&str; 3] = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"];
+
+fn started(seed: u64) -> Process {
+    let mut process = reference::envoy(module(), seed);
+    for peer in PEERS {
+        process.world().peer(peer);
+    }
+    let servers: Vec<String> = PEERS.iter().map(|peer| format!("{peer} fail_timeout=5s")).collect();
+    let filter = json!({
+        "upstreams": { "web": { "servers": servers, "monitors": [{ "name": "http", "interval": "1s", "schedule": "all" }] } },
+        "upstream": "web",
+        "admin": api::admin(),
+        "envoy": { "access_log": true },
+    });
+    process.start(&reference::plugins(&filter)).unwrap();
+    process
+}
+
+fn run(seed: u64) -> (Process, usize) {
+    let mut process = started(seed);
+    process.world().peer(PEERS[0]).behaviour = Behaviour::Refuses;
+    let mut refused = 0;
+    for _ in 0..300 {
+        let outcome = process.request(Request::get("/")).unwrap();
+        assert_eq!(outcome.status, Some(200), "{outcome:?}");
+        refused += outcome.attempts.iter().filter(|attempt| attempt.end.is_failure()).count();
+    }
+    (process, refused)
+}
+
+#[test]
+fn one_of_three_refuses_and_no_client_notices() {
+    let (mut process, refused) = run(1);
+    assert!((1..20).contains(&refused), "{refused} attempts at the dead peer");
+    assert_eq!(api::upstream(&mut process, 0)["peers"][0]["state"], "temporary_down");
+    assert_eq!(api::upstream(&mut process, 1)["peers"][0]["state"], "temporary_down");
+    assert!(process.shared_bytes() > 0);
+
+    // The checks find it well again.
+    process.world().peer(PEERS[0]).behaviour = Behaviour::Answers;
+    process.run_for(Duration::from_secs(8)).unwrap();
+    assert_eq!(api::upstream(&mut process, 0)["peers"][0]["state"], "up");
+    let checks = process.world().peer(PEERS[1]).received.iter().filter(|received| received.is_call).count();
+    assert!((6..=12).contains(&checks), "{checks} checks of a peer in {:?}", process.now());
+    assert!(process.traps().is_empty(), "{:?}", process.traps());
+}
+
+#[test]
+fn a_seed_is_a_run() {
+    let traces: Vec<Vec<String>> = [7, 7, 8].into_iter().map(|seed| run(seed).0.trace()).collect();
+    assert!(traces[0].len() > 1_000);
+    assert_eq!(traces[0], traces[1]);
+    assert_ne!(traces[0], traces[2]);
+}

@@ -1,0 +1,251 @@
+//! A run of the filter in which things go wrong, and what must hold in the end. All of it follows from the seed.
+//!
+//! A run has three parts: a start with everything well; seconds full of faults and changes; and time without any, after which
+//! the properties are asked for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proxy_wasm_sim::{Behaviour, Faults, Process, Request, RequestId};
+use serde_json::{json, Value};
+
+use crate::{api, reference};
+
+pub(crate) const PEERS: [&str; 4] = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"];
+
+/// How a peer may misbehave.
+const EVILS: [Behaviour; 7] = [
+    Behaviour::Refuses,
+    Behaviour::BlackHole,
+    Behaviour::Hangs,
+    Behaviour::Resets,
+    Behaviour::CutsOff,
+    Behaviour::Stalls,
+    Behaviour::Garbage,
+];
+
+/// The monitor's, in the configuration below.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many workers a process has; the main thread's VM comes on top.
+const WORKERS: usize = 2;
+
+/// A change of a weight that was sent.
+struct Change {
+    request: RequestId,
+    peer: usize,
+    weight: u64,
+}
+
+/// A run under way.
+pub(crate) struct Scenario {
+    pub(crate) process: Process,
+    /// Whether a peer ever misbehaved.
+    misbehaved: [bool; PEERS.len()],
+    /// Weights that were asked for and whose answer is not there yet, at most one for each peer.
+    open: Vec<Change>,
+    /// What each weight must be: the last one that was acknowledged. None after a change whose fate nobody knows.
+    weights: BTreeMap<usize, Option<u64>>,
+    /// Whether chance ends VMs in this run.
+    with_traps: bool,
+    interval: u64,
+}
+
+fn filter(interval: u64) -> Value {
+    let servers: Vec<String> = PEERS.iter().map(|peer| format!("{peer} max_fails=2 fail_timeout=1s")).collect();
+    json!({
+        "upstreams": { "web": {
+            "servers": servers,
+            "monitors": [{ "name": "http", "interval": format!("{interval}ms"), "schedule": "all", "fall": 2, "rise": 1, "timeout": "800ms" }],
+            "balancer": "round-robin",
+        } },
+        "upstream": "web",
+        "admin": api::admin(),
+        "envoy": { "access_log": true },
+    })
+}
+
+/// What did not hold, as a sentence.
+pub(crate) type Broken = String;
+
+impl Scenario {
+    pub(crate) fn start(seed: u64, is_traced: bool) -> Self {
+        let mut process = reference::envoy(crate::module(), seed);
+        if !is_traced {
+            process = process.untraced();
+        }
+        for peer in PEERS {
+            process.world().peer(peer);
+        }
+        let interval = u64::try_from(INTERVAL.as_millis()).unwrap();
+        process.set_drain(Duration::from_secs(3));
+        process.start(&reference::plugins(&filter(interval))).unwrap_or_else(|error| panic!("{error}"));
+        let with_traps = process.rng().one_in(3);
+        let weights = (0..PEERS.len()).map(|peer| (peer, Some(1))).collect();
+        Self { process, misbehaved: [false; PEERS.len()], open: Vec::new(), weights, with_traps, interval }
+    }
+
+    /// The whole of it.
+    pub(crate) fn run(&mut self) -> Result<(), Broken> {
+        self.faults()?;
+        self.quiet()?;
+        self.properties()
+    }
+
+    /// Seconds in which anything may happen.
+    fn faults(&mut self) -> Result<(), Broken> {
+        let trap = if self.with_traps { 2_000 } else { 0 };
+        self.process.set_faults(Faults { preempt: 6, longest_wait: Duration::from_millis(3), trap });
+        let steps = 60 + self.process.rng().below(60);
+        for _ in 0..steps {
+            let chance = self.process.rng().below(100);
+            match chance {
+                0..=69 => self.traffic(),
+                70..=79 => self.change_a_weight(),
+                80..=87 => self.change_a_peer(),
+                88..=90 => self.pause_a_worker(),
+                91..=92 => self.step_the_clock(),
+                93..=94 => self.reconfigure()?,
+                95 if self.with_traps => self.kill_a_worker(),
+                _ => {}
+            }
+            let (least, most) = (Duration::ZERO, Duration::from_millis(100));
+            let wait = self.process.rng().between(least, most);
+            self.pass(wait)?;
+            self.hear();
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, time: Duration) -> Result<(), Broken> {
+        self.process.run_for(time).map_err(|crash| format!("the host crashed: {crash}"))
+    }
+
+    /// Some requests at once.
+    fn traffic(&mut self) {
+        let count = 1 + self.process.rng().below(4);
+        for _ in 0..count {
+            let post = self.process.rng().one_in(4);
+            let mut request = if post { Request::post("/order", b"one") } else { Request::get("/") };
+            if self.process.rng().one_in(15) {
+                let patience = self.process.rng().between(Duration::ZERO, Duration::from_millis(300));
+                request = request.aborts_after(patience);
+            }
+            self.process.send(request);
+        }
+    }
+
+    /// A weight, unless a change of the same peer is under way: two at once have no order.
+    fn change_a_weight(&mut self) {
+        let peer = usize::try_from(self.process.rng().below(4)).unwrap();
+        if self.open.iter().any(|change| change.peer == peer) {
+            return;
+        }
+        let weight = 1 + self.process.rng().below(9);
+        let path = format!("/upstreams/web/peers/{}", PEERS[peer]);
+        let request = self.process.send(api::request("PATCH", &path, &json!({ "weight": weight })));
+        self.open.push(Change { request, peer, weight });
+    }
+
+    /// Hears of changes that were answered.
+    fn hear(&mut self) {
+        for change in std::mem::take(&mut self.open) {
+            match self.process.outcome(change.request).map(|outcome| outcome.status) {
+                None => self.open.push(change),
+                Some(Some(200)) => drop(self.weights.insert(change.peer, Some(change.weight))),
+                // A VM ended over it: it happened or it did not.
+                Some(_) => drop(self.weights.insert(change.peer, None)),
+            }
+        }
+    }
+
+    fn change_a_peer(&mut self) {
+        // One of the four is always well.
+        let peer = usize::try_from(self.process.rng().below(3)).unwrap();
+        let is_well = self.process.rng().one_in(2);
+        let evil = self.process.rng().choose(&EVILS).copied().unwrap_or_default();
+        let behaviour = if is_well { Behaviour::Answers } else { evil };
+        self.misbehaved[peer] |= !is_well;
+        self.process.world().peer(PEERS[peer]).behaviour = behaviour;
+        self.process.note(format_args!("{} {behaviour:?}", PEERS[peer]));
+    }
+
+    fn pause_a_worker(&mut self) {
+        let worker = usize::try_from(self.process.rng().below(3)).unwrap();
+        let time = self.process.rng().between(Duration::from_millis(1), Duration::from_millis(600));
+        self.process.pause(worker, time);
+    }
+
+    fn step_the_clock(&mut self) {
+        let step = i128::from(self.process.rng().below(2_000_000_000)) - 1_000_000_000;
+        self.process.step_clock(step);
+    }
+
+    fn reconfigure(&mut self) -> Result<(), Broken> {
+        self.interval = if self.interval == 1_000 { 900 } else { 1_000 };
+        let plugins = reference::plugins(&filter(self.interval));
+        match self.process.update(&plugins) {
+            // A trial that chance ended.
+            Ok(()) => Ok(()),
+            Err(error) => Err(format!("a good configuration was refused: {error}")),
+        }
+    }
+
+    fn kill_a_worker(&mut self) {
+        let worker = usize::try_from(self.process.rng().below(2)).unwrap();
+        self.process.kill(worker);
+    }
+
+    /// The faults stop, everybody is well, and two intervals pass.
+    fn quiet(&mut self) -> Result<(), Broken> {
+        self.process.set_faults(Faults::default());
+        for peer in PEERS {
+            self.process.world().peer(peer).behaviour = Behaviour::Answers;
+        }
+        self.process.note(format_args!("faults stop"));
+        // A worker without a VM gets one at a request.
+        for _ in 0..4 {
+            for worker in 0..WORKERS {
+                self.process.send(Request::get("/").at(worker));
+            }
+            self.pass(Duration::from_millis(50))?;
+        }
+        // What began before takes until its timeouts, and is judged then.
+        self.pass(Duration::from_secs(16))?;
+        self.pass(2 * INTERVAL)?;
+        self.hear();
+        Ok(())
+    }
+
+    /// What must hold now.
+    fn properties(&mut self) -> Result<(), Broken> {
+        if let Some(trap) = self.process.traps().first() {
+            return Err(format!("the filter trapped: {trap}"));
+        }
+        if self.process.under_way() > 0 {
+            return Err(format!("{} requests never ended", self.process.under_way()));
+        }
+        let views: Vec<Value> = (0..WORKERS).map(|worker| api::upstream(&mut self.process, worker)).collect();
+        let settled = |view: &Value| -> Vec<Value> {
+            let peers = view["peers"].as_array().expect("peers").iter();
+            peers.map(|peer| json!([peer["name"], peer["weight"], peer["state"]])).collect()
+        };
+        if settled(&views[0]) != settled(&views[1]) {
+            return Err(format!("workers disagree: {} and {}", json!(settled(&views[0])), json!(settled(&views[1]))));
+        }
+        for (at, name) in PEERS.iter().enumerate() {
+            let peer = &views[0]["peers"][at];
+            if peer["state"] != "up" {
+                return Err(format!("{name} is {} though nothing was wrong with it for long: {peer}", peer["state"]));
+            }
+            if let Some(weight) = self.weights[&at].filter(|weight| peer["weight"] != *weight) {
+                return Err(format!("{name} has weight {}, and {weight} was acknowledged last", peer["weight"]));
+            }
+            let failures = api::failures(&mut self.process, 0, name);
+            if !self.misbehaved[at] && failures > 0.0 {
+                return Err(format!("{failures} failures were counted against {name}, which never failed"));
+            }
+        }
+        Ok(())
+    }
+}

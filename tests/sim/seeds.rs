@@ -1,0 +1,62 @@
+//! Many seeds, and one again.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use crate::scenario::Scenario;
+
+/// How many seeds `make test` runs.
+const SEEDS: u64 = 1_000;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+/// Runs a seed. What it breaks, as a sentence.
+fn run(seed: u64, is_traced: bool) -> Result<(), String> {
+    let attempt = std::panic::catch_unwind(|| {
+        let mut scenario = Scenario::start(seed, is_traced);
+        let result = scenario.run();
+        if is_traced {
+            for line in scenario.process.trace() {
+                println!("{line}");
+            }
+        }
+        result
+    });
+    attempt.unwrap_or_else(|_| Err("the test itself panicked".to_owned()))
+}
+
+#[test]
+fn what_must_hold_holds_for_every_seed() {
+    if let Some(seed) = number("SEED") {
+        let result = run(seed, true);
+        assert_eq!(result, Ok(()), "seed {seed}");
+        return;
+    }
+    let (first, count) = (number("FIRST_SEED").unwrap_or_default(), number("SEEDS").unwrap_or(SEEDS));
+    let next = AtomicU64::new(first);
+    let broken = Mutex::new(Vec::new());
+    let start = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= first + count {
+                    break;
+                }
+                if let Err(what) = run(seed, false) {
+                    println!("SEED={seed}: {what}");
+                    broken.lock().unwrap().push(seed);
+                }
+            });
+        }
+    });
+    let took = start.elapsed().as_secs_f64();
+    println!("{count} seeds in {took:.1} s, {:.0} in a second", (count as f64) / took);
+    let broken = broken.into_inner().unwrap();
+    assert!(broken.is_empty(), "{} of {count} seeds; `make sim SEED={}` shows one", broken.len(), broken[0]);
+}
