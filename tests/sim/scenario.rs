@@ -37,6 +37,15 @@ struct Change {
     weight: u64,
 }
 
+/// A time in which an operator wanted a peer out of use.
+struct Down {
+    request: RequestId,
+    peer: usize,
+    /// From when on it must get no request: when the change was acknowledged.
+    since: Option<Duration>,
+    until: Option<Duration>,
+}
+
 /// A run under way.
 pub(crate) struct Scenario {
     pub(crate) process: Process,
@@ -46,6 +55,9 @@ pub(crate) struct Scenario {
     open: Vec<Change>,
     /// What each weight must be: the last one that was acknowledged. None after a change whose fate nobody knows.
     weights: BTreeMap<usize, Option<u64>>,
+    downs: Vec<Down>,
+    /// Requests for the upstream, with the time at which they were sent.
+    sent: Vec<(RequestId, Duration)>,
     /// Whether chance ends VMs in this run.
     with_traps: bool,
     interval: u64,
@@ -82,7 +94,16 @@ impl Scenario {
         process.start(&reference::plugins(&filter(interval))).unwrap_or_else(|error| panic!("{error}"));
         let with_traps = process.rng().one_in(3);
         let weights = (0..PEERS.len()).map(|peer| (peer, Some(1))).collect();
-        Self { process, misbehaved: [false; PEERS.len()], open: Vec::new(), weights, with_traps, interval }
+        Self {
+            process,
+            misbehaved: [false; PEERS.len()],
+            open: Vec::new(),
+            weights,
+            downs: Vec::new(),
+            sent: Vec::new(),
+            with_traps,
+            interval,
+        }
     }
 
     /// The whole of it.
@@ -107,7 +128,7 @@ impl Scenario {
                 91..=92 => self.step_the_clock(),
                 93..=94 => self.reconfigure()?,
                 95 if self.with_traps => self.kill_a_worker(),
-                _ => {}
+                _ => self.take_a_peer_down_or_up(),
             }
             let (least, most) = (Duration::ZERO, Duration::from_millis(100));
             let wait = self.process.rng().between(least, most);
@@ -131,7 +152,32 @@ impl Scenario {
                 let patience = self.process.rng().between(Duration::ZERO, Duration::from_millis(300));
                 request = request.aborts_after(patience);
             }
-            self.process.send(request);
+            self.send(request);
+        }
+    }
+
+    fn send(&mut self, request: Request) {
+        let now = self.process.now();
+        let id = self.process.send(request);
+        self.sent.push((id, now));
+    }
+
+    fn take_a_peer_down_or_up(&mut self) {
+        let now = self.process.now();
+        let (path, state) = match self.downs.last_mut().filter(|down| down.until.is_none()) {
+            Some(down) => {
+                down.until = Some(now);
+                (format!("/upstreams/web/peers/{}", PEERS[down.peer]), "up")
+            }
+            None => {
+                let peer = usize::try_from(self.process.rng().below(4)).unwrap();
+                (format!("/upstreams/web/peers/{}", PEERS[peer]), "down")
+            }
+        };
+        let request = self.process.send(api::request("PATCH", &path, &json!({ "state": state })));
+        if state == "down" {
+            let peer = PEERS.iter().position(|name| path.ends_with(name)).unwrap();
+            self.downs.push(Down { request, peer, since: None, until: None });
         }
     }
 
@@ -155,6 +201,12 @@ impl Scenario {
                 Some(Some(200)) => drop(self.weights.insert(change.peer, Some(change.weight))),
                 // A VM ended over it: it happened or it did not.
                 Some(_) => drop(self.weights.insert(change.peer, None)),
+            }
+        }
+        let now = self.process.now();
+        for down in self.downs.iter_mut().filter(|down| down.since.is_none()) {
+            if self.process.outcome(down.request).is_some_and(|outcome| outcome.status == Some(200)) {
+                down.since = Some(now);
             }
         }
     }
@@ -196,24 +248,32 @@ impl Scenario {
         self.process.kill(worker);
     }
 
-    /// The faults stop, everybody is well, and two intervals pass.
+    /// The faults stop, everybody is well, nobody waits any more, and two intervals pass.
     fn quiet(&mut self) -> Result<(), Broken> {
         self.process.set_faults(Faults::default());
         for peer in PEERS {
             self.process.world().peer(peer).behaviour = Behaviour::Answers;
         }
         self.process.note(format_args!("faults stop"));
-        // A worker without a VM gets one at a request.
+        for request in self.process.under_way() {
+            self.process.abort(request);
+        }
+        // A paused worker goes on, and one without a VM gets one at a request.
+        self.pass(Duration::from_millis(700))?;
         for _ in 0..4 {
             for worker in 0..WORKERS {
-                self.process.send(Request::get("/").at(worker));
+                self.send(Request::get("/").at(worker));
             }
             self.pass(Duration::from_millis(50))?;
         }
-        // What began before takes until its timeouts, and is judged then.
-        self.pass(Duration::from_secs(16))?;
-        self.pass(2 * INTERVAL)?;
         self.hear();
+        if self.downs.last().is_some_and(|down| down.until.is_none()) {
+            self.take_a_peer_down_or_up();
+        }
+        // Checks that began before end by their timeout, and the lease of a worker that died by its term.
+        let lease = if self.with_traps { Duration::from_secs(2) } else { Duration::ZERO };
+        self.pass(Duration::from_millis(100) + lease)?;
+        self.pass(2 * INTERVAL)?;
         Ok(())
     }
 
@@ -222,9 +282,10 @@ impl Scenario {
         if let Some(trap) = self.process.traps().first() {
             return Err(format!("the filter trapped: {trap}"));
         }
-        if self.process.under_way() > 0 {
-            return Err(format!("{} requests never ended", self.process.under_way()));
+        if let Some(request) = self.process.under_way().first() {
+            return Err(format!("{request:?} never ended"));
         }
+        self.no_request_went_to_a_peer_that_was_down()?;
         let views: Vec<Value> = (0..WORKERS).map(|worker| api::upstream(&mut self.process, worker)).collect();
         let settled = |view: &Value| -> Vec<Value> {
             let peers = view["peers"].as_array().expect("peers").iter();
@@ -244,6 +305,37 @@ impl Scenario {
             let failures = api::failures(&mut self.process, 0, name);
             if !self.misbehaved[at] && failures > 0.0 {
                 return Err(format!("{failures} failures were counted against {name}, which never failed"));
+            }
+        }
+        self.changes_are_seen_at_once()
+    }
+
+    fn no_request_went_to_a_peer_that_was_down(&self) -> Result<(), Broken> {
+        for (request, sent) in &self.sent {
+            let Some(outcome) = self.process.outcome(*request) else { continue };
+            for down in &self.downs {
+                let is_during = down.since.is_some_and(|since| *sent > since)
+                    && down.until.is_none_or(|until| outcome.ended < until);
+                if is_during && outcome.attempts.iter().any(|attempt| attempt.address == PEERS[down.peer]) {
+                    return Err(format!("{request:?}, sent at {sent:?}, went to {}, which was down", PEERS[down.peer]));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A change at one worker is there at the next request of the other.
+    fn changes_are_seen_at_once(&mut self) -> Result<(), Broken> {
+        for (worker, other) in [(0, 1), (1, 0)] {
+            let weight = 20 + worker;
+            let change = api::request("PATCH", "/upstreams/web/peers/10.0.0.4:80", &json!({ "weight": weight })).at(worker);
+            let outcome = self.process.request(change).map_err(|crash| crash.to_string())?;
+            if outcome.status != Some(200) {
+                return Err(format!("a change was refused: {outcome:?}"));
+            }
+            let seen = &api::upstream(&mut self.process, other)["peers"][3]["weight"];
+            if *seen != weight {
+                return Err(format!("worker {worker} set weight {weight}, and worker {other} sees {seen}"));
             }
         }
         Ok(())

@@ -292,16 +292,22 @@ impl Process {
         Err(Crash { at: self.now(), rule: "a request never ended".to_owned() })
     }
 
+    /// The client of a request goes away now.
+    pub fn abort(&mut self, id: RequestId) {
+        self.core.borrow_mut().after(Duration::ZERO, Event::Abort(id));
+    }
+
     /// What became of a request; `None` while it is under way.
     #[must_use]
     pub fn outcome(&self, id: RequestId) -> Option<Outcome> {
         self.core.borrow().exchanges.get(&id).filter(|exchange| exchange.phase == Phase::Over).map(crate::run::outcome)
     }
 
-    /// How many requests are under way.
+    /// The requests that are under way.
     #[must_use]
-    pub fn under_way(&self) -> usize {
-        self.core.borrow().exchanges.values().filter(|exchange| exchange.phase != Phase::Over).count()
+    pub fn under_way(&self) -> Vec<RequestId> {
+        let core = self.core.borrow();
+        core.exchanges.iter().filter(|(_, exchange)| exchange.phase != Phase::Over).map(|(id, _)| *id).collect()
     }
 
     /// Lets time pass.

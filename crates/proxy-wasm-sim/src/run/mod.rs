@@ -137,7 +137,7 @@ impl Process {
             Event::Answer { request, attempt } => self.answered(index, request, attempt),
             Event::Ended { request, attempt } => self.attempt_ended(index, request, attempt),
             Event::Retry(request) => self.attempt(index, request),
-            Event::Abort(request) => self.abort(index, request),
+            Event::Abort(request) => self.client_left(index, request),
             Event::Tick { vm, root, timer } => self.tick(index, vm, root, timer),
             Event::CallConnected(token) => self.call_connected(index, token),
             Event::CallEnded(token) => self.call_ended(index, token),

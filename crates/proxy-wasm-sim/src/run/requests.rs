@@ -199,7 +199,7 @@ impl Process {
                 true
             }
             Some(Asked::Close) => {
-                self.abort(index, request);
+                self.client_left(index, request);
                 true
             }
         }

@@ -297,7 +297,7 @@ impl Process {
     }
 
     /// The client went away.
-    pub(super) fn abort(&mut self, index: usize, request: RequestId) {
+    pub(super) fn client_left(&mut self, index: usize, request: RequestId) {
         let (flags, details) = flags_and_details(End::Aborted);
         let is_open = self.exchange(request, |exchange| {
             let is_open = !matches!(exchange.phase, Phase::Ending | Phase::Over);
