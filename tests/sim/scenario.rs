@@ -43,7 +43,8 @@ struct Down {
     peer: usize,
     /// From when on it must get no request: when the change was acknowledged.
     since: Option<Duration>,
-    until: Option<Duration>,
+    /// When the change back was sent, and its request.
+    until: Option<(Duration, RequestId)>,
 }
 
 /// A run under way.
@@ -122,7 +123,7 @@ impl Scenario {
             let chance = self.process.rng().below(100);
             match chance {
                 0..=69 => self.traffic(),
-                70..=79 => self.change_a_weight(),
+                70..=79 => self.change_weights(),
                 80..=87 => self.change_a_peer(),
                 88..=90 => self.pause_a_worker(),
                 91..=92 => self.step_the_clock(),
@@ -164,33 +165,54 @@ impl Scenario {
 
     fn take_a_peer_down_or_up(&mut self) {
         let now = self.process.now();
-        let (path, state) = match self.downs.last_mut().filter(|down| down.until.is_none()) {
-            Some(down) => {
-                down.until = Some(now);
-                (format!("/upstreams/web/peers/{}", PEERS[down.peer]), "up")
-            }
-            None => {
-                let peer = usize::try_from(self.process.rng().below(4)).unwrap();
-                (format!("/upstreams/web/peers/{}", PEERS[peer]), "down")
-            }
+        let order = |process: &mut Process, peer: usize, state: &str| {
+            let path = format!("/upstreams/web/peers/{}", PEERS[peer]);
+            process.send(api::request("PATCH", &path, &json!({ "state": state })))
         };
-        let request = self.process.send(api::request("PATCH", &path, &json!({ "state": state })));
-        if state == "down" {
-            let peer = PEERS.iter().position(|name| path.ends_with(name)).unwrap();
-            self.downs.push(Down { request, peer, since: None, until: None });
+        match self.downs.last_mut() {
+            // Two orders at once have no order.
+            Some(down) if self.process.outcome(down.request).is_none() => {}
+            Some(down) if down.until.is_none() => {
+                down.until = Some((now, order(&mut self.process, down.peer, "up")));
+            }
+            Some(Down { until: Some((_, request)), .. }) if self.process.outcome(*request).is_none() => {}
+            _ => {
+                let peer = usize::try_from(self.process.rng().below(4)).unwrap();
+                let request = order(&mut self.process, peer, "down");
+                self.downs.push(Down { request, peer, since: None, until: None });
+            }
         }
     }
 
-    /// A weight, unless a change of the same peer is under way: two at once have no order.
-    fn change_a_weight(&mut self) {
-        let peer = usize::try_from(self.process.rng().below(4)).unwrap();
-        if self.open.iter().any(|change| change.peer == peer) {
-            return;
+    /// Peers that are still down because of an operator are so no more.
+    fn lift_orders(&mut self) -> Result<(), Broken> {
+        for at in 0..self.downs.len() {
+            let down = &self.downs[at];
+            let up = down.until.and_then(|(_, request)| self.process.outcome(request)).and_then(|outcome| outcome.status);
+            if up == Some(200) {
+                continue;
+            }
+            let path = format!("/upstreams/web/peers/{}", PEERS[down.peer]);
+            let outcome = self.process.request(api::request("PATCH", &path, &json!({ "state": "up" })));
+            match outcome.map_err(|crash| crash.to_string())?.status {
+                Some(200) => {}
+                other => return Err(format!("an order was answered with {other:?}")),
+            }
         }
-        let weight = 1 + self.process.rng().below(9);
-        let path = format!("/upstreams/web/peers/{}", PEERS[peer]);
-        let request = self.process.send(api::request("PATCH", &path, &json!({ "weight": weight })));
-        self.open.push(Change { request, peer, weight });
+        Ok(())
+    }
+
+    /// Weights of some peers at once, at whatever workers; but of none whose change is under way: two of one have no order.
+    fn change_weights(&mut self) {
+        for (peer, name) in PEERS.iter().enumerate() {
+            if self.process.rng().one_in(2) || self.open.iter().any(|change| change.peer == peer) {
+                continue;
+            }
+            let weight = 1 + self.process.rng().below(9);
+            let path = format!("/upstreams/web/peers/{name}");
+            let request = self.process.send(api::request("PATCH", &path, &json!({ "weight": weight })));
+            self.open.push(Change { request, peer, weight });
+        }
     }
 
     /// Hears of changes that were answered.
@@ -267,9 +289,7 @@ impl Scenario {
             self.pass(Duration::from_millis(50))?;
         }
         self.hear();
-        if self.downs.last().is_some_and(|down| down.until.is_none()) {
-            self.take_a_peer_down_or_up();
-        }
+        self.lift_orders()?;
         // Checks that began before end by their timeout, and the lease of a worker that died by its term.
         let lease = if self.with_traps { Duration::from_secs(2) } else { Duration::ZERO };
         self.pass(Duration::from_millis(100) + lease)?;
@@ -315,7 +335,7 @@ impl Scenario {
             let Some(outcome) = self.process.outcome(*request) else { continue };
             for down in &self.downs {
                 let is_during = down.since.is_some_and(|since| *sent > since)
-                    && down.until.is_none_or(|until| outcome.ended < until);
+                    && down.until.is_none_or(|(until, _)| outcome.ended < until);
                 if is_during && outcome.attempts.iter().any(|attempt| attempt.address == PEERS[down.peer]) {
                     return Err(format!("{request:?}, sent at {sent:?}, went to {}, which was down", PEERS[down.peer]));
                 }
