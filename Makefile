@@ -6,7 +6,7 @@
 #   BASELINE_WASM=/path/to/filter     another build of the filter, which `make bench BENCH=envoy` compares with; with
 #                                     ARGS=instructions it stops after its first tables
 
-.PHONY: help build run test test-nginx bench lint check clean
+.PHONY: help build run test sim test-nginx bench lint check clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -20,6 +20,9 @@ run: ## a real Envoy with the filter, demo servers and traffic, until Ctrl-C (AR
 
 test: ## every test: native, wasm32 in Node, end to end on a real Envoy (and nginx, if NGINX is set)
 	@scripts/test.sh
+
+sim: ## many runs in a simulated host, full of faults: SEEDS=100000 runs more, SEED=17 one with its trace
+	@SEEDS="$(SEEDS)" SEED="$(SEED)" FIRST_SEED="$(FIRST_SEED)" scripts/sim.sh
 
 test-nginx: ## the end-to-end tests on nginx: make test-nginx NGINX=/path/to/nginx
 	@echo "test-nginx: the nginx side of the filter is not written yet, so nothing was tested on '$(NGINX)'"; exit 1

@@ -17,6 +17,14 @@ scripts/build.sh
 stage "native tests: units and properties"
 "${native[@]}" test --workspace --lib --bins --test layers
 
+# The SDK's kind of filter, built like any other, for the simulated host's own tests.
+stage "the simulated host, and the filter in it"
+wasm build -q --release -p durpina-proxy-wasm --example http_headers
+"${native[@]}" test -p proxy-wasm-sim --test hosts
+HTTP_HEADERS_WASM=$target_dir/$target/release/examples/http_headers.wasm \
+  "${native[@]}" test -p proxy-wasm-sim --test sdk -- --ignored
+"${native[@]}" test -p durpina-e2e --test sim
+
 stage "examples in the documentation"
 "${native[@]}" test --workspace --doc
 

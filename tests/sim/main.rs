@@ -29,7 +29,8 @@ fn module() -> &'static Module {
     MODULE.get_or_init(|| {
         let built = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../dist/durpina.wasm");
         let path = std::env::var_os("DURPINA_WASM").map_or_else(built, PathBuf::from);
-        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; `make build` first", path.display()));
+        let bytes =
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; `make build` first", path.display()));
         Module::load(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     })
 }

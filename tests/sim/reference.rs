@@ -1,6 +1,6 @@
 //! The reference configuration, `envoy/durpina.yaml`, as far as it decides where requests and calls go.
 
-use proxy_wasm_sim::{Decision, Destination, Module, Outgoing, Outcome, Plugin, Process, Route, Routed, Wiring};
+use proxy_wasm_sim::{Decision, Destination, Module, Outcome, Outgoing, Plugin, Process, Route, Routed, Wiring};
 use serde_json::Value;
 
 /// The headers of the candidates: `header_to_metadata` and the composite cluster of the file.

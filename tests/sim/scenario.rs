@@ -188,7 +188,8 @@ impl Scenario {
     fn lift_orders(&mut self) -> Result<(), Broken> {
         for at in 0..self.downs.len() {
             let down = &self.downs[at];
-            let up = down.until.and_then(|(_, request)| self.process.outcome(request)).and_then(|outcome| outcome.status);
+            let up =
+                down.until.and_then(|(_, request)| self.process.outcome(request)).and_then(|outcome| outcome.status);
             if up == Some(200) {
                 continue;
             }
@@ -348,7 +349,8 @@ impl Scenario {
     fn changes_are_seen_at_once(&mut self) -> Result<(), Broken> {
         for (worker, other) in [(0, 1), (1, 0)] {
             let weight = 20 + worker;
-            let change = api::request("PATCH", "/upstreams/web/peers/10.0.0.4:80", &json!({ "weight": weight })).at(worker);
+            let change =
+                api::request("PATCH", "/upstreams/web/peers/10.0.0.4:80", &json!({ "weight": weight })).at(worker);
             let outcome = self.process.request(change).map_err(|crash| crash.to_string())?;
             if outcome.status != Some(200) {
                 return Err(format!("a change was refused: {outcome:?}"));

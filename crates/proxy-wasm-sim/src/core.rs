@@ -14,7 +14,7 @@ use crate::host::metrics::Metrics;
 use crate::host::queues::Queues;
 use crate::host::shared_data::SharedData;
 use crate::personality::Personality;
-use crate::process::Plugin;
+use crate::plugin::Plugin;
 use crate::request::RequestId;
 use crate::rng::Rng;
 use crate::trace::{LogLine, Trace, Who};

@@ -1,6 +1,5 @@
-//! A deterministic host for any proxy-wasm 0.2.1 module: an Envoy or an nginx in a box.
+#![doc = include_str!("../README.md")]
 
-#[doc = ""]
 mod abi;
 mod core;
 mod faults;
@@ -10,6 +9,7 @@ mod host;
 mod module;
 mod pairs;
 mod personality;
+mod plugin;
 mod process;
 mod request;
 mod rng;
@@ -28,7 +28,8 @@ pub use personality::{
     CallFacts, CasOfMissing, Effect, Ending, Integers, Keys, LifeFacts, MetricFacts, Personality, Refusal, Replies,
     RequestFacts, Retries, Return, Rule, SharedFacts, Situation, TickFacts, Update, ZeroCas, ENVOY, NGINX,
 };
-pub use process::{Crash, Plugin, Process, Refused};
+pub use plugin::{Crash, Plugin, Refused};
+pub use process::Process;
 pub use request::{Attempt, End, Outcome, Request, RequestId};
 pub use rng::Rng;
 pub use status::Status;

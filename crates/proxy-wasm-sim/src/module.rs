@@ -47,7 +47,9 @@ impl fmt::Display for LoadError {
             Self::Invalid(why) => write!(f, "this is no WebAssembly module: {why}"),
             Self::Imports(names) => write!(f, "no host of proxy-wasm 0.2.1 has these imports: {}", names.join(", ")),
             Self::NoMemory => f.write_str("the module exports no memory"),
-            Self::OtherAbi => f.write_str("the module is not of proxy-wasm 0.2.1: it does not export proxy_abi_version_0_2_1"),
+            Self::OtherAbi => {
+                f.write_str("the module is not of proxy-wasm 0.2.1: it does not export proxy_abi_version_0_2_1")
+            }
         }
     }
 }

@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn replacing_leaves_one_of_many_at_the_first_one_s_place() {
-        let mut pairs = of(&[("A", "1"), ("b", "2"), ("a", "3")].map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let mut pairs =
+            of(&[("A", "1"), ("b", "2"), ("a", "3")].map(|(name, value)| (name.to_owned(), value.to_owned())));
         replace(&mut pairs, "a", b"4");
         assert_eq!(pairs, [("a".to_owned(), b"4".to_vec()), ("b".to_owned(), b"2".to_vec())]);
         assert_eq!(get(&pairs, "A"), Some(b"4".as_slice()));

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use wasmi::{AsContextMut, Extern, Func, Instance, Linker, Memory, ResumableCall, ResumableCallHostTrap, Store, TypedFunc, Val};
+use wasmi::{
+    AsContextMut, Extern, Func, Instance, Linker, Memory, ResumableCall, ResumableCallHostTrap, Store, TypedFunc, Val,
+};
 
 use crate::abi::{self, Args, Import};
 use crate::core::Core;
@@ -76,8 +78,8 @@ pub(crate) fn linker(module: &Module) -> Result<Linker<VmData>, String> {
             let mut args = Args::default();
             for (arg, value) in args.iter_mut().zip(given) {
                 *arg = match value {
-                    Val::I32(number) => u64::from(number.cast_unsigned()),
-                    Val::I64(number) => number.cast_unsigned(),
+                    Val::I32(number) => u64::from(*number as u32),
+                    Val::I64(number) => *number as u64,
                     _ => 0,
                 };
             }
@@ -132,7 +134,8 @@ impl Vm {
         core: &Rc<RefCell<Core>>,
         vm: VmId,
     ) -> Result<Self, String> {
-        let data = VmData { core: Rc::clone(core), vm, memory: None, allocate: None, now: Now::default(), pending: None };
+        let data =
+            VmData { core: Rc::clone(core), vm, memory: None, allocate: None, now: Now::default(), pending: None };
         let mut store = Store::new(&module.engine, data);
         store.set_fuel(FUEL).map_err(|error| error.to_string())?;
         let instance = linker.instantiate_and_start(&mut store, &module.module).map_err(|error| error.to_string())?;
@@ -159,7 +162,7 @@ impl Vm {
     pub(crate) fn call(&mut self, now: Now, args: &[u32]) -> Option<Ran> {
         let function = self.function(now.callback)?;
         let ty = function.ty(&self.store);
-        let args: Vec<Val> = args.iter().take(ty.params().len()).map(|arg| Val::I32(arg.cast_signed())).collect();
+        let args: Vec<Val> = args.iter().take(ty.params().len()).map(|arg| Val::I32(*arg as i32)).collect();
         let returns = !ty.results().is_empty();
         self.store.data_mut().now = now;
         let _ = self.store.set_fuel(FUEL);
@@ -194,8 +197,8 @@ impl Vm {
                 let data = self.store.data();
                 data.core.borrow_mut().fuel.add(data.now.callback, fuel);
                 let number = match results.first().filter(|_| returns) {
-                    Some(Val::I32(number)) => Some(u64::from(number.cast_unsigned())),
-                    Some(Val::I64(number)) => Some(number.cast_unsigned()),
+                    Some(Val::I32(number)) => Some(u64::from(*number as u32)),
+                    Some(Val::I64(number)) => Some(*number as u64),
                     _ => None,
                 };
                 Ran::Returned(number)

@@ -95,7 +95,10 @@ pub struct Peer {
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer").field("behaviour", &self.behaviour).field("latency", &self.latency).finish_non_exhaustive()
+        f.debug_struct("Peer")
+            .field("behaviour", &self.behaviour)
+            .field("latency", &self.latency)
+            .finish_non_exhaustive()
     }
 }
 
@@ -212,9 +215,11 @@ impl World {
                 let status = answer.status;
                 match other {
                     Behaviour::CutsOff => after(answer, End::CutOff),
-                    _ if other == Behaviour::Stalls || is_tcp && !peer.closes => {
-                        Course { connected: Some(connect), answer: Some((headers, answer)), end: (timeout, End::Stalled) }
-                    }
+                    _ if other == Behaviour::Stalls || is_tcp && !peer.closes => Course {
+                        connected: Some(connect),
+                        answer: Some((headers, answer)),
+                        end: (timeout, End::Stalled),
+                    },
                     _ => after(answer, End::Answered(status)),
                 }
             }

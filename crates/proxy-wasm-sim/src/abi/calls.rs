@@ -75,8 +75,7 @@ fn grpc_stream(guest: &mut Guest<'_>, args: &Args) -> Answer {
     }
     let Some(found) = pairs::decode(&guest.read(headers, headers_size)?) else { return Ok(Status::ParseFailure) };
     let to = service(&guest.read(to, to_size)?);
-    let wanted =
-        Wanted { to, headers: found, body: Vec::new(), timeout: FOR_EVER, kind: CallKind::GrpcStream };
+    let wanted = Wanted { to, headers: found, body: Vec::new(), timeout: FOR_EVER, kind: CallKind::GrpcStream };
     dispatch(guest, wanted, token)
 }
 
@@ -102,8 +101,7 @@ fn dispatch(guest: &mut Guest<'_>, wanted: Wanted, token_at: u64) -> Answer {
     take_slot(guest)?;
     let destination = {
         let wiring = Rc::clone(&guest.core().wiring);
-        let outgoing =
-            Outgoing { to: &wanted.to, headers: &wanted.headers, is_grpc: wanted.kind != CallKind::Http };
+        let outgoing = Outgoing { to: &wanted.to, headers: &wanted.headers, is_grpc: wanted.kind != CallKind::Http };
         wiring.call(&outgoing)
     };
     let (address, is_tcp) = match destination {

@@ -29,7 +29,7 @@ fn define(guest: &mut Guest<'_>, &[kind, name, name_size, id, ..]: &Args) -> Ans
 
 fn increment(guest: &mut Guest<'_>, &[id, by, ..]: &Args) -> Answer {
     let kind = guest.core().metrics.kind(id);
-    let by = by.cast_signed();
+    let by = by as i64;
     match kind {
         None => return Ok(Status::NotFound),
         Some(Kind::Histogram) => return Ok(Status::BadArgument),

@@ -65,7 +65,7 @@ impl Import {
     /// A status as this function returns it.
     pub(crate) fn number(&self, status: Status) -> i32 {
         match (self.result, status) {
-            (Returns::Status, status) => (status as u32).cast_signed(),
+            (Returns::Status, status) => status as i32,
             (_, Status::Ok) => 0,
             _ => EINVAL,
         }

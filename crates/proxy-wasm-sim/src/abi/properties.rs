@@ -39,8 +39,9 @@ fn get(guest: &mut Guest<'_>, &[at, at_size, data, size, ..]: &Args) -> Answer {
             (["plugin_name"], Some(plugin)) => Some(plugin.name.clone().into_bytes()),
             (["plugin_root_id"], Some(plugin)) => Some(plugin.root_id.clone().into_bytes()),
             (["plugin_vm_id"], Some(plugin)) => Some(plugin.vm_id.clone().into_bytes()),
-            (path, _) => exchange
-                .and_then(|exchange| properties::of(exchange, &core.personality.requests, path, core.now(), core.events.wall())),
+            (path, _) => exchange.and_then(|exchange| {
+                properties::of(exchange, &core.personality.requests, path, core.now(), core.events.wall())
+            }),
         }
     };
     // The steps of a path that a host has for every VM are found also without a request.

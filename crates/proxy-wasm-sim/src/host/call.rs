@@ -44,13 +44,13 @@ pub(crate) const fn own_answer(end: End) -> Option<(u16, &'static str)> {
         End::ConnectTimeout => {
             Some((503, "upstream connect error or disconnect/reset before headers. reset reason: connection timeout"))
         }
-        End::Reset => {
-            Some((503, "upstream connect error or disconnect/reset before headers. reset reason: connection termination"))
-        }
-        End::Garbage => Some((
-            502,
-            "upstream connect error or disconnect/reset before headers. reset reason: protocol error",
+        End::Reset => Some((
+            503,
+            "upstream connect error or disconnect/reset before headers. reset reason: connection termination",
         )),
+        End::Garbage => {
+            Some((502, "upstream connect error or disconnect/reset before headers. reset reason: protocol error"))
+        }
         End::Silent => Some((504, "upstream request timeout")),
         End::NoPeer => Some((503, "no healthy upstream")),
         End::Answered(_) | End::CutOff | End::Stalled | End::Aborted => None,

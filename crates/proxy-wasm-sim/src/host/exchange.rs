@@ -89,10 +89,11 @@ pub(crate) enum Asked {
 
 impl Exchange {
     pub(crate) fn new(request: Request, worker: usize, began: Duration) -> Self {
-        let mut headers: Pairs = [(":method", &request.method), (":path", &request.path), (":authority", &request.authority)]
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.clone().into_bytes()))
-            .collect();
+        let mut headers: Pairs =
+            [(":method", &request.method), (":path", &request.path), (":authority", &request.authority)]
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.clone().into_bytes()))
+                .collect();
         headers.push((":scheme".to_owned(), b"http".to_vec()));
         headers.extend(pairs::of(&request.headers));
         Self {

@@ -8,7 +8,13 @@ use crate::personality::{Integers, RequestFacts};
 use crate::request::End;
 
 /// A property of a request; `None` if there is none.
-pub(crate) fn of(exchange: &Exchange, facts: &RequestFacts, path: &[&str], now: Duration, wall: u64) -> Option<Vec<u8>> {
+pub(crate) fn of(
+    exchange: &Exchange,
+    facts: &RequestFacts,
+    path: &[&str],
+    now: Duration,
+    wall: u64,
+) -> Option<Vec<u8>> {
     let number = |number: u64| match facts.integers {
         Integers::Binary => number.to_le_bytes().to_vec(),
         Integers::Text => number.to_string().into_bytes(),
@@ -36,7 +42,9 @@ pub(crate) fn of(exchange: &Exchange, facts: &RequestFacts, path: &[&str], now: 
         }
         ["request", "time"] => Some(number(wall)),
         ["source", "address"] if facts.client_port => text(&request.client),
-        ["source", "address"] => text(request.client.rsplit_once(':').map_or(request.client.as_str(), |(host, _)| host)),
+        ["source", "address"] => {
+            text(request.client.rsplit_once(':').map_or(request.client.as_str(), |(host, _)| host))
+        }
         ["connection", "id"] => Some(number(request.connection)),
         ["response", "code"] => Some(number(u64::from(exchange.status().unwrap_or_default()))),
         ["response", "flags"] => Some(number(exchange.flags)),

@@ -10,7 +10,8 @@ use crate::host::events::Event;
 use crate::host::exchange::Phase;
 use crate::host::shared_data::SharedData;
 use crate::personality::{Refusal, Return, Situation, Update};
-use crate::process::{Plugin, Process, Refused};
+use crate::plugin::{Plugin, Refused};
+use crate::process::Process;
 use crate::status::Stop;
 use crate::trace::Who;
 use crate::vm::{Now, Ran, Vm, VmId};
@@ -136,14 +137,8 @@ impl Process {
     fn new_vm(&mut self, worker: Option<usize>, zone: usize) -> Result<(VmId, Vm), String> {
         self.next_vm += 1;
         let id = VmId(self.next_vm);
-        let facts = VmFacts {
-            worker,
-            zone,
-            roots: BTreeMap::new(),
-            streams: BTreeMap::new(),
-            next_context: 1,
-            lost_slots: 0,
-        };
+        let facts =
+            VmFacts { worker, zone, roots: BTreeMap::new(), streams: BTreeMap::new(), next_context: 1, lost_slots: 0 };
         self.core.borrow_mut().vms.insert(id, facts);
         let vm = Vm::new(&self.module, &self.linker, &self.core, id)?;
         Ok((id, vm))
@@ -226,10 +221,9 @@ impl Process {
     /// A root context has its configuration.
     pub(crate) fn configured(&mut self, index: usize, vm: VmId) {
         let Some(worker) = self.workers.get_mut(index) else { return };
-        let is_last = worker
-            .queue
-            .iter()
-            .all(|job| !matches!(job, Job::Callback(callback) if callback.vm == vm && callback.then == Then::Configured));
+        let is_last = worker.queue.iter().all(
+            |job| !matches!(job, Job::Callback(callback) if callback.vm == vm && callback.then == Then::Configured),
+        );
         if is_last {
             worker.is_ready = true;
             // Timers of a VM that trapped go on, for the same plugins.
@@ -303,7 +297,8 @@ impl Process {
             .collect();
         drop(core);
         if let (Some(worker), true) = (self.workers.get_mut(index), life.timers_outlive_trap) {
-            let timers = |root| facts.as_ref().and_then(|facts| facts.roots.get(root)).map_or(0, |root| root.timers.len());
+            let timers =
+                |root| facts.as_ref().and_then(|facts| facts.roots.get(root)).map_or(0, |root| root.timers.len());
             let all = roots.iter().enumerate();
             worker.old_timers = all.flat_map(|(plugin, root)| std::iter::repeat_n(plugin, timers(root))).collect();
         }
@@ -343,7 +338,8 @@ impl Process {
         let Some(worker) = self.workers.get(index).filter(|worker| worker.role == Role::Drains) else { return false };
         let (vm, busy) = {
             let core = self.core.borrow();
-            let busy = core.exchanges.values().any(|it| it.worker == index && it.phase != Phase::Over && it.vm.is_some());
+            let busy =
+                core.exchanges.values().any(|it| it.worker == index && it.phase != Phase::Over && it.vm.is_some());
             (worker.vm, busy)
         };
         if busy {

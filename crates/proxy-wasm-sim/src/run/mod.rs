@@ -1,6 +1,7 @@
 //! How a process runs: events come to workers, workers do what is in their queues.
 
 mod calls;
+mod endings;
 mod life;
 mod requests;
 mod responses;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use self::worker::{Callback, Job, Role, Then};
 use crate::host::events::Event;
 use crate::host::exchange::Exchange;
-use crate::process::{Crash, Process};
+use crate::plugin::Crash;
+use crate::process::Process;
 use crate::request::Outcome;
 use crate::vm::{Now, Ran, VmId};
 
@@ -142,7 +144,9 @@ impl Process {
             Event::CallConnected(token) => self.call_connected(index, token),
             Event::CallEnded(token) => self.call_ended(index, token),
             Event::Drained { vm, root } => self.drained(index, vm, root),
-            Event::Queue { vm, root, queue } => self.root_callback(index, vm, root, "proxy_on_queue_ready", vec![queue], Then::Nothing),
+            Event::Queue { vm, root, queue } => {
+                self.root_callback(index, vm, root, "proxy_on_queue_ready", vec![queue], Then::Nothing)
+            }
         }
     }
 
@@ -162,12 +166,8 @@ impl Process {
     /// Calls the module.
     fn call(&mut self, index: usize, callback: Callback) {
         let Some(vm) = self.vms.get_mut(&callback.vm) else { return self.unavailable(index, &callback) };
-        let now = Now {
-            callback: callback.name,
-            context: callback.context,
-            request: callback.request,
-            call: callback.call,
-        };
+        let now =
+            Now { callback: callback.name, context: callback.context, request: callback.request, call: callback.call };
         let mut args = vec![callback.context];
         args.extend(&callback.args);
         {
@@ -236,9 +236,8 @@ impl Process {
             (Then::Configured, _) => self.configured(index, vm),
             (Then::Ticked(timer), _) => {
                 let mut core = self.core.borrow_mut();
-                let goes_on = core
-                    .root(vm, context)
-                    .is_some_and(|root| root.timers.contains(&timer) && !root.period.is_zero());
+                let goes_on =
+                    core.root(vm, context).is_some_and(|root| root.timers.contains(&timer) && !root.period.is_zero());
                 if goes_on {
                     core.start_timer(vm, context, Some(timer));
                 }

@@ -92,10 +92,19 @@ impl Process {
         args: Vec<u32>,
         then: Then,
     ) -> Vec<Job> {
-        let found = self.exchange(request, |exchange| Some((exchange.vm?, *exchange.contexts.get(position)?))).flatten();
+        let found =
+            self.exchange(request, |exchange| Some((exchange.vm?, *exchange.contexts.get(position)?))).flatten();
         let Some((vm, stream)) = found else { return Vec::new() };
         let callback = |name, args, then| {
-            Job::Callback(Callback { vm, name, context: stream.context, args, request: Some(request), call: None, then })
+            Job::Callback(Callback {
+                vm,
+                name,
+                context: stream.context,
+                args,
+                request: Some(request),
+                call: None,
+                then,
+            })
         };
         let mut jobs = Vec::new();
         if !stream.is_created {
@@ -117,13 +126,8 @@ impl Process {
         if position >= filters {
             return self.upstream(index, request);
         }
-        let jobs = self.request_jobs(
-            request,
-            position,
-            "proxy_on_request_headers",
-            vec![headers, end],
-            Then::RequestHeaders,
-        );
+        let jobs =
+            self.request_jobs(request, position, "proxy_on_request_headers", vec![headers, end], Then::RequestHeaders);
         self.next_jobs(index, jobs);
     }
 

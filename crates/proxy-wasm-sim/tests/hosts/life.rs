@@ -45,7 +45,8 @@ fn an_old_configuration_ticks_on_until_it_has_drained() {
 }
 
 /// Takes a configuration of one byte and no other.
-const PICKY: &str = r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.eq (local.get 1) (i32.const 1)))"#;
+const PICKY: &str =
+    r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.eq (local.get 1) (i32.const 1)))"#;
 
 #[test]
 fn envoy_keeps_the_old_configuration_when_one_is_refused_and_nginx_ends() {
@@ -114,9 +115,7 @@ fn after_a_trap_envoy_waits_for_a_request_and_nginx_does_not() {
 
 #[test]
 fn a_trap_in_a_request_fails_that_request() {
-    let module = module(
-        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) unreachable)"#,
-    );
+    let module = module(r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) unreachable)"#);
     for (mut process, status) in [(Process::envoy(&module, 1), 503), (Process::nginx(&module, 1), 500)] {
         process = process.everything_to("10.0.0.1:80");
         process.start(&[Plugin::filter("f", "")]).unwrap();

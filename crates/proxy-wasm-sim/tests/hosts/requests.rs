@@ -14,7 +14,8 @@ impl Wiring for Three {
     fn route(&self, request: &Routed<'_>) -> Decision {
         // Where failed requests start again, in new contexts, the next address follows from the attempts so far.
         let all = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"];
-        let mut route = Route::to(all.iter().skip(request.attempts.len()).map(|address| (*address).to_owned()).collect());
+        let mut route =
+            Route::to(all.iter().skip(request.attempts.len()).map(|address| (*address).to_owned()).collect());
         route.retries = 2;
         Decision::To(route)
     }
@@ -34,9 +35,11 @@ fn each_host_tries_the_next_peer_in_its_own_way() {
     for (mut process, contexts) in
         [(Process::envoy(&module, 3).wiring(Three), "7"), (Process::nginx(&module, 3).wiring(Three), "777")]
     {
-        for (address, behaviour) in
-            [("10.0.0.1:80", Behaviour::Refuses), ("10.0.0.2:80", Behaviour::Resets), ("10.0.0.3:80", Behaviour::Answers)]
-        {
+        for (address, behaviour) in [
+            ("10.0.0.1:80", Behaviour::Refuses),
+            ("10.0.0.2:80", Behaviour::Resets),
+            ("10.0.0.3:80", Behaviour::Answers),
+        ] {
             process.world().peer(address).behaviour = behaviour;
         }
         process.start(&[Plugin::filter("f", "")]).unwrap();
@@ -113,7 +116,10 @@ fn a_module_answers_by_itself_and_no_peer_is_asked() {
         process = process.everything_to("10.0.0.1:80");
         process.start(&[Plugin::filter("f", "")]).unwrap();
         let outcome = process.request(Request::get("/")).unwrap();
-        assert_eq!((outcome.status, outcome.body.as_slice(), outcome.by_module), (Some(418), b"teapot".as_slice(), true));
+        assert_eq!(
+            (outcome.status, outcome.body.as_slice(), outcome.by_module),
+            (Some(418), b"teapot".as_slice(), true)
+        );
         assert!(process.world().peer("10.0.0.1:80").received.is_empty());
     }
 }
