@@ -30,6 +30,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How many workers a process has; the main thread's VM comes on top.
 const WORKERS: usize = 2;
 
+/// What an upstream of this size needs in shared data, and as much again.
+const MOST_SHARED: usize = 2_000;
+
 /// A change of a weight that was sent.
 struct Change {
     request: RequestId,
@@ -61,6 +64,9 @@ pub(crate) struct Scenario {
     sent: Vec<(RequestId, Duration)>,
     /// Whether chance ends VMs in this run.
     with_traps: bool,
+    /// Whether the clock steps in this run, and whether the configuration changes. Without, checks can be counted.
+    with_steps: bool,
+    with_updates: bool,
     interval: u64,
 }
 
@@ -93,7 +99,7 @@ impl Scenario {
         let interval = u64::try_from(INTERVAL.as_millis()).unwrap();
         process.set_drain(Duration::from_secs(3));
         process.start(&reference::plugins(&filter(interval))).unwrap_or_else(|error| panic!("{error}"));
-        let with_traps = process.rng().one_in(3);
+        let [with_traps, with_steps, with_updates] = [3, 2, 2].map(|n| process.rng().one_in(n));
         let weights = (0..PEERS.len()).map(|peer| (peer, Some(1))).collect();
         Self {
             process,
@@ -103,6 +109,8 @@ impl Scenario {
             downs: Vec::new(),
             sent: Vec::new(),
             with_traps,
+            with_steps,
+            with_updates,
             interval,
         }
     }
@@ -126,8 +134,8 @@ impl Scenario {
                 70..=79 => self.change_weights(),
                 80..=87 => self.change_a_peer(),
                 88..=90 => self.pause_a_worker(),
-                91..=92 => self.step_the_clock(),
-                93..=94 => self.reconfigure()?,
+                91..=92 if self.with_steps => self.step_the_clock(),
+                93..=94 if self.with_updates => self.reconfigure()?,
                 95 if self.with_traps => self.kill_a_worker(),
                 _ => self.take_a_peer_down_or_up(),
             }
@@ -307,6 +315,10 @@ impl Scenario {
             return Err(format!("{request:?} never ended"));
         }
         self.no_request_went_to_a_peer_that_was_down()?;
+        self.checks_come_once_in_an_interval()?;
+        if self.process.shared_bytes() > MOST_SHARED {
+            return Err(format!("there are {} bytes in shared data", self.process.shared_bytes()));
+        }
         let views: Vec<Value> = (0..WORKERS).map(|worker| api::upstream(&mut self.process, worker)).collect();
         let settled = |view: &Value| -> Vec<Value> {
             let peers = view["peers"].as_array().expect("peers").iter();
@@ -341,6 +353,22 @@ impl Scenario {
                     return Err(format!("{request:?}, sent at {sent:?}, went to {}, which was down", PEERS[down.peer]));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Of a peer that is always well, so that no check of it is made again.
+    fn checks_come_once_in_an_interval(&self) -> Result<(), Broken> {
+        if self.with_steps || self.with_updates {
+            return Ok(());
+        }
+        let intervals = self.process.now().as_secs_f64() / INTERVAL.as_secs_f64();
+        let checks =
+            self.process.world().peer(PEERS[3]).received.iter().filter(|received| received.is_call).count() as f64;
+        // Who holds the lease may pause or die, and then some are left out.
+        let least = if self.with_traps { 0.0 } else { intervals - 4.0 };
+        if checks > intervals + 1.0 || checks < least {
+            return Err(format!("{checks} checks of {} in {intervals:.1} intervals", PEERS[3]));
         }
         Ok(())
     }

@@ -30,6 +30,18 @@ fn run(seed: u64, is_traced: bool) -> Result<(), String> {
 }
 
 #[test]
+fn a_run_full_of_faults_is_its_seed_too() {
+    let trace = |seed| {
+        let mut scenario = Scenario::start(seed, true);
+        assert_eq!(scenario.run(), Ok(()));
+        scenario.process.trace()
+    };
+    for seed in 0..6 {
+        assert!(trace(seed) == trace(seed), "seed {seed}");
+    }
+}
+
+#[test]
 fn what_must_hold_holds_for_every_seed() {
     if let Some(seed) = number("SEED") {
         let result = run(seed, true);
