@@ -26,7 +26,7 @@ pub use module::{LoadError, Module};
 pub use pairs::Pairs;
 pub use personality::{
     CallFacts, CasOfMissing, Effect, Ending, Integers, Keys, LifeFacts, MetricFacts, Personality, Refusal, Replies,
-    RequestFacts, Retries, Return, Rule, SharedFacts, Situation, TickFacts, Update, ZeroCas, ENVOY, NGINX,
+    RequestFacts, Retries, Return, Rule, SharedFacts, Situation, TickFacts, Update, Workers, ZeroCas, ENVOY, NGINX,
 };
 pub use plugin::{Crash, Plugin, Refused};
 pub use process::Process;

@@ -12,7 +12,7 @@ use crate::fuel::Fuel;
 use crate::host::events::Event;
 use crate::host::exchange::{Exchange, Phase};
 use crate::module::Module;
-use crate::personality::{Personality, Return, ENVOY, NGINX};
+use crate::personality::{Personality, Return, Workers, ENVOY, NGINX};
 use crate::plugin::{Crash, Plugin, Refused};
 use crate::request::{Outcome, Request, RequestId};
 use crate::rng::Rng;
@@ -190,7 +190,7 @@ impl Process {
         if let Some(patience) = request.aborts_after {
             core.after(patience, Event::Abort(id));
         }
-        core.exchanges.insert(id, Exchange::new(request, 0, now));
+        core.exchanges.insert(id, Exchange::new(request, usize::MAX, now));
         core.after(Duration::ZERO, Event::Arrive(id));
         id
     }
@@ -248,9 +248,19 @@ impl Process {
         self.note(format_args!("worker {worker} pauses for {time:?}"));
     }
 
-    /// The VM of a worker ends, as if the module had panicked.
+    /// A worker is killed. Of a thread it is the VM that ends, as if the module had panicked; of a process everything does, and
+    /// another process takes its place.
     pub fn kill(&mut self, worker: usize) {
-        self.end_vm(worker, "it was killed");
+        let workers = self.core.borrow().personality.life.workers;
+        match workers {
+            Workers::Threads => self.end_vm(worker, "it was killed"),
+            Workers::Processes => self.kill_process(worker),
+        }
+    }
+
+    /// The VM of a worker ends, as if the module had panicked.
+    pub fn trap(&mut self, worker: usize) {
+        self.end_vm(worker, "it trapped");
     }
 
     /// The wall clock steps by so many nanoseconds; ticks and timeouts do not care.

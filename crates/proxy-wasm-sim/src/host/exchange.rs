@@ -37,6 +37,7 @@ pub(crate) struct StreamContext {
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) request: Request,
+    /// The place of no worker before it arrived at one.
     pub(crate) worker: usize,
     pub(crate) vm: Option<VmId>,
     pub(crate) phase: Phase,

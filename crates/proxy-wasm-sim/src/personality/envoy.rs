@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     CallFacts, CasOfMissing, Effect, Ending, Integers, Keys, LifeFacts, MetricFacts, Personality, Refusal, Replies,
-    RequestFacts, Retries, Return, Rule, SharedFacts, Situation, TickFacts, Update, ZeroCas,
+    RequestFacts, Retries, Return, Rule, SharedFacts, Situation, TickFacts, Update, Workers, ZeroCas,
 };
 use crate::status::Status;
 
@@ -14,6 +14,7 @@ pub const ENVOY: Personality = Personality {
     life: LifeFacts {
         canary: true,
         main_vm: true,
+        workers: Workers::Threads,
         update: Update::SameVms,
         refusal: Refusal::KeepsOld,
         drain: Duration::from_secs(600),

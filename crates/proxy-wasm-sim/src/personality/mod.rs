@@ -52,6 +52,8 @@ pub struct LifeFacts {
     pub canary: bool,
     /// Whether there is a VM besides those of the workers, which ticks and gets no request.
     pub main_vm: bool,
+    /// What a worker is, and so what it means to kill one.
+    pub workers: Workers,
     /// What a new configuration is put into.
     pub update: Update,
     /// What happens when a configuration is refused.
@@ -68,6 +70,15 @@ pub struct LifeFacts {
     pub timers_outlive_trap: bool,
     /// How the end of a request is told, in this order.
     pub endings: &'static [Ending],
+}
+
+/// What a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// A thread. It cannot be killed alone: what ends is its VM.
+    Threads,
+    /// A process. Its requests end with it, and another one takes its place.
+    Processes,
 }
 
 /// What a new configuration is put into.

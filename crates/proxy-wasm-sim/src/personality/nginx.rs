@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     CallFacts, CasOfMissing, Effect, Ending, Integers, Keys, LifeFacts, MetricFacts, Personality, Refusal, Replies,
-    RequestFacts, Retries, Return, Rule, SharedFacts, Situation, TickFacts, Update, ZeroCas,
+    RequestFacts, Retries, Return, Rule, SharedFacts, Situation, TickFacts, Update, Workers, ZeroCas,
 };
 use crate::status::Status;
 
@@ -14,6 +14,7 @@ pub const NGINX: Personality = Personality {
     life: LifeFacts {
         canary: false,
         main_vm: false,
+        workers: Workers::Processes,
         update: Update::NewWorkers,
         refusal: Refusal::EndsWorkers(
             "nginx: a configuration that is refused, or traps, ends every worker, on a reload too",

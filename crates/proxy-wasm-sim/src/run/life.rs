@@ -1,4 +1,4 @@
-//! VMs come and go: starts, configurations, drains, traps.
+//! VMs come and go: starts, configurations, drains.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -9,10 +9,9 @@ use crate::core::{Root, VmFacts};
 use crate::host::events::Event;
 use crate::host::exchange::Phase;
 use crate::host::shared_data::SharedData;
-use crate::personality::{Refusal, Return, Situation, Update};
+use crate::personality::{Refusal, Update};
 use crate::plugin::{Plugin, Refused};
 use crate::process::Process;
-use crate::status::Stop;
 use crate::trace::Who;
 use crate::vm::{Now, Ran, Vm, VmId};
 
@@ -249,78 +248,6 @@ impl Process {
                     worker.is_ready = true;
                 }
             }
-        }
-    }
-
-    /// A callback trapped, so its VM is of no use any more.
-    pub(crate) fn trapped(&mut self, index: usize, callback: &Callback, why: &str) {
-        let why = format!("{} trapped: {why}", callback.name);
-        if !why.contains("a fault of the simulation") {
-            self.traps.push(why.clone());
-        }
-        self.end_vm(index, &why);
-        let (refusal, tick) = {
-            let core = self.core.borrow();
-            (core.personality.life.refusal, core.personality.rule(Situation::TrapInTick))
-        };
-        let is_start = matches!(callback.then, Then::Started | Then::Configured);
-        match (refusal, tick) {
-            (Refusal::EndsWorkers(rule), _) if is_start => self.crash(rule),
-            (_, Err(Stop::Crash(rule))) if callback.name == "proxy_on_tick" => self.crash(&rule),
-            _ => self.unavailable(index, callback),
-        }
-    }
-
-    /// The VM of a worker is gone.
-    pub(crate) fn end_vm(&mut self, index: usize, why: &str) {
-        let now = self.now();
-        let Some(worker) = self.workers.get_mut(index) else { return };
-        let Some(vm) = worker.vm.take() else { return };
-        let roots = std::mem::take(&mut worker.roots);
-        worker.lost_at = Some(now);
-        worker.is_ready = true;
-        worker.paused.clear();
-        let interrupted = worker.suspended.take().map(|(callback, _)| callback);
-        self.vms.remove(&vm);
-        let mut core = self.core.borrow_mut();
-        let who = core.who(vm);
-        core.note(who, format_args!("its VM ended: {why}"));
-        let facts = core.vms.remove(&vm);
-        core.calls.retain(|_, call| call.vm != vm);
-        let life = core.personality.life.clone();
-        // A request that waits for a module which is gone gets no further by itself.
-        let waiting: Vec<_> = core
-            .exchanges
-            .iter()
-            .filter(|(_, exchange)| exchange.vm == Some(vm) && exchange.is_paused && exchange.phase == Phase::Request)
-            .map(|(id, _)| *id)
-            .collect();
-        drop(core);
-        if let (Some(worker), true) = (self.workers.get_mut(index), life.timers_outlive_trap) {
-            let timers =
-                |root| facts.as_ref().and_then(|facts| facts.roots.get(root)).map_or(0, |root| root.timers.len());
-            let all = roots.iter().enumerate();
-            worker.old_timers = all.flat_map(|(plugin, root)| std::iter::repeat_n(plugin, timers(root))).collect();
-        }
-        if self.return_after_trap == Return::AtOnce {
-            self.next_jobs(index, vec![Job::Start]);
-        }
-        for request in waiting {
-            self.fail(index, request);
-        }
-        if let Some(callback) = interrupted {
-            self.unavailable(index, &callback);
-        }
-    }
-
-    /// A callback was due in a VM that is gone.
-    pub(crate) fn unavailable(&mut self, index: usize, callback: &Callback) {
-        let Some(request) = callback.request else { return };
-        match callback.then {
-            Then::RequestHeaders | Then::RequestBody | Then::ResponseHeaders | Then::ResponseBody => {
-                self.fail(index, request);
-            }
-            _ => {}
         }
     }
 

@@ -5,6 +5,7 @@ mod endings;
 mod life;
 mod requests;
 mod responses;
+mod traps;
 pub(crate) mod worker;
 
 use std::time::Duration;

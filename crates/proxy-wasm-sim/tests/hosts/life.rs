@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy_wasm_sim::{Plugin, Process, Refused, Request};
+use proxy_wasm_sim::{Behaviour, Plugin, Process, Refused, Request};
 
 use crate::filters::{module, said};
 
@@ -107,7 +107,7 @@ fn after_a_trap_envoy_waits_for_a_request_and_nginx_does_not() {
 
     let mut nginx = Process::nginx(&module, 1).everything_to("10.0.0.1:80");
     nginx.start(&[Plugin::filter("f", "")]).unwrap();
-    nginx.kill(0);
+    nginx.trap(0);
     assert_eq!(get(&mut nginx, 0), Some(200));
     let after = ticks(&mut nginx);
     assert!((27..=30).contains(&after), "{after}: the timers of the worker that trapped have doubled");
@@ -149,4 +149,22 @@ fn a_paused_worker_ticks_late_and_makes_up_for_nothing() {
     let ticks = ticks(&mut process);
     assert!((5..=6).contains(&ticks), "{ticks}");
     assert_eq!(said(&process).len(), ticks);
+}
+
+#[test]
+fn a_killed_process_takes_its_requests_with_it_and_another_one_comes() {
+    let module = module(COUNTS);
+    let mut nginx = Process::nginx(&module, 1).everything_to("10.0.0.1:80");
+    nginx.start(&[Plugin::filter("f", "")]).unwrap();
+    nginx.request(Request::get("/").at(0)).unwrap();
+    nginx.world().peer("10.0.0.1:80").behaviour = Behaviour::Hangs;
+    let lost = nginx.send(Request::get("/").at(0));
+    nginx.run_for(Duration::from_millis(5)).unwrap();
+    nginx.kill(0);
+    assert_eq!(nginx.outcome(lost).unwrap().status, None);
+    nginx.run_for(Duration::from_millis(5)).unwrap();
+    nginx.world().peer("10.0.0.1:80").behaviour = Behaviour::Answers;
+    let outcome = nginx.request(Request::get("/").at(2)).unwrap();
+    assert_eq!((outcome.status, outcome.worker), (Some(200), 2));
+    assert_eq!(nginx.shared_data().len(), 1, "it is another process's as well");
 }
