@@ -67,15 +67,19 @@ pub(crate) struct Scenario {
     /// Whether the clock steps in this run, and whether the configuration changes. Without, checks can be counted.
     with_steps: bool,
     with_updates: bool,
+    monitor: &'static str,
     interval: u64,
 }
 
-fn filter(interval: u64) -> Value {
+/// Which monitor checks, by the run.
+const MONITORS: [&str; 2] = ["http", "tcp"];
+
+fn filter(monitor: &str, interval: u64) -> Value {
     let servers: Vec<String> = PEERS.iter().map(|peer| format!("{peer} max_fails=2 fail_timeout=1s")).collect();
     json!({
         "upstreams": { "web": {
             "servers": servers,
-            "monitors": [{ "name": "http", "interval": format!("{interval}ms"), "schedule": "all", "fall": 2, "rise": 1, "timeout": "800ms" }],
+            "monitors": [{ "name": monitor, "interval": format!("{interval}ms"), "schedule": "all", "fall": 2, "rise": 1, "timeout": "800ms" }],
             "balancer": "round-robin",
         } },
         "upstream": "web",
@@ -98,7 +102,8 @@ impl Scenario {
         }
         let interval = u64::try_from(INTERVAL.as_millis()).unwrap();
         process.set_drain(Duration::from_secs(3));
-        process.start(&reference::plugins(&filter(interval))).unwrap_or_else(|error| panic!("{error}"));
+        let monitor = process.rng().choose(&MONITORS).copied().unwrap_or_default();
+        process.start(&reference::plugins(&filter(monitor, interval))).unwrap_or_else(|error| panic!("{error}"));
         let [with_traps, with_steps, with_updates] = [3, 2, 2].map(|n| process.rng().one_in(n));
         let weights = (0..PEERS.len()).map(|peer| (peer, Some(1))).collect();
         Self {
@@ -111,6 +116,7 @@ impl Scenario {
             with_traps,
             with_steps,
             with_updates,
+            monitor,
             interval,
         }
     }
@@ -266,7 +272,7 @@ impl Scenario {
 
     fn reconfigure(&mut self) -> Result<(), Broken> {
         self.interval = if self.interval == 1_000 { 900 } else { 1_000 };
-        let plugins = reference::plugins(&filter(self.interval));
+        let plugins = reference::plugins(&filter(self.monitor, self.interval));
         match self.process.update(&plugins) {
             // A trial that chance ended.
             Ok(()) => Ok(()),
