@@ -68,10 +68,18 @@ impl Process {
             Event::Work(index) => return self.work(*index),
             Event::Resume(index) => return self.resume(*index),
             Event::Arrive(request) => self.place(*request),
-            Event::Answer { request, .. }
-            | Event::Ended { request, .. }
-            | Event::Retry(request)
-            | Event::Abort(request) => self.core.borrow().exchanges.get(request).map(|exchange| exchange.worker),
+            Event::Abort(request) => {
+                let placed = self.core.borrow().exchanges.get(request).map(|exchange| exchange.worker);
+                if placed == Some(usize::MAX) {
+                    // It goes away when it has just come.
+                    self.core.borrow_mut().after(STEP.1, event);
+                    return;
+                }
+                placed
+            }
+            Event::Answer { request, .. } | Event::Ended { request, .. } | Event::Retry(request) => {
+                self.core.borrow().exchanges.get(request).map(|exchange| exchange.worker)
+            }
             Event::Tick { vm, .. } | Event::Drained { vm, .. } | Event::Queue { vm, .. } => self.worker_of(*vm),
             Event::CallConnected(token) | Event::CallEnded(token) => {
                 let vm = self.core.borrow().calls.get(token).map(|call| call.vm);

@@ -20,7 +20,7 @@ impl Process {
         };
         let is_start = matches!(callback.then, Then::Started | Then::Configured);
         match (refusal, tick) {
-            (Refusal::EndsWorkers(rule), _) if is_start => self.crash(rule),
+            (Refusal::EndsWorkers(rule), _) if is_start => self.crash(&format!("{rule}: {why}")),
             (_, Err(Stop::Crash(rule))) if callback.name == "proxy_on_tick" => self.crash(&rule),
             _ => self.unavailable(index, callback),
         }

@@ -168,3 +168,38 @@ fn a_killed_process_takes_its_requests_with_it_and_another_one_comes() {
     assert_eq!((outcome.status, outcome.worker), (Some(200), 2));
     assert_eq!(nginx.shared_data().len(), 1, "it is another process's as well");
 }
+
+#[test]
+fn a_trial_of_a_configuration_writes_to_the_live_shared_data() {
+    let module = module(
+        r#"(data (i32.const 100) "key")
+           (func (export "proxy_on_configure") (param i32 i32) (result i32)
+             (drop (call $set (i32.const 100) (i32.const 3) (i32.const 100) (i32.const 3) (i32.const 0)))
+             (i32.const 0))"#,
+    );
+    let mut envoy = Process::envoy(&module, 1);
+    assert!(envoy.start(&[Plugin::filter("f", "")]).is_err());
+    assert_eq!(envoy.shared_data().len(), 1);
+}
+
+#[test]
+fn a_queue_wakes_every_vm_that_registered() {
+    let module = module(
+        r#"(data (i32.const 100) "queue")
+           (func (export "proxy_on_configure") (param i32 i32) (result i32)
+             (drop (call $register (i32.const 100) (i32.const 5) (i32.const 8)))
+             (i32.const 1))
+           (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+             (drop (call $enqueue (i32.load (i32.const 8)) (i32.const 100) (i32.const 5)))
+             (i32.const 0))
+           (func (export "proxy_on_queue_ready") (param i32 i32)
+             (call $say (call $dequeue (i32.load (i32.const 8)) (i32.const 12) (i32.const 16))))"#,
+    );
+    let mut envoy = Process::envoy(&module, 1).everything_to("10.0.0.1:80");
+    envoy.start(&[Plugin::filter("f", "")]).unwrap();
+    envoy.request(Request::get("/")).unwrap();
+    envoy.run_for(SECOND).unwrap();
+    let mut said = said(&envoy).into_bytes();
+    said.sort_unstable();
+    assert_eq!(said, b"077", "one of the workers and the main thread gets the item, the others find the queue empty");
+}

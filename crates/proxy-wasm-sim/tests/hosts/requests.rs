@@ -88,6 +88,10 @@ fn envoy_tells_of_a_client_that_went_away_and_of_no_peer() {
     assert_eq!((outcome.status, outcome.flags), (None, 16_384));
     assert_eq!(said(&process), "7");
 
+    let outcome = process.request(Request::get("/").aborts_after(Duration::ZERO)).unwrap();
+    assert_eq!(outcome.status, None);
+    assert_eq!(said(&process), "77", "also of a request whose headers the module never saw");
+
     struct Nowhere;
     impl Wiring for Nowhere {
         fn route(&self, _: &Routed<'_>) -> Decision {
