@@ -29,8 +29,6 @@ pub(crate) struct Root {
     /// Zero for none.
     pub(crate) period: Duration,
     pub(crate) timers: BTreeSet<u32>,
-    /// Whether a tick period was ever asked for.
-    pub(crate) was_set: bool,
     /// Whether it was told to end, and the module has not agreed yet.
     pub(crate) is_ending: bool,
 }

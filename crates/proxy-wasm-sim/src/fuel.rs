@@ -6,6 +6,20 @@ use std::collections::BTreeMap;
 ///
 /// Fuel is what the interpreter counts: about one for each instruction of the module, the same on every machine. What the host does
 /// in between is not in it.
+///
+/// ```
+/// use proxy_wasm_sim::{Module, Plugin, Process, Request};
+///
+/// # let module = Module::load(&wat::parse_str(proxy_wasm_sim::EXAMPLE)?)?;
+/// let mut envoy = Process::envoy(&module, 1).everything_to("10.0.0.1:80");
+/// envoy.start(&[Plugin::filter("filter", "")])?;
+/// for _ in 0..10 {
+///     envoy.request(Request::get("/"))?;
+/// }
+/// let cost = envoy.fuel()["proxy_on_request_headers"];
+/// assert_eq!((cost.calls, cost.most), (10, cost.mean()), "each request costs the same");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fuel {
     /// How often it was called.

@@ -20,6 +20,10 @@ mod vm;
 mod wiring;
 mod world;
 
+/// The filter of the examples here, as text.
+#[doc(hidden)]
+pub const EXAMPLE: &str = include_str!("example.wat");
+
 pub use faults::Faults;
 pub use fuel::Fuel;
 pub use module::{LoadError, Module};

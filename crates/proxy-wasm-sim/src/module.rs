@@ -65,8 +65,8 @@ impl Module {
     pub fn load(bytes: &[u8]) -> Result<Self, LoadError> {
         let mut config = Config::default();
         config.consume_fuel(true);
-        // Functions are translated when they are called first: most of a filter never is.
-        config.compilation_mode(CompilationMode::LazyTranslation);
+        // Translated when they are called first, functions would cost their first caller fuel, whoever that is.
+        config.compilation_mode(CompilationMode::Eager);
         let engine = Engine::new(&config);
         let module = wasmi::Module::new(&engine, bytes).map_err(|error| LoadError::Invalid(error.to_string()))?;
         let is_unknown = |import: &wasmi::ImportType<'_>| {

@@ -9,6 +9,19 @@ use crate::request::Outcome;
 type Reports = Rc<dyn Fn(&Outcome) -> bool>;
 
 /// A use of the module: a filter, or an access log, with its configuration.
+///
+/// ```
+/// use proxy_wasm_sim::{Module, Plugin, Process, Request};
+///
+/// # let module = Module::load(&wat::parse_str(proxy_wasm_sim::EXAMPLE)?)?;
+/// // An access log for requests that did not end well, in the same VMs as the filter.
+/// let log = Plugin::access_log("log", "", |outcome| outcome.status.is_none_or(|status| status >= 500));
+/// let mut envoy = Process::envoy(&module, 1).everything_to("10.0.0.1:80");
+/// envoy.start(&[Plugin::filter("filter", ""), log])?;
+/// envoy.request(Request::get("/"))?;
+/// assert_eq!(envoy.fuel()["proxy_on_log"].calls, 1, "the filter's own");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Plugin {
     /// Its name.

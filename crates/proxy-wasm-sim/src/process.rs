@@ -50,7 +50,40 @@ impl Wiring for Everything {
 
 /// A simulated proxy process: workers with a VM each, a world around them, one clock.
 ///
-/// All that chance decides follows from the seed. See the [crate's documentation](crate) for an example.
+/// All that chance decides follows from the seed.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use proxy_wasm_sim::{Module, Plugin, Process, Request};
+///
+/// # let module = Module::load(&wat::parse_str(proxy_wasm_sim::EXAMPLE)?)?;
+/// let mut nginx = Process::nginx(&module, 3).workers(4).everything_to("10.0.0.1:80");
+/// nginx.start(&[Plugin::filter("filter", "one configuration")])?;
+///
+/// // Requests go on when time does. A worker that pauses answers later, one that is killed never.
+/// let requests: Vec<_> = (0..4).map(|worker| nginx.send(Request::get("/").at(worker))).collect();
+/// nginx.run_for(Duration::from_micros(20))?;
+/// nginx.pause(1, Duration::from_secs(1));
+/// nginx.kill(2);
+/// nginx.run_for(Duration::from_millis(500))?;
+/// assert_eq!(nginx.under_way(), [requests[1]]);
+/// assert_eq!(nginx.outcome(requests[2]).unwrap().status, None);
+/// nginx.run_for(Duration::from_secs(1))?;
+/// assert_eq!(nginx.outcome(requests[1]).unwrap().status, Some(200));
+///
+/// // A reload: new workers, and metrics survive it.
+/// nginx.update(&[Plugin::filter("filter", "another configuration")])?;
+/// assert_eq!(nginx.metrics()["requests"], 3);
+///
+/// // Ticks do not care for steps of the wall clock.
+/// nginx.step_clock(-3_600_000_000_000);
+/// nginx.run_for(Duration::from_secs(10))?;
+/// assert!(nginx.fuel()["proxy_on_tick"].calls > 30);
+/// assert!(nginx.traps().is_empty());
+/// assert!(nginx.trace().iter().any(|line| line.ends_with("a new configuration")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Process {
     pub(crate) module: Module,
     pub(crate) linker: wasmi::Linker<VmData>,

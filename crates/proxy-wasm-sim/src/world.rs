@@ -155,6 +155,15 @@ pub(crate) struct Course {
 }
 
 /// What is around the host.
+///
+/// ```
+/// use proxy_wasm_sim::{Answer, Behaviour, Peer, World};
+///
+/// let mut world = World::default();
+/// world.peers.insert("10.0.0.1:80".to_owned(), Peer::answering(|request| Answer::of(if request.is_call { 204 } else { 200 })));
+/// world.peers.insert("10.0.0.53:53".to_owned(), Peer::speaking(|question| question.to_vec()));
+/// world.peer("10.0.0.1:80").behaviour = Behaviour::CutsOff;
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct World {
     /// By `ip:port`. Where there is none, connections are refused.

@@ -73,7 +73,6 @@ fn tick_period(guest: &mut Guest<'_>, &[millis, ..]: &Args) -> Answer {
     let mut core = guest.core();
     let Some(root) = core.root(vm, id) else { return Ok(Status::BadArgument) };
     root.period = period;
-    root.was_set = true;
     if facts.replaces {
         root.timers.clear();
     }

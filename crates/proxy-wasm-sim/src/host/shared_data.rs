@@ -61,8 +61,7 @@ impl SharedData {
     pub(crate) fn get(&self, facts: &SharedFacts, key: &[u8], now: Duration, rng: &mut Rng) -> Option<(Vec<u8>, u32)> {
         let found = self.values.get(&identity(facts.keys, key))?;
         let mut value = found.value.clone();
-        if let Some((old, until)) = found.torn.as_ref().filter(|(_, until)| facts.torn_reads && now <= *until) {
-            let _ = until;
+        if let Some((old, _)) = found.torn.as_ref().filter(|(_, until)| facts.torn_reads && now <= *until) {
             if rng.one_in(2) {
                 let at = usize::try_from(rng.below(u64::try_from(value.len()).unwrap_or_default())).unwrap_or_default();
                 for (new, old) in value.iter_mut().zip(old).skip(at) {

@@ -92,7 +92,7 @@ impl Process {
         });
         if let Some((worker, line)) = line {
             self.note(format_args!("request {} is over: {line}", request.0));
-            self.leave_if_idle(worker);
+            self.leave_if_idle(worker, false);
         }
     }
 }

@@ -116,7 +116,7 @@ impl Process {
                 }
                 self.spawn_workers(count);
                 for index in 0..self.workers.len() {
-                    self.leave_if_idle(index);
+                    self.leave_if_idle(index, false);
                 }
             }
         }
@@ -148,13 +148,7 @@ impl Process {
         let Some(facts) = core.vms.get_mut(&vm) else { return 0 };
         let root = facts.next_context;
         facts.next_context += 1;
-        let new = Root {
-            plugin: Rc::clone(plugin),
-            period: Duration::ZERO,
-            timers: BTreeSet::new(),
-            was_set: false,
-            is_ending: false,
-        };
+        let new = Root { plugin: Rc::clone(plugin), period: Duration::ZERO, timers: BTreeSet::new(), is_ending: false };
         facts.roots.insert(root, new);
         root
     }
@@ -254,20 +248,23 @@ impl Process {
     /// A timer of a root context.
     pub(crate) fn tick(&mut self, index: usize, vm: VmId, root: u32, timer: u32) {
         let is_due = self.core.borrow_mut().root(vm, root).is_some_and(|root| root.timers.contains(&timer));
-        if self.leave_if_idle(index) || !is_due {
+        if self.leave_if_idle(index, true) || !is_due {
             return;
         }
         self.root_callback(index, vm, root, "proxy_on_tick", Vec::new(), Then::Ticked(timer));
     }
 
     /// A worker that drains ends when nothing is left to do, on some hosts not before its next tick.
-    pub(crate) fn leave_if_idle(&mut self, index: usize) -> bool {
+    pub(crate) fn leave_if_idle(&mut self, index: usize, is_tick: bool) -> bool {
         let Some(worker) = self.workers.get(index).filter(|worker| worker.role == Role::Drains) else { return false };
         let (vm, busy) = {
             let core = self.core.borrow();
             let busy =
                 core.exchanges.values().any(|it| it.worker == index && it.phase != Phase::Over && it.vm.is_some());
-            (worker.vm, busy)
+            let roots = worker.vm.and_then(|vm| core.vms.get(&vm)).map(|facts| &facts.roots);
+            let ticks = roots.is_some_and(|roots| roots.values().any(|root| !root.timers.is_empty()));
+            let waits = core.personality.ticks.delay_exit && ticks && !is_tick;
+            (worker.vm, busy || waits)
         };
         if busy {
             return false;

@@ -236,7 +236,6 @@ impl Process {
         let phase = self.exchange(request, |exchange| {
             if exchange.phase == Phase::Request || exchange.phase == Phase::Response {
                 exchange.vm = None;
-                exchange.flags |= 0;
                 exchange.details = "wasm_fail_stream".to_owned();
             }
             exchange.phase

@@ -203,3 +203,18 @@ fn a_queue_wakes_every_vm_that_registered() {
     said.sort_unstable();
     assert_eq!(said, b"077", "one of the workers and the main thread gets the item, the others find the queue empty");
 }
+
+#[test]
+fn an_old_nginx_worker_ends_at_its_next_tick_and_without_ticks_at_once() {
+    for (text, at_once) in [(TICKS, 0), (PICKY, 2)] {
+        let module = module(text);
+        let mut nginx = Process::nginx(&module, 1);
+        nginx.start(&[Plugin::filter("f", "1")]).unwrap();
+        nginx.update(&[Plugin::filter("f", "2")]).unwrap();
+        let ended = |nginx: &Process| nginx.trace().iter().filter(|line| line.ends_with(" ends")).count();
+        assert_eq!(ended(&nginx), at_once);
+        nginx.run_for(2 * SECOND).unwrap();
+        assert_eq!(ended(&nginx), 2);
+        assert_eq!(said(&nginx).len(), if at_once > 0 { 0 } else { 2 }, "only the new ones tick");
+    }
+}
