@@ -131,7 +131,7 @@ fn answer(
     location: Option<String>,
 ) -> Result<Response, Refusal> {
     let snapshot = Snapshot::read(&request.store, upstream)?;
-    let mut response = json(status, snapshot.peer_json(snapshot.find(peer)?));
+    let mut response = json(status, snapshot.assess().peer_json(snapshot.find(peer)?));
     response.headers.push(snapshot.etag());
     response.headers.extend(location.map(|location| ("location", location)));
     Ok(response)

@@ -23,10 +23,8 @@ pub(super) enum Cause {
     TcpCall,
     /// What was found cannot be written.
     Write,
-    /// A failed check cannot be counted.
-    Count,
-    /// The failures of checks cannot be taken back.
-    TakeBack,
+    /// The end of an outage cannot be written.
+    Recovery,
 }
 
 /// What was said when.

@@ -31,4 +31,5 @@ pub mod state;
 pub(crate) mod status;
 pub mod template;
 pub(crate) mod upstream;
+pub mod upstream_state;
 pub(crate) mod verdict;

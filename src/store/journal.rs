@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::model::ejection::Kept;
 use crate::model::failures::Failures;
 use crate::model::peer::PeerRecord;
 use crate::model::state::PeerState;
-use crate::time::format_duration;
+use crate::model::upstream_state::{Tally, ToldState, UpstreamState};
 
 /// Who changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +37,48 @@ pub(crate) fn change(author: Author, upstream: &str, what: &dyn fmt::Display) {
     }
 }
 
-/// Writes the line that tells of a peer's new state, if it is one: by whose word, and why.
-pub(crate) fn report(upstream: &str, peer: &str, change: [PeerState; 2], by: &str, why: &str) {
+/// Writes the line that tells of a peer's new state, if it is one: by whose word, and why, and what keeps it in use nevertheless.
+///
+/// An outage is one line when it begins and one when it ends, whoever finds out about it, and however: what only changes in
+/// between is for those who look for it.
+pub(crate) fn report(upstream: &str, peer: &str, change: [PeerState; 2], by: &str, why: &str, kept: Option<Kept>) {
     let [from, to] = change;
     if from == to {
         return;
     }
-    let level = if to.is_usable() { log::Level::Info } else { log::Level::Warn };
-    let by = if by.contains(char::is_whitespace) { format!("{by:?}") } else { by.to_owned() };
+    let is_out = |state| matches!(state, PeerState::Down | PeerState::TemporaryDown);
+    let level = match to.is_usable() {
+        _ if is_out(from) && is_out(to) && by != "operator" && by != "script" => log::Level::Debug,
+        true => log::Level::Info,
+        false => log::Level::Warn,
+    };
+    let why = kept.map_or_else(|| why.to_owned(), |kept| format!("{why}; {kept}"));
+    let by = quoted(by);
     log::log!(level, "peer state: upstream={upstream} peer={peer} from={from} to={to} by={by} why={why:?}");
+}
+
+/// Writes the line that tells of an upstream's new state.
+pub(crate) fn upstream_state(upstream: &str, from: UpstreamState, told: &ToldState, tally: &Tally) {
+    let ToldState { state: to, by, why, .. } = told;
+    if from == *to {
+        return;
+    }
+    let level = match to {
+        UpstreamState::Up => log::Level::Info,
+        UpstreamState::Degraded => log::Level::Warn,
+        UpstreamState::Down => log::Level::Error,
+    };
+    let by = quoted(by);
+    log::log!(level, "upstream state: upstream={upstream} from={from} to={to} by={by} why={why:?} {tally}");
+}
+
+/// In quotation marks where there is a space in it.
+fn quoted(word: &str) -> String {
+    if word.contains(char::is_whitespace) {
+        format!("{word:?}")
+    } else {
+        word.to_owned()
+    }
 }
 
 /// Writes the line that tells of a failure, and of the state that it made.
@@ -52,24 +86,14 @@ pub(crate) fn failure(
     upstream: &str,
     peer: &PeerRecord,
     counted: &Failures,
-    change: [PeerState; 2],
-    why: &dyn fmt::Display,
+    [from, to]: [PeerState; 2],
+    why: &str,
+    kept: Option<Kept>,
 ) {
-    let [from, to] = change;
-    let (name, count) = (&peer.server.name, counted.count);
-    let within = format_duration(peer.fail_timeout());
-    if !to.is_usable() && from != to {
-        report(upstream, name, change, "passive", &format!("{why}; failure {count} within {within}"));
-        return;
+    let name = &peer.server.name;
+    if from.is_usable() && !to.is_usable() {
+        report(upstream, name, [from, to], "passive", why, kept);
+    } else {
+        log::debug!("upstream={upstream} peer={name} failed: {why}; {} counted", counted.count);
     }
-    // The failure that would have taken it out of use, had not too many been out of use already.
-    let may_go = peer.max_fails() > 0 && !peer.fail_timeout().is_zero();
-    let is_spared = may_go && count == peer.max_fails() && to.is_usable();
-    let (level, and) = match is_spared {
-        true => {
-            (log::Level::Warn, "; stays in use: max_ejected_percent lets no more peers of the upstream go out of use")
-        }
-        false => (log::Level::Debug, ""),
-    };
-    log::log!(level, "upstream={upstream} peer={name} failed: {why}; failure {count} within {within}{and}");
 }
