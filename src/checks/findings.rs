@@ -100,12 +100,13 @@ impl Event {
             Self::Checked { monitor, why, is_verdict, at, took: length } => status.change(peer.id, |peer_status| {
                 peer_status.change_check(monitor, |check| {
                     (check.at, check.took) = (*at, took(*length));
+                    let was_failing = check.is_failing(*at, peer.fail_timeout());
                     let flip = check.observe(why.as_deref(), monitor, peer.fail_timeout()).filter(|_| *is_verdict);
                     flip.into_iter().for_each(|flip| check.set_verdict(flip, *at));
                     if failures.is_outage && *is_verdict {
                         check.count_recovery(failures.last);
                     }
-                    flip.is_some()
+                    flip.is_some() || was_failing != check.is_failing(*at, peer.fail_timeout())
                 })
             }),
             Self::Reported { monitor, report, at } => {

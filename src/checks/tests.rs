@@ -152,10 +152,13 @@ fn a_lost_probe_takes_no_peer_out_of_use() {
     }
     pass(&sim, &mut workers, millis(20));
     sim.server(A, Behaviour::Answers(200));
-    pass(&sim, &mut workers, secs(1));
-    let peer = upstream(&workers[0].host).get_peer(A).unwrap();
-    assert!(peer.is_failing());
-    assert_eq!(peer.state(), PeerState::Failing);
+    let state = |worker: &Worker| {
+        let peer = upstream(&worker.host).get_peer(A).unwrap();
+        (peer.state(), peer.is_failing())
+    };
+    assert_eq!(state(&workers[0]), (PeerState::Failing, true));
+    pass(&sim, &mut workers, secs(2));
+    assert_eq!(state(&workers[0]), (PeerState::Up, false));
     assert_eq!(sim.logged("peer state"), [""; 0]);
     assert_eq!(served(&mut workers[1]), [A, B]);
 }

@@ -259,6 +259,9 @@ impl Filter {
         if candidates.iter().flatten().next().is_none() {
             return Err(Refusal::because("no peer of the upstream is usable"));
         }
+        if let Some(first) = candidates.first().and_then(Option::as_ref).filter(|first| first.is_on_trial) {
+            view.begin_trial(host, first.peer);
+        }
         with_addresses(&candidates, |addresses| host.offer(addresses))
             .map_err(|error| Refusal::fault("the picked peer cannot be handed to the proxy", &error))?;
         // A response time says nothing of a peer without the attempts before it.

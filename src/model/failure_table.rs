@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | 4 | `DPH` and the format's number, 4 |
 //! | 4 | how many entries follow |
-//! | 32 each | peer's id (4), its era of verdicts (4), failures (4), flags (4: 1 outage, 2 of requests), since (8), last (8): times in milliseconds since the epoch |
+//! | 40 each | peer's id (4), its era of verdicts (4), failures (4), flags (4: 1 outage, 2 of requests), since (8), last (8), tried (8): times in milliseconds since the epoch |
 
 use crate::model::failures::Failures;
 use crate::model::id::PeerId;
@@ -21,7 +21,7 @@ use crate::model::peer::PeerRecord;
 use crate::time::Timestamp;
 
 const MAGIC: [u8; 4] = *b"DPH\x04";
-const ENTRY: usize = 32;
+const ENTRY: usize = 40;
 
 /// The failures of an upstream's peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,6 +103,7 @@ impl FailureTable {
             bytes.extend_from_slice(&failures.since.as_millis().to_le_bytes());
             // Rounded up: a check that began in the millisecond before the failure did not begin after it.
             bytes.extend_from_slice(&failures.last.as_nanos().div_ceil(1_000_000).to_le_bytes());
+            bytes.extend_from_slice(&failures.tried.as_millis().to_le_bytes());
         }
         bytes
     }
@@ -122,7 +123,8 @@ impl FailureTable {
             let (count, chunk) = chunk.split_first_chunk::<4>()?;
             let (flags, chunk) = chunk.split_first_chunk::<4>()?;
             let (since, chunk) = chunk.split_first_chunk::<8>()?;
-            let (last, _) = chunk.split_first_chunk::<8>()?;
+            let (last, chunk) = chunk.split_first_chunk::<8>()?;
+            let (tried, _) = chunk.split_first_chunk::<8>()?;
             let flags = u32::from_le_bytes(*flags);
             let failures = Failures {
                 count: u32::from_le_bytes(*count),
@@ -130,6 +132,7 @@ impl FailureTable {
                 of_requests: flags & 2 != 0,
                 since: Timestamp::from_millis(u64::from_le_bytes(*since)),
                 last: Timestamp::from_millis(u64::from_le_bytes(*last)),
+                tried: Timestamp::from_millis(u64::from_le_bytes(*tried)),
             };
             entries.push(Entry { peer: PeerId(u32::from_le_bytes(*id)), era: u32::from_le_bytes(*era), failures });
         }
@@ -156,7 +159,8 @@ mod tests {
         let mut health = FailureTable::default();
         for id in [7, 1, 300] {
             let of_requests = id > 1;
-            let failures = Failures { count: id, is_outage: id == 7, of_requests, since: at(1), last: at(2) };
+            let failures =
+                Failures { count: id, is_outage: id == 7, of_requests, since: at(1), last: at(2), tried: at(3) };
             health.set(&peer(id), failures);
         }
         assert_eq!(FailureTable::decode(&health.encode()), Some(health.clone()));

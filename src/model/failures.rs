@@ -3,7 +3,7 @@
 //! A window starts at a peer's first failure and lasts `fail_timeout`. At `max_fails` failures within it the peer is temporarily
 //! down: an outage begins. These are nginx's parameters, with a window that does not slide. The outage lasts `fail_timeout` from the
 //! last failure, and then until a request shows that it is over: the peer is on trial. Where no request comes for another
-//! `fail_timeout` nobody knows, and the outage is over, too. A script that counts failures counts them without requests, and such an
+//! `fail_timeout` nobody knows, and the outage is over, too; one that is under way is waited for, a minute at most. A script that counts failures counts them without requests, and such an
 //! outage ends by the clock alone.
 //!
 //! The clock may jump. Ahead, and peers come back early. Back, and times lie further ahead than they can:
@@ -12,6 +12,9 @@
 use std::time::Duration;
 
 use crate::time::Timestamp;
+
+/// How long a trial is waited for. A request that goes on for longer has begun to be answered, or its worker is gone.
+const LONGEST_TRIAL: Duration = Duration::from_secs(60);
 
 /// How far the clocks of two workers may differ: nginx's workers cache the time.
 const SKEW: Duration = Duration::from_secs(1);
@@ -29,6 +32,8 @@ pub(crate) struct Failures {
     pub(crate) since: Timestamp,
     /// When the last failure was.
     pub(crate) last: Timestamp,
+    /// When the last request went there on trial; the epoch if none did.
+    pub(crate) tried: Timestamp,
 }
 
 /// What failures mean for a peer.
@@ -65,13 +70,24 @@ impl Failures {
             return if is_failing { PassiveVerdict::Failing } else { PassiveVerdict::Good };
         }
         let end = self.last.after(fail_timeout);
-        let forgotten = end.after(fail_timeout);
+        let forgotten = self.forgotten(fail_timeout);
         if lasts(end, fail_timeout, now) {
             PassiveVerdict::Down { until: end }
         } else if self.of_requests && end <= now && now < forgotten {
             PassiveVerdict::OnTrial { until: forgotten }
         } else {
             PassiveVerdict::Good
+        }
+    }
+
+    /// When an outage is over of which no request shows that.
+    fn forgotten(&self, fail_timeout: Duration) -> Timestamp {
+        let end = self.last.after(fail_timeout);
+        let untried = end.after(fail_timeout);
+        if self.tried < end {
+            untried
+        } else {
+            untried.max(self.tried.after(LONGEST_TRIAL))
         }
     }
 
@@ -82,7 +98,7 @@ impl Failures {
             (false, _) if self.count == 0 => self.since,
             (false, _) => return None,
             (true, false) => self.last.after(fail_timeout),
-            (true, true) => self.last.after(fail_timeout).after(fail_timeout),
+            (true, true) => self.forgotten(fail_timeout),
         };
         (back != Timestamp::default() && back <= now).then_some(back)
     }
@@ -162,6 +178,14 @@ mod tests {
         assert_eq!(failed.verdict(at(24), TIMEOUT), PassiveVerdict::Down { until: at(25) });
         assert_eq!(down.verdict(at(20), TIMEOUT), PassiveVerdict::Good);
         assert_eq!(requests(&[0, 20], 1).since, at(20), "back means back as if nothing had been");
+    }
+
+    #[test]
+    fn an_outage_is_not_forgotten_while_a_trial_is_under_way() {
+        let tried = Failures { tried: at(19), ..requests(&[0], 1) };
+        assert_eq!(tried.verdict(at(78), TIMEOUT), PassiveVerdict::OnTrial { until: at(79) });
+        let failed = tried.and_one(at(30), 1, TIMEOUT, true);
+        assert_eq!(failed.verdict(at(45), TIMEOUT), PassiveVerdict::OnTrial { until: at(50) }, "that one is over");
     }
 
     #[test]

@@ -18,6 +18,14 @@ pub(crate) fn add(table: &mut FailureTable, peer: &PeerRecord, of_request: bool,
     [before, after]
 }
 
+/// Notes that a request goes to a peer on trial.
+pub(crate) fn begin_trial(table: &mut FailureTable, peer: &PeerRecord, now: Timestamp) {
+    let failures = table.of(peer);
+    if matches!(failures.verdict(now, peer.fail_timeout()), PassiveVerdict::OnTrial { .. }) {
+        table.set(peer, Failures { tried: now, ..failures });
+    }
+}
+
 /// What shows that an outage is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recovery {

@@ -21,7 +21,7 @@ use crate::model::status::Status;
 use crate::model::upstream::{Declaration, Record};
 use crate::model::verdict::effective_state;
 use crate::store::upstream_state::Cause;
-use crate::store::{journal, keys, Store, NOTHING};
+use crate::store::{journal, keys, Codec, Store, NOTHING};
 use crate::time::{format_duration, Timestamp};
 
 /// A peer after a change, with what counts of others' words on it.
@@ -189,6 +189,13 @@ impl Store<'_> {
             journal::failure(&record.name, peer, &after, change, &why.to_string(), None);
         }
         Ok((after, is_ejected))
+    }
+
+    /// Notes that a request goes to a peer on trial. Nobody has to know at once.
+    pub(crate) fn begin_trial(&self, upstream: &str, peer: &PeerRecord) -> Result<(), Error> {
+        let codec: Codec<FailureTable> = (FailureTable::decode, |table| table.encode());
+        let now = self.now();
+        self.update(&keys::failures(upstream), codec, |()| false, |table| passive::begin_trial(table, peer, now))
     }
 
     /// Ends an outage of a peer, if this shows that it is over, and logs that. `status` is what is said of the upstream's peers.

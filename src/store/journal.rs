@@ -43,7 +43,7 @@ pub(crate) fn change(author: Author, upstream: &str, what: &dyn fmt::Display) {
 /// between is for those who look for it.
 pub(crate) fn report(upstream: &str, peer: &str, change: [PeerState; 2], by: &str, why: &str, kept: Option<Kept>) {
     let [from, to] = change;
-    if from == to {
+    if from == to || (from.is_usable() && to.is_usable()) {
         return;
     }
     let is_out = |state| matches!(state, PeerState::Down | PeerState::TemporaryDown);

@@ -175,7 +175,7 @@ mod tests {
 
     fn down(seconds: u64) -> Failures {
         let last = Timestamp::from_nanos(NOW.after(Duration::from_secs(seconds)).as_nanos() - 10_000_000_000);
-        Failures { count: 1, is_outage: true, of_requests: false, since: NOW, last }
+        Failures { count: 1, is_outage: true, of_requests: false, since: NOW, last, ..Failures::default() }
     }
 
     /// Who is picked, from servers in the grammar of the configuration and the failures of some of them.

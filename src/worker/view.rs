@@ -334,6 +334,14 @@ impl View {
         candidates
     }
 
+    /// Notes that a request goes to a peer on trial.
+    pub(crate) fn begin_trial(&self, host: &dyn Host, id: PeerId) {
+        if let Some(peer) = self.find(id) {
+            // Where that cannot be written the trial may be forgotten early: the peer is in use then.
+            let _ = Store::new(host).begin_trial(&self.name, peer);
+        }
+    }
+
     /// What is kept for the peer of that id.
     pub(crate) fn worker_peer(&self, id: PeerId) -> Option<&WorkerPeer> {
         self.worker_peers.get(self.positions.get(id)?)?.as_ref()

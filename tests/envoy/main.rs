@@ -13,6 +13,7 @@
 //! - [`names`]: names of servers are looked up, again and again;
 //! - [`routing`]: which requests go to which upstream;
 //! - [`soak`]: healthy servers are blamed for nothing, whatever clients do;
+//! - [`state`]: what is shown is what is the case;
 //! - [`configuration`]: what is accepted, what is refused, and what an update leaves alone.
 //!
 //! `make test` builds the filter, fetches Envoy and runs this. By hand: `make build`, then
@@ -39,6 +40,7 @@ mod monitors;
 mod names;
 mod routing;
 mod soak;
+mod state;
 use durpina_e2e as support;
 
 use std::fmt::Display;

@@ -62,12 +62,12 @@ fn a_verdict_that_takes_the_findings_of_two_workers_is_announced_and_logged() {
     pass(&sim, &mut all, secs(3));
     sim.server(A, Behaviour::Answers(500));
     let asked = sim.calls(A).len();
-    while sim.calls(A).len() == asked {
+    while sim.calls(A).len() < asked + 2 {
         pass(&sim, &mut all, millis(10));
     }
     pass(&sim, &mut all, millis(20));
-    assert_eq!(streak(&all[0].host), 0, "what the monitor found is not written yet");
-    // Two failures are written by another worker between this one's read and its write.
+    assert_eq!(streak(&all[0].host), 1, "what the monitor found in the second place is not written yet");
+    // A failure is written by another worker between this one's read and its write.
     let host = sim.worker();
     sim.interfere(move || {
         let store = Store::new(&host);
@@ -75,9 +75,7 @@ fn a_verdict_that_takes_the_findings_of_two_workers_is_announced_and_logged() {
         let change = |status: &mut crate::model::status::Status| {
             status.change(record.peers[0].id, |said| {
                 said.change_check(&record.monitors[0], |check| {
-                    for _ in 0..2 {
-                        let _ = check.observe(Some("500"), &record.monitors[0], secs(10));
-                    }
+                    let _ = check.observe(Some("500"), &record.monitors[0], secs(10));
                 });
             });
         };
