@@ -250,6 +250,8 @@ class PageTest(unittest.TestCase):
         with self.answers(page, json=document):
             expect(state.locator("b")).to_have_text("◌ draining")
             expect(state.locator(".tag")).to_have_text(["maintenance"])
+            page.get_by_label("Filter").fill("maintenance")
+            expect(self.row(page)).to_be_visible()
 
     def test_shares_are_overall_at_first_and_then_of_late(self):
         page = self.open(token=False)
@@ -586,9 +588,21 @@ class PageTest(unittest.TestCase):
 
     def test_refreshes_are_not_announced(self):
         page = self.open()
+        self.failures_expected = True
+        document = api("GET", "upstreams")
+
+        # Traffic goes on, and no state changes meanwhile, as one could in a running filter.
+        def answer(route):
+            for upstream in document:
+                for peer in upstream["peers"]:
+                    peer.update(picks=peer["picks"] + 7, failures=peer["failures"] + 1, in_flight=peer["in_flight"] + 1)
+            route.fulfill(json=document)
+
+        page.route("**/upstreams", answer)
         live = page.locator("[aria-live], [role=status], [role=alert], [role=log], output")
         self.assertEqual(live.evaluate_all("all => all.map(node => node.id)"), ["alarm", "trouble", "result", "error"])
-        page.wait_for_timeout(500)
+        in_flight = document[0]["peers"][0]["in_flight"]
+        expect(self.cell(page, "In flight")).not_to_have_text(str(in_flight))
         page.evaluate("""() => {
           window.announced = 0;
           const count = (changes) => { announced += changes.length };
@@ -597,6 +611,32 @@ class PageTest(unittest.TestCase):
         }""")
         page.wait_for_timeout(2.5 * REFRESH)
         self.assertEqual(page.evaluate("announced"), 0)
+
+    def test_a_change_for_the_worse_is_announced_once_and_alone(self):
+        page = self.open()
+        document = api("GET", "upstreams")
+        template = next(u for u in document if u["name"] == self.upstream)
+        facts = {"state": "degraded", "since": "2020-01-02T03:04:05.000Z", "by": "passive", "why": "peer a: no connection"}
+        sick, well = template | facts | {"name": "sick"}, template | {"name": "well", "state": "up", "by": None, "why": None}
+        self.failures_expected = True
+        now = [sick, well]
+        page.route("**/upstreams", lambda route: route.fulfill(json=now))
+        lines = page.locator("#alarm li")
+        expect(lines).to_have_text([re.compile("^▲ degraded sick: ")])
+        # The lines that each change of the page touches.
+        page.evaluate("""() => {
+          window.announced = [];
+          const lineOf = (node) => (node.nodeType === Node.ELEMENT_NODE ? node : node.parentElement)?.closest("li")?.textContent;
+          new MutationObserver((changes) => {
+            const touched = changes.flatMap((change) => [change.target, ...change.addedNodes]).map(lineOf);
+            announced.push([...new Set(touched.filter(Boolean))]);
+          }).observe(document.getElementById("alarm"), {childList: true, characterData: true, subtree: true});
+        }""")
+        now[1] = well | facts | {"state": "down"}
+        expect(lines).to_have_count(2)
+        page.wait_for_timeout(1.5 * REFRESH)
+        self.assertEqual(page.evaluate("announced"), [[lines.first.text_content()]], "the other line is not touched")
+        self.assertRegex(lines.first.text_content(), "^✕ down well: ")
 
     def test_axe_finds_nothing(self):
         self.failures_expected = True
