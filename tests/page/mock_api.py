@@ -58,12 +58,14 @@ def judge(upstream):
     """Puts the upstream's state into its document, made of its peers'."""
     peers = upstream["peers"]
     up, out = sum(map(is_up, peers)), sum(map(is_taken_out, peers))
-    state = "up" if peers and up == len(peers) else "degraded" if up else "down"
+    state = "down" if not up else "up" if up == len(peers) - out else "degraded"
     if state != upstream.get("state"):
         # The first of the gravest: what failed comes before what somebody took out.
         bad = next((peer for peer in sorted(peers, key=is_taken_out) if not is_up(peer)), None)
         reason = bad and bad["why"] or "out of use"
-        by, why = (bad["by"], f"peer {bad['name']}: {reason}") if bad else (None, None if peers else "no peer")
+        by, why = (bad["by"], f"peer {bad['name']}: {reason}") if bad else ("configuration", "there is no peer")
+        if state == "up":
+            by = why = None
         upstream.update(state=state, since=rfc3339(time.time() - 90), by=by, why=why)
     upstream.update(peers_up=up, peers_out=out)
 

@@ -200,13 +200,14 @@ web       -      2/5    -        12         0  ketama
         let since = r#", "since": "10:45", "by": "passive", "why": "peer a: refused""#;
         for (members, said) in [
             (r#", "state": "up", "peers_up": 2, "peers_out": 0"#.to_owned(), Some("up (2 of 2 up)")),
+            (r#", "state": "up", "peers_up": 1, "peers_out": 1"#.to_owned(), Some("up (1 of 2 up, 1 in maintenance)")),
             (
                 format!(r#", "state": "degraded", "peers_up": 1, "peers_out": 0{since}"#),
                 Some("degraded (1 of 2 up) since 10:45, by passive: peer a: refused"),
             ),
             (
-                r#", "state": "degraded", "peers_up": 1, "peers_out": 1, "by": "operator""#.to_owned(),
-                Some("degraded (1 of 2 up, 1 in maintenance), by operator"),
+                r#", "state": "down", "peers_up": 0, "peers_out": 2, "by": "operator""#.to_owned(),
+                Some("down (0 of 2 up, 2 in maintenance), by operator"),
             ),
             (r#", "state": "down", "why": "no peer""#.to_owned(), Some("down (0 of 2 up): no peer")),
             (String::new(), None),
