@@ -17,6 +17,9 @@ scripts/build.sh
 stage "native tests: units and properties"
 "${native[@]}" test --workspace --lib --bins --test layers
 
+stage "alert rules and dashboard"
+scripts/alerts-test.sh
+
 stage "examples in the documentation"
 "${native[@]}" test --workspace --doc
 
