@@ -12,6 +12,7 @@ use crate::model::counters::Counters;
 use crate::model::error::Error;
 use crate::model::failure_table::FailureTable;
 use crate::model::index::Index;
+use crate::model::obstacle::Obstacles;
 use crate::model::peer::PeerRecord;
 use crate::model::peer_status::PeerStatus;
 use crate::model::selector::Selector;
@@ -29,6 +30,7 @@ pub(super) struct Snapshot {
     pub(super) health: FailureTable,
     pub(super) status: Status,
     pub(super) counters: Counters,
+    obstacles: Obstacles,
     pub(super) now: Timestamp,
 }
 
@@ -41,6 +43,9 @@ struct Upstream<'s> {
     balancer: &'s str,
     retries: u8,
     max_ejected_percent: u8,
+    /// What keeps names from being looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'s str>,
 }
 
 /// A peer's document. The members of the predecessor's `info()` come first.
@@ -97,13 +102,22 @@ struct Monitor<'s> {
     peers: &'static str,
     port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'s str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ok_codes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect_body: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'s str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     headers: Vec<&'s str>,
+    /// What keeps it from checking anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'s str>,
 }
 
 impl Snapshot {
@@ -112,7 +126,8 @@ impl Snapshot {
         let absent = || Error::NoSuchUpstream(name.to_owned());
         let (record, _) = store.record(name)?.ok_or_else(absent)?;
         let (health, status, counters) = (store.health(name)?, store.status(&record)?, store.counters(name)?);
-        Ok(Self { record, health, status, counters, now: store.now() })
+        let obstacles = store.obstacles(name)?;
+        Ok(Self { record, health, status, counters, obstacles, now: store.now() })
     }
 
     /// All upstreams that are listed.
@@ -200,11 +215,39 @@ impl Snapshot {
             name: &self.record.name,
             revision: self.record.revision,
             peers: self.record.peers.iter().map(|peer| self.peer(peer)).collect(),
-            monitors: self.record.monitors.iter().map(|spec| monitor(spec, registry)).collect(),
+            monitors: self.record.monitors.iter().map(|spec| self.monitor(spec, registry)).collect(),
             balancer: &spec.balancer.name,
             retries: spec.retries,
             max_ejected_percent: spec.max_ejected_percent,
+            problem: self.obstacles.of(None).filter(|_| !spec.resolver.is_empty()),
         })
+    }
+
+    /// A monitor's document.
+    fn monitor<'s>(&'s self, config: &'s MonitorSpec, registry: &Registry) -> Monitor<'s> {
+        let some = |text: &'s str| Some(text).filter(|text| !text.is_empty());
+        let grammar = registry.monitor(&config.name).map(|kind| kind.grammar).unwrap_or_default();
+        let schedule = Schedule::NAMES.iter().find(|(_, schedule)| *schedule == config.schedule);
+        let peers = Selector::NAMES.iter().find(|(_, selector)| *selector == config.peers);
+        Monitor {
+            id: &config.id,
+            name: &config.name,
+            interval: format_duration(config.interval),
+            timeout: format_duration(config.timeout),
+            schedule: schedule.map_or("", |(name, _)| name),
+            rise: config.rise,
+            fall: config.fall,
+            peers: peers.map_or("", |(name, _)| name),
+            port: config.port,
+            cluster: some(&config.cluster),
+            url: grammar.http.then_some(&*config.url),
+            ok_codes: grammar.http.then(|| config.ok_codes.to_string()),
+            method: grammar.request.then_some(&*config.method),
+            expect_body: some(&config.expect_body),
+            service: grammar.grpc.then_some(&*config.service),
+            headers: config.headers.iter().map(|(name, _)| name.as_str()).collect(),
+            problem: self.obstacles.of(Some(config)),
+        }
     }
 
     /// A peer's document.
@@ -236,27 +279,6 @@ fn checks(said: Option<&PeerStatus>) -> Vec<Check<'_>> {
         });
     }
     documents
-}
-
-fn monitor<'m>(config: &'m MonitorSpec, registry: &Registry) -> Monitor<'m> {
-    let grammar = registry.monitor(&config.name).map(|kind| kind.grammar).unwrap_or_default();
-    let schedule = Schedule::NAMES.iter().find(|(_, schedule)| *schedule == config.schedule);
-    let peers = Selector::NAMES.iter().find(|(_, selector)| *selector == config.peers);
-    Monitor {
-        id: &config.id,
-        name: &config.name,
-        interval: format_duration(config.interval),
-        timeout: format_duration(config.timeout),
-        schedule: schedule.map_or("", |(name, _)| name),
-        rise: config.rise,
-        fall: config.fall,
-        peers: peers.map_or("", |(name, _)| name),
-        port: config.port,
-        url: grammar.http.then_some(&*config.url),
-        ok_codes: grammar.http.then(|| config.ok_codes.to_string()),
-        method: grammar.request.then_some(&*config.method),
-        headers: config.headers.iter().map(|(name, _)| name.as_str()).collect(),
-    }
 }
 
 /// Answers a request that only looks.
@@ -296,7 +318,9 @@ pub(super) fn get(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
         }
         Resource::Monitors(name) => Ok(json(
             200,
-            array(snapshot(name)?.record.monitors.iter().map(|config| to_json(&monitor(config, registry)))),
+            snapshot(name).map(|snapshot| {
+                array(snapshot.record.monitors.iter().map(|config| to_json(&snapshot.monitor(config, registry))))
+            })?,
         )),
         Resource::Monitor(upstream, id) => Ok(json(200, monitor_json(&snapshot(upstream)?, registry, id)?)),
         _ => Err(Refusal::new(404, "there is nothing at this address")),
@@ -306,7 +330,7 @@ pub(super) fn get(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
 /// The document of a monitor.
 pub(super) fn monitor_json(snapshot: &Snapshot, registry: &Registry, id: &str) -> Result<Vec<u8>, Error> {
     let found = snapshot.record.monitors.iter().find(|monitor| monitor.id == id);
-    found.map(|config| to_json(&monitor(config, registry))).ok_or_else(|| Error::NoSuchMonitor(id.to_owned()))
+    found.map(|config| to_json(&snapshot.monitor(config, registry))).ok_or_else(|| Error::NoSuchMonitor(id.to_owned()))
 }
 
 /// An array of documents. Put together here, because every further type that is serialized adds some kilobytes to the filter.

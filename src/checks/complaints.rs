@@ -17,16 +17,21 @@ const MEMORY: Duration = Duration::from_secs(3_600);
 pub(super) enum Cause {
     /// The lease cannot be had.
     Lease,
-    /// Calls over HTTP cannot be made.
-    HttpCall,
-    /// Other calls cannot be made.
-    TcpCall,
+    /// Calls through a cluster cannot be made; a hash of its name.
+    Call(u64),
     /// What was found cannot be written.
     Write,
     /// A failed check cannot be counted.
     Count,
     /// The failures of checks cannot be taken back.
     TakeBack,
+}
+
+impl Cause {
+    /// Calls through this cluster cannot be made.
+    pub(super) fn call(cluster: &str) -> Self {
+        Self::Call(xxh64(cluster.as_bytes(), 0))
+    }
 }
 
 /// What was said when.
@@ -43,7 +48,7 @@ impl Complaints {
         if self.last.iter().any(|(known, last)| *known == cause && !is_over(now, *last)) {
             return;
         }
-        self.last.retain(|(known, _)| *known != cause);
+        self.last.retain(|(known, last)| *known != cause && !is_over(now, *last));
         self.last.push((cause, now));
         log::error!("{what}");
     }

@@ -1,7 +1,9 @@
 //! Reading monitors.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 
+use super::envoy;
 use super::error::{quoted, ConfigErrors, Place};
 use super::json::{parse_json, Json, Object};
 use super::read::{self, Bare};
@@ -84,7 +86,7 @@ pub(super) fn monitor(
     config.id = id.unwrap_or(&config.name).to_owned();
     read_common(at, &mut object, &mut config, errors);
     // With an unknown name all options are known: one error is enough.
-    let all = Grammar { http: true, request: true, send: true };
+    let all = Grammar { http: true, request: true, grpc: true, send: true };
     let grammar = kind.map_or(all, |kind| kind.grammar);
     if grammar.http {
         read_http(at, &mut object, &mut config, errors);
@@ -104,6 +106,14 @@ pub(super) fn monitor(
         if let Some(value) = object.get("body") {
             config.body = secret_text(&at.key("body"), value, errors);
         }
+        if let Some(text) = text(at, "expect_body", &mut object, 1..=LONGEST_TEXT, errors) {
+            config.expect_body = text;
+        }
+    }
+    if grammar.grpc {
+        if let Some(service) = text(at, "service", &mut object, 0..=LONGEST_TEXT, errors) {
+            config.service = service;
+        }
     }
     if grammar.send {
         if let Some(value) = object.get("send") {
@@ -112,6 +122,25 @@ pub(super) fn monitor(
     }
     object.close(grammar.http.then_some("header_"), errors);
     kind.map(|_| config)
+}
+
+/// The most bytes of a text that answers are compared with, or that names something.
+const LONGEST_TEXT: usize = 1_000;
+
+/// A text of so many bytes.
+fn text(
+    at: &Place<'_>,
+    key: &'static str,
+    object: &mut Object<'_, '_>,
+    length: RangeInclusive<usize>,
+    errors: &mut ConfigErrors,
+) -> Option<String> {
+    let (value, place) = (object.get(key)?, at.key(key));
+    let text = read::string(&place, value, "a text", errors)?;
+    if !length.contains(&text.len()) {
+        errors.expected(&place, format_args!("a text of {} to {} bytes", length.start(), length.end()), quoted(text));
+    }
+    Some(text.to_owned())
 }
 
 /// A text that may hold a secret: an error does not show it.
@@ -139,6 +168,9 @@ fn read_common(at: &Place<'_>, object: &mut Object<'_, '_>, config: &mut Monitor
     }
     if let Some(value) = object.get("timeout") {
         put(&mut config.timeout, read::positive_duration(&at.key("timeout"), value, Bare::Milliseconds, errors));
+    }
+    if let Some(name) = object.get("cluster").and_then(|value| envoy::cluster(&at.key("cluster"), value, errors)) {
+        name.clone_into(&mut config.cluster);
     }
     if let Some(value) = object.get("port") {
         config.port = read::integer(&at.key("port"), value, 1..=65535, errors);

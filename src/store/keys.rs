@@ -21,6 +21,10 @@ pub(super) fn status(upstream: &str) -> String {
     of("status", upstream)
 }
 
+pub(super) fn obstacles(upstream: &str) -> String {
+    of("obstacles", upstream)
+}
+
 pub(super) fn counters(upstream: &str) -> String {
     of("counters", upstream)
 }

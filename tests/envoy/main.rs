@@ -37,6 +37,7 @@ mod hostile;
 mod hygiene;
 mod monitors;
 mod names;
+mod probes;
 mod routing;
 mod soak;
 use durpina_e2e as support;
