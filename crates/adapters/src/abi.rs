@@ -76,6 +76,8 @@ pub(crate) trait Abi {
     fn http_call(&self, call: &HttpCall<'_>) -> Result<u32>;
     /// Opens a gRPC stream with these first headers, and returns its token. `service` is a message `GrpcService`.
     fn grpc_stream(&self, service: &str, name: &str, method: &str, headers: &[(&str, &str)]) -> Result<u32>;
+    /// What the host says of the status with which a stream was closed.
+    fn stream_status(&self) -> Result<Vec<u8>>;
     /// Says that nothing more will be sent over a stream.
     fn grpc_close(&self, token: u32) -> Result<()>;
     /// Ends a stream.

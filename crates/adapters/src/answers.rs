@@ -54,8 +54,11 @@ impl<A: Abi> Answers<'_, A> {
         let body = self.abi.call_body(LONGEST_REPLY).unwrap_or_default();
         let is_servers = self.has(Map::Call, TOOK);
         match (sent, status) {
-            (Sent::Tcp, 200) if self.is_gateways_success(Map::Call) => Reply::Bytes(body),
-            (Sent::Tcp, _) => self.of_gateway(Map::Call, status, &String::from_utf8_lossy(&body)),
+            (Sent::Tcp, 200) => {
+                self.expect_mark(Map::Call);
+                Reply::Bytes(body)
+            }
+            (Sent::Tcp, _) => self.of_gateway(status, &String::from_utf8_lossy(&body)),
             (Sent::Grpc, 200) if is_servers => {
                 let end = if trailers > 0 { Map::CallEnd } else { Map::Call };
                 let status = self.text(end, "grpc-status").and_then(|status| status.parse().ok());
@@ -71,42 +74,60 @@ impl<A: Abi> Answers<'_, A> {
 
     /// What the first headers of a stream say. Where there are none, the last ones will tell.
     pub(crate) fn connected(&self, headers: u32) -> Option<Reply> {
-        (headers > 0).then(|| match status(self.abi, Map::Stream) {
-            None | Some(200) if self.is_gateways_success(Map::Stream) => Reply::Connected,
-            status => self.of_gateway(Map::Stream, status.unwrap_or_default(), ""),
+        let is_connected = headers > 0 && matches!(status(self.abi, Map::Stream), None | Some(200));
+        is_connected.then(|| {
+            self.expect_mark(Map::Stream);
+            Reply::Connected
         })
     }
 
-    /// What the last headers of a stream say.
+    /// What the last headers of a stream say. Where they are not the gateway's, its end will tell.
     pub(crate) fn ended(&self, headers: u32) -> Option<Reply> {
         let words = || self.text(Map::StreamEnd, "grpc-message").unwrap_or_default();
-        (headers > 0).then(|| self.of_gateway(Map::StreamEnd, 503, &words()))
+        (headers > 0 && self.has(Map::StreamEnd, MARK)).then(|| failure(503, &words()))
     }
 
-    /// Whether a success is the gateway's. From configurations of before there was a mark, one without it is taken as well: what
-    /// names resolve to is not lost.
-    fn is_gateways_success(&self, map: Map) -> bool {
-        let is_marked = self.has(map, MARK);
-        if !is_marked && self.has(map, TOOK) && !self.has_told_of_mark.replace(true) {
+    /// What the end of a stream says of which nothing was said before. Envoy knows more of it than it tells elsewhere: the error, and
+    /// the gateway's address.
+    pub(crate) fn closed(&self) -> Reply {
+        let words = self.abi.stream_status().unwrap_or_default();
+        let words = String::from_utf8_lossy(&words);
+        if words.contains("via_upstream") {
+            not_the_gateway()
+        } else {
+            no_gateway(&words)
+        }
+    }
+
+    /// Tells of a success without the mark. It is taken as one, so that what names resolve to is not lost with a configuration of
+    /// before there was a mark.
+    fn expect_mark(&self, map: Map) {
+        if !self.has(map, MARK) && !self.has_told_of_mark.replace(true) {
             log::warn!(
-                "answers of the gateway for TCP lack the header {MARK}: no check through it fails until the gateway's route_config has \
-                 the response_headers_to_add of envoy/durpina.yaml, because a server that is down cannot be told from a gateway that is \
-                 missing"
+                "the gateway for TCP does not set {MARK}: no check through it will fail, because a dead server looks like a missing \
+                 gateway. Add the response_headers_to_add of envoy/durpina.yaml to its route_config"
             );
         }
-        is_marked || self.has(map, TOOK)
     }
 
     /// What a failure through the gateway means.
-    fn of_gateway(&self, map: Map, status: u16, words: &str) -> Reply {
-        if self.has(map, MARK) {
+    fn of_gateway(&self, status: u16, words: &str) -> Reply {
+        if self.has(Map::Call, MARK) {
             failure(status, words)
-        } else if self.has(map, TOOK) {
-            Reply::NotMade(format!("what answers there is not the gateway for TCP, or does not set the header {MARK}"))
+        } else if self.has(Map::Call, TOOK) {
+            not_the_gateway()
         } else {
-            Reply::NotMade(format!("the gateway for TCP is not there ({}): is its listener?", reason(words)))
+            no_gateway(words)
         }
     }
+}
+
+fn not_the_gateway() -> Reply {
+    Reply::NotMade(format!("what answers there is not the gateway for TCP, or does not set {MARK}"))
+}
+
+fn no_gateway(words: &str) -> Reply {
+    Reply::NotMade(format!("the gateway for TCP is not there ({}): is its listener?", reason(words)))
 }
 
 /// What an answer means that an Envoy gave itself in place of the server.
@@ -126,10 +147,11 @@ fn failure(status: u16, words: &str) -> Reply {
     })
 }
 
-/// The end of Envoy's words, which is what matters.
+/// The end of Envoy's words, which is what matters: a reason, or all that it knows in braces.
 fn reason(words: &str) -> &str {
     let words = words.rsplit_once("reset reason: ").map_or(words, |(_, reason)| reason);
-    words.get(..200).unwrap_or(words)
+    let words = words.rsplit_once('{').map_or(words, |(_, detail)| detail.trim_end_matches('}'));
+    words.get(..300).unwrap_or(words)
 }
 
 #[cfg(test)]
@@ -180,8 +202,7 @@ mod tests {
         let missing = "the gateway for TCP is not there (remote connection failure): is its listener?";
         assert_eq!(tcp(&[(":status", "503")], REFUSED), Reply::NotMade(missing.to_owned()));
         for status in ["503", "404", "403"] {
-            let other = "what answers there is not the gateway for TCP, or does not set the header x-durpina-gateway";
-            assert_eq!(tcp(&[(":status", status), SERVERS], REFUSED), Reply::NotMade(other.to_owned()));
+            assert_eq!(tcp(&[(":status", status), SERVERS], REFUSED), not_the_gateway());
         }
     }
 
@@ -190,18 +211,32 @@ mod tests {
         let (abi, has_told_of_mark) = (Fake::default(), Cell::default());
         let answers = Answers { abi: &abi, has_told_of_mark: &has_told_of_mark };
         assert_eq!((answers.connected(0), answers.ended(0)), (None, None), "others follow");
-        abi.set_header(Map::Stream, TOOK, "0");
         assert_eq!(answers.connected(1), Some(Reply::Connected));
         assert!(has_told_of_mark.get());
-        abi.set_header(Map::Stream, MARK, "1");
         abi.set_header(Map::Stream, ":status", "200");
         assert_eq!(answers.connected(3), Some(Reply::Connected));
         abi.set_header(Map::Stream, ":status", "404");
-        assert_eq!(answers.connected(3), Some(failed(Failure::Connect)));
+        assert_eq!(answers.connected(3), None);
         abi.set_header(Map::StreamEnd, "grpc-message", REFUSED);
-        assert!(matches!(answers.ended(1), Some(Reply::NotMade(_))));
+        assert_eq!(answers.ended(1), None);
         abi.set_header(Map::StreamEnd, MARK, "1");
         assert_eq!(answers.ended(2), Some(failed(Failure::Connect)));
+    }
+
+    #[test]
+    fn the_end_of_a_stream_tells_who_ended_it() {
+        let closed = |words: &str| {
+            let abi = Fake::default();
+            *abi.call_body.borrow_mut() = words.as_bytes().to_vec();
+            Answers { abi: &abi, has_told_of_mark: &Cell::default() }.closed()
+        };
+        assert_eq!(closed(&format!("{REFUSED}{{via_upstream}}")), not_the_gateway());
+        let detail =
+            "remote_connection_failure|immediate_connect_error:_No_such_file_or_directory|remote_address:/run/tcp.sock";
+        let why = format!("the gateway for TCP is not there ({detail}): is its listener?");
+        let words = format!("{REFUSED}{{upstream_reset_before_response_started{{{detail}}}}}");
+        assert_eq!(closed(&words), Reply::NotMade(why));
+        assert!(matches!(closed(""), Reply::NotMade(_)));
     }
 
     #[test]

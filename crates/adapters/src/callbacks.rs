@@ -122,9 +122,9 @@ impl<G: Guest> Context for Root<G> {
         self.reply(CallId::Stream(token), &Reply::Failed(Failure::Connect));
     }
 
-    /// Of a stream that nobody said anything of before.
     fn on_grpc_stream_close(&mut self, token: u32, _status: u32) {
-        self.reply(CallId::Stream(token), &Reply::NotMade("the stream to the gateway broke off".to_owned()));
+        let reply = self.vm.host.closed();
+        self.reply(CallId::Stream(token), &reply);
     }
 }
 

@@ -124,6 +124,11 @@ impl<A: Abi> Envoy<A> {
     pub(crate) fn ended(&self, headers: u32) -> Option<Reply> {
         self.answers().ended(headers)
     }
+
+    /// What is to be said of a stream that is over, and of which nothing was said before. Asked for in its callback only.
+    pub(crate) fn closed(&self) -> Reply {
+        self.answers().closed()
+    }
 }
 
 impl<A: Abi> Host for Envoy<A> {
