@@ -14,7 +14,7 @@ use super::dns::{Answer, Question};
 use super::findings::{Event, BROKEN_OFF};
 use super::lease::{self, Grant, Lease};
 use super::lookup::Lookups;
-use super::obstacles::{Asked, Obstacles};
+use super::obstacles::{self, Asked};
 use super::pending::{Pending, PendingStatus, BATCH};
 use super::schedule::{Job, Schedule, Task, LOOK_ANYWAY};
 use super::target::Target;
@@ -43,7 +43,6 @@ pub(super) struct State {
     pub(super) has_asked: bool,
     pub(super) pending: Pending,
     addresses: Addresses,
-    obstacles: Obstacles,
     /// When the view of an upstream was last brought up to date for a reply.
     refreshed: ByPosition<Timestamp>,
     /// What the host's version was when nothing was to be checked, so that it is looked for again when that changes.
@@ -64,7 +63,6 @@ impl State {
             has_asked: false,
             pending: Pending::default(),
             addresses: Addresses::default(),
-            obstacles: Obstacles::default(),
             refreshed: ByPosition::default(),
             idle: None,
             looked: Timestamp::default(),
@@ -95,7 +93,6 @@ impl Driver<'_> {
             Ok(None) => {
                 self.write_pending(true);
                 self.state.schedule = None;
-                self.state.obstacles.clear();
             }
             Err(error) => self.complain(Cause::Lease, &format!("the lease of the checks cannot be had: {error}")),
         }
@@ -144,7 +141,6 @@ impl Driver<'_> {
             if self.refresh(position).is_none() {
                 self.state.schedule.iter_mut().for_each(|schedule| schedule.forget(position));
                 self.state.pending.remove(position);
-                self.state.obstacles.remove(position);
                 continue;
             }
             let number = self.directory.view(position).and_then(|view| view.record_number());
@@ -234,7 +230,7 @@ impl Driver<'_> {
     /// Notes what keeps a monitor or the resolver from asking, and says it; or that nothing does. Returns what it is.
     fn note_obstacle(&mut self, asked: &Asked<'_>, why: Option<&str>) -> Option<String> {
         let (view, store) = (self.directory.view(asked.position)?, Store::new(self.host));
-        self.state.obstacles.note(&store, &mut self.state.complaints, view, asked, why)
+        obstacles::note(&store, &mut self.state.complaints, view, asked, why)
     }
 
     /// Asks what is to be asked about names, as far as there is room.

@@ -25,9 +25,5 @@ pub(super) fn envoy(at: &Place<'_>, value: &Json, clusters: &mut CalloutClusters
 
 /// Reads the name of a cluster.
 pub(super) fn cluster<'v>(at: &Place<'_>, value: &'v Json, errors: &mut ConfigErrors) -> Option<&'v str> {
-    let name = read::string(at, value, "the name of a cluster", errors)?;
-    if name.is_empty() || name.len() > 120 {
-        errors.expected(at, "the name of a cluster of 1 to 120 bytes", value);
-    }
-    Some(name)
+    read::sized(at, value, "the name of a cluster", 1..=120, errors)
 }

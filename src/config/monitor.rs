@@ -1,7 +1,6 @@
 //! Reading monitors.
 
 use std::collections::HashSet;
-use std::ops::RangeInclusive;
 
 use super::envoy;
 use super::error::{quoted, ConfigErrors, Place};
@@ -106,14 +105,12 @@ pub(super) fn monitor(
         if let Some(value) = object.get("body") {
             config.body = secret_text(&at.key("body"), value, errors);
         }
-        if let Some(text) = text(at, "expect_body", &mut object, 1..=LONGEST_TEXT, errors) {
-            config.expect_body = text;
+        if let Some(value) = object.get("expect_body") {
+            put_text(&mut config.expect_body, &at.key("expect_body"), value, 1, errors);
         }
     }
-    if grammar.grpc {
-        if let Some(service) = text(at, "service", &mut object, 0..=LONGEST_TEXT, errors) {
-            config.service = service;
-        }
+    if let Some(value) = grammar.grpc.then(|| object.get("service")).flatten() {
+        put_text(&mut config.service, &at.key("service"), value, 0, errors);
     }
     if grammar.send {
         if let Some(value) = object.get("send") {
@@ -124,23 +121,11 @@ pub(super) fn monitor(
     kind.map(|_| config)
 }
 
-/// The most bytes of a text that answers are compared with, or that names something.
-const LONGEST_TEXT: usize = 1_000;
-
-/// A text of so many bytes.
-fn text(
-    at: &Place<'_>,
-    key: &'static str,
-    object: &mut Object<'_, '_>,
-    length: RangeInclusive<usize>,
-    errors: &mut ConfigErrors,
-) -> Option<String> {
-    let (value, place) = (object.get(key)?, at.key(key));
-    let text = read::string(&place, value, "a text", errors)?;
-    if !length.contains(&text.len()) {
-        errors.expected(&place, format_args!("a text of {} to {} bytes", length.start(), length.end()), quoted(text));
+/// A text that answers are compared with, or that names something.
+fn put_text(slot: &mut String, at: &Place<'_>, value: &Json, least: usize, errors: &mut ConfigErrors) {
+    if let Some(text) = read::sized(at, value, "a text", least..=1_000, errors) {
+        text.clone_into(slot);
     }
-    Some(text.to_owned())
 }
 
 /// A text that may hold a secret: an error does not show it.

@@ -6,8 +6,6 @@
 //! Source: gRPC Health Checking Protocol, <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>; gRPC over HTTP/2 for
 //! the five bytes before a message; Protocol Buffers, Encoding, for the messages, of which each has one field.
 
-use percent_encoding::percent_decode_str;
-
 use super::{Finding, Monitor, MonitorSpec};
 use crate::host::{CallKind, Reply};
 
@@ -28,7 +26,7 @@ impl Monitor for Grpc {
             // A host that knows the trailers has said so; of another one the message has to do.
             Reply::Grpc { status: None | Some(0), body, .. } => match serving_status(body) {
                 Some(1) => Finding::Good,
-                Some(status) => Finding::Bad(format!("the health service says {}", name(&SERVING_STATUSES, status))),
+                Some(status) => Finding::Bad(format!("the health service says {}", name(SERVING_STATUSES, status))),
                 None => Finding::Bad("not an answer of the health service".to_owned()),
             },
             Reply::Grpc { status: Some(status), message, .. } => Finding::Bad(failure(*status, message)),
@@ -39,47 +37,33 @@ impl Monitor for Grpc {
     }
 }
 
-/// `HealthCheckResponse.ServingStatus`.
-const SERVING_STATUSES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
+/// `HealthCheckResponse.ServingStatus`, from 0.
+const SERVING_STATUSES: &str = "UNKNOWN SERVING NOT_SERVING SERVICE_UNKNOWN";
 
-/// The statuses of calls (gRPC, "Status codes and their use").
-const STATUSES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
+/// The statuses of calls, from 0 (gRPC, "Status codes and their use").
+const STATUSES: &str =
+    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS PERMISSION_DENIED \
+                        RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE \
+                        DATA_LOSS UNAUTHENTICATED";
 const UNIMPLEMENTED: u32 = 12;
 
 /// The longest part of a server's message that is told.
 const LONGEST_MESSAGE: usize = 200;
 
-fn name(names: &[&str], number: u64) -> String {
-    let known = usize::try_from(number).ok().and_then(|number| names.get(number));
-    known.map_or_else(|| number.to_string(), |name| (*name).to_owned())
+/// The name of a status and its number, for numbers without a name.
+fn name(names: &str, number: u64) -> String {
+    let known = usize::try_from(number).ok().and_then(|number| names.split(' ').nth(number));
+    format!("{} ({number})", known.unwrap_or("an unknown status"))
 }
 
 /// What a call failed of.
 fn failure(status: u32, message: &str) -> String {
-    let name = name(&STATUSES, status.into());
-    let message = percent_decode_str(message).decode_utf8_lossy();
-    let message: String = message.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect();
+    let name = name(STATUSES, status.into());
+    // As it was sent: only characters beyond ASCII are encoded in it.
+    let message: String = message.chars().take(LONGEST_MESSAGE).collect();
     let colon = if message.is_empty() { "" } else { ": " };
     let hint = if status == UNIMPLEMENTED { " (the server has no service grpc.health.v1.Health)" } else { "" };
-    format!("gRPC status {status} {name}{colon}{message}{hint}")
+    format!("gRPC status {name}{colon}{message}{hint}")
 }
 
 /// A `HealthCheckRequest`: the name is its field 1.
@@ -168,12 +152,14 @@ mod tests {
     fn only_serving_is_good() {
         let says = |status| judge(None, "", &[0, 0, 0, 0, 2, 8, status]);
         assert_eq!(says(1), Ok(()));
-        for (status, name) in [(0, "UNKNOWN"), (2, "NOT_SERVING"), (3, "SERVICE_UNKNOWN"), (9, "9")] {
+        for (status, name) in
+            [(0, "UNKNOWN (0)"), (2, "NOT_SERVING (2)"), (3, "SERVICE_UNKNOWN (3)"), (9, "an unknown status (9)")]
+        {
             assert_eq!(says(status), Err(format!("the health service says {name}")));
         }
         assert_eq!(
             judge(Some(0), "", &[0; 5]),
-            Err("the health service says UNKNOWN".to_owned()),
+            Err("the health service says UNKNOWN (0)".to_owned()),
             "a default is not sent"
         );
         assert_eq!(
@@ -187,12 +173,11 @@ mod tests {
     fn a_status_of_the_call_counts_more_than_a_message() {
         let serving = [0, 0, 0, 0, 2, 8, 1];
         let unimplemented =
-            "gRPC status 12 UNIMPLEMENTED: unknown service (the server has no service grpc.health.v1.Health)";
-        assert_eq!(judge(Some(12), "unknown%20service", &serving), Err(unimplemented.to_owned()));
-        assert_eq!(judge(Some(5), "", &[]), Err("gRPC status 5 NOT_FOUND".to_owned()));
-        assert_eq!(judge(Some(14), "a%1B[1m%0Ab", &[]), Err("gRPC status 14 UNAVAILABLE: a[1mb".to_owned()));
-        assert_eq!(judge(Some(99), "%", &[]), Err("gRPC status 99 99: %".to_owned()));
-        let long = judge(Some(2), &"%C3%A4".repeat(10_000), &[]).unwrap_err();
+            "gRPC status UNIMPLEMENTED (12): unknown service (the server has no service grpc.health.v1.Health)";
+        assert_eq!(judge(Some(12), "unknown service", &serving), Err(unimplemented.to_owned()));
+        assert_eq!(judge(Some(5), "", &[]), Err("gRPC status NOT_FOUND (5)".to_owned()));
+        assert_eq!(judge(Some(99), "%", &[]), Err("gRPC status an unknown status (99): %".to_owned()));
+        let long = judge(Some(2), &"ä".repeat(10_000), &[]).unwrap_err();
         assert_eq!(long.chars().filter(|c| *c == 'ä').count(), LONGEST_MESSAGE);
     }
 

@@ -202,7 +202,7 @@ fn a_server_whose_health_service_does_not_serve_is_down_until_it_does() {
     *health[0].lock().unwrap() = Health::says(2);
     eventually("a is down", PATIENCE, || state() == "down");
     let log = envoy.log();
-    assert!(log.contains("why=\"the health service says NOT_SERVING\""), "{log}");
+    assert!(log.contains("why=\"the health service says NOT_SERVING (2)\""), "{log}");
     *health[0].lock().unwrap() = Health::says(1);
     eventually("a is back", PATIENCE, || state() == "up");
     assert!(envoy.state_changes().iter().all(|change| change.peer == names[0]), "{:?}", envoy.state_changes());
@@ -212,15 +212,15 @@ fn a_server_whose_health_service_does_not_serve_is_down_until_it_does() {
 fn every_answer_of_a_health_service_has_its_meaning() {
     let cases = [
         (Health::says(1), None),
-        (Health::says(0), Some("the health service says UNKNOWN")),
-        (Health::says(3), Some("the health service says SERVICE_UNKNOWN")),
+        (Health::says(0), Some("the health service says UNKNOWN (0)")),
+        (Health::says(3), Some("the health service says SERVICE_UNKNOWN (3)")),
         (Health::Body(Vec::new()), Some("not an answer of the health service")),
         (Health::Body(b"\0\xff\xff\xff\xff\x08\x01".to_vec()), Some("not an answer of the health service")),
         (
-            Health::Status("12", "unknown%20service"),
-            Some("gRPC status 12 UNIMPLEMENTED: unknown service (the server has no service grpc.health.v1.Health)"),
+            Health::Status("12", "unknown service"),
+            Some("gRPC status UNIMPLEMENTED (12): unknown service (the server has no service grpc.health.v1.Health)"),
         ),
-        (Health::Status("5", ""), Some("gRPC status 5 NOT_FOUND")),
+        (Health::Status("5", ""), Some("gRPC status NOT_FOUND (5)")),
         (Health::Http("404"), Some("status 404, which is not of gRPC")),
         (Health::Silence, Some("no answer in time")),
     ];

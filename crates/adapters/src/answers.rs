@@ -92,7 +92,7 @@ impl<A: Abi> Answers<'_, A> {
     pub(crate) fn closed(&self) -> Reply {
         let words = self.abi.stream_status().unwrap_or_default();
         let words = String::from_utf8_lossy(&words);
-        if words.contains("via_upstream") {
+        if behind(&words, "via_upstream").is_some() {
             not_the_gateway()
         } else {
             no_gateway(&words)
@@ -104,8 +104,8 @@ impl<A: Abi> Answers<'_, A> {
     fn expect_mark(&self, map: Map) {
         if !self.has(map, MARK) && !self.has_told_of_mark.replace(true) {
             log::warn!(
-                "the gateway for TCP does not set {MARK}: no check through it will fail, because a dead server looks like a missing \
-                 gateway. Add the response_headers_to_add of envoy/durpina.yaml to its route_config"
+                "the gateway for TCP does not set {MARK}: a dead server looks like a missing gateway, and fails no check. Add the \
+                 response_headers_to_add of envoy/durpina.yaml"
             );
         }
     }
@@ -132,15 +132,15 @@ fn no_gateway(words: &str) -> Reply {
 
 /// What an answer means that an Envoy gave itself in place of the server.
 fn failure(status: u16, words: &str) -> Reply {
-    let says = |reason| words.contains(reason);
+    let says = |part: &str| behind(words, part).is_some();
     // The first two tell of the cluster: its limits are reached, or it does not go by the header.
     if says("overflow") || says("no healthy upstream") {
         return Reply::NotMade(reason(words).to_owned());
     }
     Reply::Failed(match status {
         504 => Failure::Timeout,
-        _ if says("request timeout") => Failure::Timeout,
         502 => Failure::Protocol,
+        _ if says("request timeout") => Failure::Timeout,
         _ if says("protocol error") => Failure::Protocol,
         _ if says("connection termination") || says("remote reset") => Failure::Reset,
         _ => Failure::Connect,
@@ -149,9 +149,15 @@ fn failure(status: u16, words: &str) -> Reply {
 
 /// The end of Envoy's words, which is what matters: a reason, or all that it knows in braces.
 fn reason(words: &str) -> &str {
-    let words = words.rsplit_once("reset reason: ").map_or(words, |(_, reason)| reason);
-    let words = words.rsplit_once('{').map_or(words, |(_, detail)| detail.trim_end_matches('}'));
+    let words = behind(words, "reset reason: ").unwrap_or(words);
+    let words = behind(words, "{").unwrap_or(words).trim_end_matches('}');
     words.get(..300).unwrap_or(words)
+}
+
+/// What follows the last `part` in `words`, if there is one. Envoy's words are short, and the search of the standard library is not.
+fn behind<'w>(words: &'w str, part: &str) -> Option<&'w str> {
+    let at = words.as_bytes().windows(part.len()).rposition(|window| window == part.as_bytes())?;
+    words.get(at + part.len()..)
 }
 
 #[cfg(test)]
