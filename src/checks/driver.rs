@@ -220,7 +220,7 @@ impl Driver<'_> {
                 Ok(())
             }
             Err(error) => {
-                let (monitor, why) = (purpose.monitor(), format!("{error}; is it there?"));
+                let (monitor, why) = (purpose.monitor(), format!("{error}; is it there, and below its limits?"));
                 let asked = Asked { position: upstream, peer, monitor: monitor.as_deref(), cluster: &call.cluster };
                 Err(self.note_obstacle(&asked, Some(&why)).unwrap_or(why))
             }

@@ -355,17 +355,30 @@ fn a_cluster_that_a_monitor_names_and_that_is_not_there_is_told_of() {
         { "name": "http", "interval": "100ms", "cluster": "nowhere" },
         { "name": "tcp", "interval": "100ms", "cluster": "nowhere" },
         { "name": "grpc", "interval": "100ms", "cluster": "nowhere" },
+        // And one that takes no request.
+        { "name": "http", "id": "full", "interval": "100ms", "cluster": "full" },
     ]);
-    let envoy = Setup::new(Config::reference(&monitored(&[server(&a, "")], monitors))).start();
+    let full = json!({ "thresholds": [{ "max_connections": 0, "max_pending_requests": 0, "max_requests": 0 }] });
+    let config = Config::reference(&monitored(&[server(&a, "")], monitors)).cluster_like(
+        "durpina_probe",
+        "full",
+        &json!({ "circuit_breakers": full }),
+    );
+    let envoy = Setup::new(config).start();
     let problems = || {
         let monitors = api(&envoy, "/upstreams/web/monitors");
-        let told =
-            monitors.as_array().unwrap().iter().filter_map(|monitor| monitor["problem"].as_str().map(str::to_owned));
-        told.filter(|problem| problem.starts_with("calls go through the cluster \"nowhere\": the host refused")).count()
+        let monitors = monitors.as_array().unwrap().iter();
+        monitors.filter_map(|monitor| monitor["problem"].as_str().map(str::to_owned)).collect::<Vec<_>>()
     };
-    eventually("it is told of all three", PATIENCE, || problems() == 3);
+    eventually("it is told of all four", PATIENCE, || problems().len() == 4);
+    let of = |cluster: &str| {
+        let begin = format!("calls go through the cluster {cluster:?}: the host refused");
+        problems().iter().filter(|problem| problem.starts_with(&begin)).count()
+    };
+    assert_eq!((of("nowhere"), of("full")), (3, 1), "{:?}", problems());
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(envoy.state_changes(), []);
-    assert_eq!(envoy.log().matches("cannot be checked by monitor").count(), 1, "once for one cluster");
+    assert_eq!(checks(&envoy, "web", "failed"), 0);
+    assert_eq!(envoy.log().matches("cannot be checked by monitor").count(), 2, "once for each cluster");
     assert_eq!(served_in_turn(&envoy, 2), ["a", "a"]);
 }
