@@ -122,7 +122,7 @@ fn a_certificate_is_verified_where_the_cluster_says_so_and_the_server_is_asked_f
     };
     let name = Some(tls::NAME);
     let monitors = json!([
-        monitor("any", "durpina_probe_tls", name),
+        monitor("any", "durpina_probe_tls", Some("www.example:443")),
         monitor("right", "right", name),
         monitor("wrong", "wrong", name),
         monitor("nameless", "durpina_probe_tls", None),
