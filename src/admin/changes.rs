@@ -4,11 +4,12 @@
 //! change is one compare-and-swap, so changes at the same time all happen, and one that is refused has changed nothing.
 //! With `If-Match` a change happens only at the revision that is named (RFC 9110, section 13.1.1).
 
-use super::documents::{monitor_json, Snapshot};
+use super::documents::monitor_json;
 use super::method::Method;
 use super::paths::{encode, Resource};
 use super::refusal::Refusal;
 use super::request::{json, ApiRequest};
+use super::snapshot::Snapshot;
 use crate::config::{self, Json};
 use crate::handle::peer::Peer;
 use crate::handle::upstream::Upstream;

@@ -5,50 +5,17 @@ use serde::Serialize;
 use super::paths::Resource;
 use super::refusal::Refusal;
 use super::request::{json, to_json, ApiRequest};
+use super::snapshot::{Assessed, AssessedPeer, Snapshot};
 use crate::host::Response;
-use crate::model::counters::Counters;
-use crate::model::ejection::{Assessment, Usage};
 use crate::model::error::Error;
-use crate::model::failure_table::FailureTable;
 use crate::model::failures::PassiveVerdict;
-use crate::model::index::Index;
 use crate::model::peer::PeerRecord;
 use crate::model::peer_status::PeerStatus;
 use crate::model::selector::Selector;
-use crate::model::slow_start::{self, FULL_FACTOR};
 use crate::model::spec::{MonitorSpec, Schedule};
-use crate::model::status::Status;
-use crate::model::upstream::Record;
-use crate::model::upstream_state::{Tally, ToldState, UpstreamState};
-use crate::model::verdict::EffectiveState;
+use crate::model::upstream_state::UpstreamState;
 use crate::registry::Registry;
-use crate::store::Store;
-use crate::time::{format_duration, Timestamp};
-
-/// An upstream with all that is known of it at one moment.
-pub(super) struct Snapshot {
-    pub(super) record: Record,
-    pub(super) health: FailureTable,
-    pub(super) status: Status,
-    pub(super) counters: Counters,
-    /// The state that was told last.
-    told: Option<ToldState>,
-    pub(super) now: Timestamp,
-}
-
-/// What follows from a snapshot: the states of the peers, and the upstream's.
-pub(super) struct Assessed<'s> {
-    pub(super) snapshot: &'s Snapshot,
-    assessment: Assessment<'s>,
-    pub(super) tally: Tally,
-}
-
-/// A peer, its state and its use.
-pub(super) struct AssessedPeer<'s> {
-    pub(super) record: &'s PeerRecord,
-    pub(super) effective: EffectiveState<'s>,
-    pub(super) usage: Usage,
-}
+use crate::time::format_duration;
 
 #[derive(Serialize)]
 struct Upstream<'s> {
@@ -65,6 +32,9 @@ struct Upstream<'s> {
     balancer: &'s str,
     retries: u8,
     max_ejected_percent: u8,
+    /// What keeps names from being looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'s str>,
 }
 
 /// A peer's document. The members of the predecessor's `info()` come first.
@@ -122,79 +92,54 @@ struct Monitor<'s> {
     peers: &'static str,
     port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'s str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ok_codes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect_body: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'s str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     headers: Vec<&'s str>,
+    /// What keeps it from checking anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'s str>,
 }
 
 impl Snapshot {
-    /// The upstream of that name as it is now.
-    pub(super) fn read(store: &Store<'_>, name: &str) -> Result<Self, Error> {
-        let absent = || Error::NoSuchUpstream(name.to_owned());
-        let (record, _) = store.record(name)?.ok_or_else(absent)?;
-        let (health, status, counters) = (store.health(name)?, store.status(&record)?, store.counters(name)?);
-        Ok(Self { record, health, status, counters, told: store.told_state(name)?, now: store.now() })
-    }
-
-    /// All upstreams that are listed.
-    pub(super) fn all(store: &Store<'_>, index: &Index) -> Result<Vec<Self>, Error> {
-        let mut snapshots = Vec::new();
-        for name in index.names() {
-            match Self::read(store, name) {
-                Ok(snapshot) => snapshots.push(snapshot),
-                // Listed, and not there any more: shared data was lost in between.
-                Err(Error::NoSuchUpstream(_)) => {}
-                Err(error) => return Err(error),
-            }
+    /// A monitor's document.
+    fn monitor<'s>(&'s self, config: &'s MonitorSpec, registry: &Registry) -> Monitor<'s> {
+        let some = |text: &'s str| Some(text).filter(|text| !text.is_empty());
+        let grammar = registry.monitor(&config.name).map(|kind| kind.grammar).unwrap_or_default();
+        let schedule = Schedule::NAMES.iter().find(|(_, schedule)| *schedule == config.schedule);
+        let peers = Selector::NAMES.iter().find(|(_, selector)| *selector == config.peers);
+        Monitor {
+            id: &config.id,
+            name: &config.name,
+            interval: format_duration(config.interval),
+            timeout: format_duration(config.timeout),
+            schedule: schedule.map_or("", |(name, _)| name),
+            rise: config.rise,
+            fall: config.fall,
+            peers: peers.map_or("", |(name, _)| name),
+            port: config.port,
+            cluster: some(&config.cluster),
+            url: grammar.http.then_some(&*config.url),
+            ok_codes: grammar.http.then(|| config.ok_codes.to_string()),
+            method: grammar.request.then_some(&*config.method),
+            expect_body: some(&config.expect_body),
+            service: grammar.grpc.then_some(&*config.service),
+            headers: config.headers.iter().map(|(name, _)| name.as_str()).collect(),
+            problem: self.obstacles.of(Some(config)),
         }
-        Ok(snapshots)
-    }
-
-    /// The peer of that name.
-    pub(super) fn find(&self, name: &str) -> Result<&PeerRecord, Error> {
-        let named = |name: &str| self.record.peers.iter().find(|peer| peer.server.name == name);
-        // Written in another way than the normal one, it is the same peer.
-        let normal = || crate::model::server::Endpoint::parse(name, self.record.spec.default_port).ok();
-        let found = named(name).or_else(|| named(&normal()?.to_string()));
-        found.ok_or_else(|| Error::NoSuchPeer(name.to_owned()))
-    }
-
-    /// What follows from it.
-    pub(super) fn assess(&self) -> Assessed<'_> {
-        let assessment = Assessment::of(&self.record, &self.health, &self.status, self.now);
-        let tally = Tally::of(&self.record, &assessment, self.now);
-        Assessed { snapshot: self, assessment, tally }
-    }
-
-    /// The header that names the upstream's revision.
-    pub(super) fn etag(&self) -> (&'static str, String) {
-        ("etag", format!("\"{}\"", self.record.revision))
     }
 }
 
 impl<'s> Assessed<'s> {
-    /// The peers, each with its state and its use.
-    pub(super) fn peers(&self) -> impl Iterator<Item = AssessedPeer<'s>> + use<'_, 's> {
-        let assessed = self.snapshot.record.peers.iter().zip(&self.assessment.peers);
-        assessed.map(|(record, (effective, usage))| AssessedPeer { record, effective: *effective, usage: *usage })
-    }
-
-    /// The weight with slow start and the agent's word; 0 for a peer that gets no requests.
-    pub(super) fn effective_weight(&self, AssessedPeer { record: peer, usage, .. }: &AssessedPeer<'s>) -> f64 {
-        let Snapshot { health, status, now, .. } = self.snapshot;
-        if !usage.is_in_use() {
-            return 0.0;
-        }
-        let said = status.of(peer.id);
-        let (part, _) = slow_start::factor(peer, &health.of(peer), said, *now);
-        let hundredths = peer.hundredths(said.and_then(|said| said.agent.as_ref()));
-        f64::from(hundredths) / 100.0 * f64::from(part) / f64::from(FULL_FACTOR)
-    }
-
     fn peer(&self, assessed: &AssessedPeer<'s>) -> Peer<'s> {
         let AssessedPeer { record: peer, effective, usage } = assessed;
         let Snapshot { health, status, counters, now, .. } = self.snapshot;
@@ -255,7 +200,7 @@ impl<'s> Assessed<'s> {
             name: &record.name,
             revision: record.revision,
             peers: self.peers().map(|peer| self.peer(&peer)).collect(),
-            monitors: record.monitors.iter().map(|spec| monitor(spec, registry)).collect(),
+            monitors: record.monitors.iter().map(|spec| self.snapshot.monitor(spec, registry)).collect(),
             state: self.tally.state.name(),
             since: told.map(|told| told.since.to_string()),
             by: Some(by).filter(|_| is_reason),
@@ -265,6 +210,7 @@ impl<'s> Assessed<'s> {
             balancer: &spec.balancer.name,
             retries: spec.retries,
             max_ejected_percent: spec.max_ejected_percent,
+            problem: self.snapshot.obstacles.of(None).filter(|_| !spec.resolver.is_empty()),
         })
     }
 
@@ -293,27 +239,6 @@ fn checks(said: Option<&PeerStatus>) -> Vec<Check<'_>> {
         });
     }
     documents
-}
-
-fn monitor<'m>(config: &'m MonitorSpec, registry: &Registry) -> Monitor<'m> {
-    let grammar = registry.monitor(&config.name).map(|kind| kind.grammar).unwrap_or_default();
-    let schedule = Schedule::NAMES.iter().find(|(_, schedule)| *schedule == config.schedule);
-    let peers = Selector::NAMES.iter().find(|(_, selector)| *selector == config.peers);
-    Monitor {
-        id: &config.id,
-        name: &config.name,
-        interval: format_duration(config.interval),
-        timeout: format_duration(config.timeout),
-        schedule: schedule.map_or("", |(name, _)| name),
-        rise: config.rise,
-        fall: config.fall,
-        peers: peers.map_or("", |(name, _)| name),
-        port: config.port,
-        url: grammar.http.then_some(&*config.url),
-        ok_codes: grammar.http.then(|| config.ok_codes.to_string()),
-        method: grammar.request.then_some(&*config.method),
-        headers: config.headers.iter().map(|(name, _)| name.as_str()).collect(),
-    }
 }
 
 /// Answers a request that only looks.
@@ -353,7 +278,9 @@ pub(super) fn get(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
         }
         Resource::Monitors(name) => Ok(json(
             200,
-            array(snapshot(name)?.record.monitors.iter().map(|config| to_json(&monitor(config, registry)))),
+            snapshot(name).map(|snapshot| {
+                array(snapshot.record.monitors.iter().map(|config| to_json(&snapshot.monitor(config, registry))))
+            })?,
         )),
         Resource::Monitor(upstream, id) => Ok(json(200, monitor_json(&snapshot(upstream)?, registry, id)?)),
         _ => Err(Refusal::new(404, "there is nothing at this address")),
@@ -363,7 +290,7 @@ pub(super) fn get(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
 /// The document of a monitor.
 pub(super) fn monitor_json(snapshot: &Snapshot, registry: &Registry, id: &str) -> Result<Vec<u8>, Error> {
     let found = snapshot.record.monitors.iter().find(|monitor| monitor.id == id);
-    found.map(|config| to_json(&monitor(config, registry))).ok_or_else(|| Error::NoSuchMonitor(id.to_owned()))
+    found.map(|config| to_json(&snapshot.monitor(config, registry))).ok_or_else(|| Error::NoSuchMonitor(id.to_owned()))
 }
 
 /// An array of documents. Put together here, because every further type that is serialized adds some kilobytes to the filter.

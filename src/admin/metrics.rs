@@ -5,8 +5,8 @@
 
 use std::fmt::Write;
 
-use super::documents::{Assessed, AssessedPeer, Snapshot};
 use super::request::ApiRequest;
+use super::snapshot::{Assessed, AssessedPeer, Snapshot};
 use crate::host::Response;
 use crate::model::counters::REASONS;
 use crate::model::error::Error;

@@ -20,6 +20,7 @@ mod page;
 mod paths;
 mod refusal;
 mod request;
+mod snapshot;
 
 use crate::host::{RequestHost, Response};
 use crate::model::access::AdminAccess;

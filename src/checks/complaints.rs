@@ -17,14 +17,19 @@ const MEMORY: Duration = Duration::from_secs(3_600);
 pub(super) enum Cause {
     /// The lease cannot be had.
     Lease,
-    /// Calls over HTTP cannot be made.
-    HttpCall,
-    /// Other calls cannot be made.
-    TcpCall,
+    /// Calls through a cluster cannot be made; a hash of its name.
+    Call(u64),
     /// What was found cannot be written.
     Write,
     /// The end of an outage cannot be written.
     Recovery,
+}
+
+impl Cause {
+    /// Calls through this cluster cannot be made.
+    pub(super) fn call(cluster: &str) -> Self {
+        Self::Call(xxh64(cluster.as_bytes(), 0))
+    }
 }
 
 /// What was said when.
@@ -41,7 +46,7 @@ impl Complaints {
         if self.last.iter().any(|(known, last)| *known == cause && !is_over(now, *last)) {
             return;
         }
-        self.last.retain(|(known, _)| *known != cause);
+        self.last.retain(|(known, last)| *known != cause && !is_over(now, *last));
         self.last.push((cause, now));
         log::error!("{what}");
     }

@@ -15,6 +15,7 @@ mod bounds;
 mod capabilities;
 mod metrics;
 mod names;
+mod obstacles;
 mod rebase;
 
 type Worker = durpina_sim::Worker<Filter>;

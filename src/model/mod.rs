@@ -14,6 +14,7 @@ pub mod failure_table;
 pub(crate) mod failures;
 pub(crate) mod id;
 pub(crate) mod index;
+pub(crate) mod obstacle;
 pub(crate) mod operator;
 pub mod overrides;
 pub(crate) mod passive;

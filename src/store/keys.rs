@@ -25,6 +25,10 @@ pub(super) fn state(upstream: &str) -> String {
     of("state", upstream)
 }
 
+pub(super) fn obstacles(upstream: &str) -> String {
+    of("obstacles", upstream)
+}
+
 pub(super) fn counters(upstream: &str) -> String {
     of("counters", upstream)
 }

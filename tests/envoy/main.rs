@@ -38,6 +38,7 @@ mod hostile;
 mod hygiene;
 mod monitors;
 mod names;
+mod probes;
 mod routing;
 mod soak;
 mod state;

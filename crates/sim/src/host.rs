@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use durpina_host::{
-    Attempt, Call, CallId, CallKind, CalloutClusters, Capabilities, End, EndCall, Expect, Failure, Host, HostError,
-    Outcome, RequestHost, Response, ResponseHost, Stored, Timestamp,
+    Attempt, Call, CallId, CallKind, Capabilities, End, EndCall, Expect, Failure, Host, HostError, Outcome,
+    RequestHost, Response, ResponseHost, Stored, Timestamp,
 };
 
 use crate::sent::{Answer, Sent};
@@ -168,7 +168,7 @@ impl Host for SimHost {
         Ok(())
     }
 
-    fn call(&self, _clusters: &CalloutClusters, call: &Call) -> Result<CallId, HostError> {
+    fn call(&self, call: &Call) -> Result<CallId, HostError> {
         let Capabilities { most_calls, calls_from_replies, .. } = self.shared.capabilities;
         assert!(calls_from_replies || !self.replying.get(), "a call from a reply, which this host does not survive");
         assert!(self.calls.borrow().len() < most_calls, "more calls at a time than this host can make");
