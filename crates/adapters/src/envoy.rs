@@ -19,14 +19,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use durpina_host::{
     millis, Attempt, Call, CallId, CallKind, CalloutClusters, Capabilities, EndCall, Expect, Failure, Host, HostError,
-    Reply, RequestHost, Response, ResponseHost, Stored, Timestamp, LONGEST_REPLY, MOST_CANDIDATES,
+    Reply, RequestHost, Response, ResponseHost, Stored, Stray, Timestamp, LONGEST_REPLY, MOST_CANDIDATES,
 };
 
 use crate::abi::{integer, text, Abi, HttpCall, Map, Status};
-use crate::blame::{earlier_attempts, Evidence, ADDRESS, FLAGS};
+use crate::blame::{earlier_attempts, Evidence, ADDRESS, CODE, FLAGS};
 
 /// The request headers of the candidates, in their order.
 const PEER_HEADERS: [&str; MOST_CANDIDATES] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
+
+/// How the names of the clusters begin that take the candidates.
+const OUR_CLUSTERS: &str = "durpina";
 
 /// How often Envoy retries at the most, whatever the route says. Envoy removes it from what servers see.
 const MAX_RETRIES: &str = "x-envoy-max-retries";
@@ -320,6 +323,20 @@ impl<A: Abi> ResponseHost for Envoy<A> {
 
     fn attempts(&self, offered: &[&str]) -> Vec<Attempt> {
         Evidence(&self.abi).all_attempts(offered)
+    }
+
+    fn stray(&self) -> Option<Stray> {
+        if !Evidence(&self.abi).found_nobody() {
+            return None;
+        }
+        let cluster = self.text(b"xds\0cluster_name");
+        // Others have clusters without an endpoint for reasons of their own.
+        cluster.starts_with(OUR_CLUSTERS).then(|| Stray {
+            cluster,
+            status: integer(&self.abi, CODE).and_then(|code| u16::try_from(code).ok()).unwrap_or_default(),
+            path: self.abi.property(b"request\0path").ok().flatten().unwrap_or_default(),
+            client: RequestHost::client(self),
+        })
     }
 }
 
