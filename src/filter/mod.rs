@@ -132,6 +132,9 @@ impl Guest for Filter {
             self.directory.let_go(now, if self.generation.is_replaced() { UNUSED_AND_REPLACED } else { UNUSED });
             self.generation.look_for_successor(host, &self.directory);
             self.refusals.tell(now);
+            if let Some(admin) = &mut self.admin {
+                admin.tell_refused(now);
+            }
         }
         if !self.directory.is_declared() {
             return SOON;
@@ -155,7 +158,7 @@ impl Guest for Filter {
         }
         // What a route needs as well is read once.
         let request = Request::new(host);
-        if let Some(admin) = self.admin.as_ref().filter(|admin| admin.is_for(request.target())) {
+        if let Some(admin) = self.admin.as_mut().filter(|admin| admin.is_for(request.target())) {
             let _ = host.offer(&[]);
             if let Some(refusal) = has_body.then(|| admin.refuse(host)).flatten() {
                 host.respond(&refusal);
@@ -184,7 +187,7 @@ impl Guest for Filter {
         // Whoever asks this worker sees all that it knows: upstreams that no tick has declared yet, and its counts.
         self.generation.declare(host, &mut self.directory, usize::MAX);
         self.directory.flush_counts(host, self.worker);
-        if let Some(admin) = &self.admin {
+        if let Some(admin) = &mut self.admin {
             host.respond(&admin.answer(host, body));
         }
     }

@@ -36,6 +36,15 @@ pub(crate) fn change(author: Author, upstream: &str, what: &dyn fmt::Display) {
     }
 }
 
+/// The same for a change that stands in shared data alone, which ends with the proxy. Whoever orders something by hand has to know
+/// that; a script does it again when it starts again.
+pub(crate) fn order(author: Author, upstream: &str, what: &dyn fmt::Display) {
+    match author {
+        Author::Script => change(author, upstream, what),
+        Author::Client(_) => change(author, upstream, &format_args!("{what} (until the proxy restarts)")),
+    }
+}
+
 /// Writes the line that tells of a peer's new state, if it is one: by whose word, and why.
 pub(crate) fn report(upstream: &str, peer: &str, change: [PeerState; 2], by: &str, why: &str) {
     let [from, to] = change;
