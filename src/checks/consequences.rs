@@ -106,7 +106,7 @@ impl Consequences<'_, '_> {
                 let state = |failures| verdict::effective_state(self.peer, failures, peer_status, now).state;
                 let change = [state(&counted), state(&left)];
                 let ((by, why), peer) = (event.reason(), self.peer.server.name.clone());
-                self.pending.report_later(&record.name, StateChange { peer, change, by, why });
+                self.pending.report_later(self.store, &record.name, StateChange { peer, change, by, why });
             }
             Err(error) => {
                 self.complaints.say(now, Cause::TakeBack, &format!("failures of checks cannot be taken back: {error}"));

@@ -74,8 +74,8 @@ pub(super) struct StateChange {
 }
 
 impl StateChange {
-    fn report(&self, upstream: &str) {
-        journal::report(upstream, &self.peer, self.change, &self.by, &self.why);
+    fn report(&self, store: &Store<'_>, upstream: &str) {
+        journal::observe(store, upstream, &self.peer, self.change, &self.by, &self.why);
     }
 }
 
@@ -156,10 +156,10 @@ impl PendingStatus {
     }
 
     /// Has the log tell of a change that follows from the latest event: behind what the event changed itself.
-    pub(super) fn report_later(&mut self, upstream: &str, change: StateChange) {
+    pub(super) fn report_later(&mut self, store: &Store<'_>, upstream: &str, change: StateChange) {
         match self.events.last_mut().filter(|_| self.is_urgent) {
             Some(noted) => noted.follow_up = Some(change),
-            None => change.report(upstream),
+            None => change.report(store, upstream),
         }
     }
 
@@ -222,7 +222,7 @@ impl PendingStatus {
                     (self.is_restricted, self.is_urgent, self.written) = (false, false, store.now());
                     let told = self.events.drain(..).filter(counts);
                     let lines = told.flat_map(|noted| [noted.applied.change, noted.follow_up]);
-                    lines.flatten().for_each(|change| change.report(&record.name));
+                    lines.flatten().for_each(|change| change.report(store, &record.name));
                     return Ok(());
                 }
                 Err(Error::Host(HostError::Conflict)) => {

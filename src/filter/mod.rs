@@ -30,6 +30,7 @@ use crate::host::{CallId, Guest, Host, Outcome, Reply, RequestHost, ResponseHost
 use crate::registry::Registry;
 use crate::request::routes::{PathTooLong, Route, Routes};
 use crate::request::Request;
+use crate::store::{journal, Store};
 use crate::time::Timestamp;
 use crate::worker::candidate::with_addresses;
 use crate::worker::directory::Directory;
@@ -132,6 +133,7 @@ impl Guest for Filter {
             self.directory.let_go(now, if self.generation.is_replaced() { UNUSED_AND_REPLACED } else { UNUSED });
             self.generation.look_for_successor(host, &self.directory);
             self.refusals.tell(now);
+            journal::tell_silence(&Store::new(host));
             if let Some(admin) = &mut self.admin {
                 admin.tell_refused(now);
             }

@@ -166,7 +166,7 @@ impl Store<'_> {
             self.update_failures(&record.name, |table| passive::add(table, record, peer, status, is_check, now))?;
         let state = |failures| effective_state(peer, failures, status.of(peer.id), now).state;
         let change = [state(&before), state(&after)];
-        journal::failure(&record.name, peer, &after, change, why);
+        journal::failure(self, &record.name, peer, &after, change, why);
         let [from, to] = change;
         Ok((after, from.is_usable() && !to.is_usable()))
     }
@@ -201,7 +201,7 @@ impl Store<'_> {
             let state = |failures, at| effective_state(peer, failures, status.of(id), at).state;
             // As it was until a moment ago, by what was counted until then.
             let change = [state(&failures, just_before(failures.until)), state(&Failures::default(), now)];
-            journal::report(&record.name, &peer.server.name, change, "passive", "fail_timeout passed");
+            journal::observe(self, &record.name, &peer.server.name, change, "passive", "fail_timeout passed");
         }
         if !record.peers.iter().any(|peer| operator::ended(peer, now).is_some()) {
             return Ok(());

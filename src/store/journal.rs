@@ -1,12 +1,17 @@
-//! The log lines of changes: one for each that somebody made, and one for each new state of a peer.
+//! The log lines of changes: one for each that somebody made, and one for each new state of a peer, as far as the budget for those goes.
 
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::model::codec;
 use crate::model::failures::Failures;
+use crate::model::log_budget::LogBudget;
 use crate::model::peer::PeerRecord;
 use crate::model::state::PeerState;
+use crate::store::{keys, Codec, Store};
 use crate::time::format_duration;
+
+const CODEC: Codec<LogBudget> = (codec::decode, |budget| codec::encode(budget));
 
 /// Who changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +56,54 @@ pub(crate) fn report(upstream: &str, peer: &str, change: [PeerState; 2], by: &st
     if from == to {
         return;
     }
-    let level = if to.is_usable() { log::Level::Info } else { log::Level::Warn };
+    let level = level(to);
     let by = if by.contains(char::is_whitespace) { format!("{by:?}") } else { by.to_owned() };
     log::log!(level, "peer state: upstream={upstream} peer={peer} from={from} to={to} by={by} why={why:?}");
 }
 
+/// The same for a state that nobody ordered: such changes may come by the thousand, and are logged as long as their common budget lasts.
+pub(crate) fn observe(store: &Store<'_>, upstream: &str, peer: &str, change: [PeerState; 2], by: &str, why: &str) {
+    let [from, to] = change;
+    if from != to && may_log(store, upstream, level(to)) {
+        report(upstream, peer, change, by, why);
+    }
+}
+
+/// How much a new state matters.
+fn level(to: PeerState) -> log::Level {
+    if to.is_usable() {
+        log::Level::Info
+    } else {
+        log::Level::Warn
+    }
+}
+
+/// Whether the budget has room for one more line about a peer.
+fn may_log(store: &Store<'_>, upstream: &str, level: log::Level) -> bool {
+    // Better one line too many than a silence that nobody knows of.
+    log::log_enabled!(level)
+        && store
+            .update(&keys::log_budget(), CODEC, |_| false, |budget| budget.take(upstream, store.now()))
+            .unwrap_or(true)
+}
+
+/// Tells what was not logged of peers' states, once a minute, whichever worker comes first.
+pub(crate) fn tell_silence(store: &Store<'_>) {
+    let now = store.now();
+    let stored = store.host().read(&keys::log_budget()).ok().flatten();
+    let budget = stored.and_then(|stored| codec::decode::<LogBudget>(&stored.value));
+    if !budget.is_some_and(|budget| budget.is_due(now)) {
+        return;
+    }
+    let told = store.update(&keys::log_budget(), CODEC, |_| false, |budget| budget.tell(now));
+    if let Ok(Some(silence)) = told {
+        log::warn!("peer state: {silence}");
+    }
+}
+
 /// Writes the line that tells of a failure, and of the state that it made.
 pub(crate) fn failure(
+    store: &Store<'_>,
     upstream: &str,
     peer: &PeerRecord,
     counted: &Failures,
@@ -68,7 +114,7 @@ pub(crate) fn failure(
     let (name, count) = (&peer.server.name, counted.count);
     let within = format_duration(peer.fail_timeout());
     if !to.is_usable() && from != to {
-        report(upstream, name, change, "passive", &format!("{why}; failure {count} within {within}"));
+        observe(store, upstream, name, change, "passive", &format!("{why}; failure {count} within {within}"));
         return;
     }
     // The failure that would have taken it out of use, had not too many been out of use already.
@@ -80,5 +126,54 @@ pub(crate) fn failure(
         }
         false => (log::Level::Debug, ""),
     };
-    log::log!(level, "upstream={upstream} peer={name} failed: {why}; failure {count} within {within}{and}");
+    if !is_spared || may_log(store, upstream, level) {
+        log::log!(level, "upstream={upstream} peer={name} failed: {why}; failure {count} within {within}{and}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::test;
+    use durpina_sim::Sim;
+
+    #[test]
+    fn all_workers_have_one_budget_and_what_is_ordered_is_always_told() {
+        let sim = Sim::new();
+        let hosts = [(); 3].map(|()| sim.worker());
+        let went = [PeerState::Up, PeerState::TemporaryDown];
+        let mut before = 0;
+        for minute in 0..4 {
+            // 100 peers that go and come all the time.
+            for second in 0..60 {
+                for change in 0..50 {
+                    let host = &hosts[change % hosts.len()];
+                    observe(&Store::new(host), "web", &format!("10.0.0.{change}:80"), went, "passive", "no connection");
+                }
+                sim.advance(Duration::from_secs(1));
+                hosts.iter().for_each(|host| tell_silence(&Store::new(host)));
+                report("web", "10.0.0.1:80", went, "operator", &format!("ordered in second {second}"));
+            }
+            assert_eq!(sim.logged("by=operator").len(), 60 * (minute + 1));
+            let lines = sim.logged("peer state").len() - sim.logged("by=operator").len();
+            let most = if minute == 0 { 270 } else { 65 };
+            assert!(lines - before <= most, "{} lines in minute {minute}", lines - before);
+            before = lines;
+        }
+        let told = sim.logged("were not logged");
+        assert!((3..=4).contains(&told.len()), "{told:?}");
+        assert!(told[0].contains("of upstreams web: the status page"), "{told:?}");
+    }
+
+    #[test]
+    fn where_the_budget_cannot_be_kept_everything_is_told() {
+        let sim = Sim::new();
+        sim.fill_up(true);
+        let host = sim.worker();
+        let went = [PeerState::Up, PeerState::TemporaryDown];
+        (0..1_000).for_each(|_| observe(&Store::new(&host), "web", "10.0.0.1:80", went, "passive", "no connection"));
+        assert_eq!(sim.logged("peer state").len(), 1_000);
+    }
 }

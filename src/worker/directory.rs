@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::host::{Host, RequestHost};
+use crate::model::effect::Declared;
 use crate::model::error::Error;
 use crate::model::index::Index;
 use crate::model::spec::UpstreamSpec;
@@ -219,6 +220,18 @@ impl Directory {
     /// The names of the configuration's upstreams.
     pub(crate) fn own_names(&self) -> Vec<&str> {
         self.entries.iter().filter(|entry| entry.is_own()).map(|entry| &**entry.view.name()).collect()
+    }
+
+    /// The configuration's upstreams, each with what tells its declaration from others.
+    pub(crate) fn own(&self) -> Vec<Declared<'_>> {
+        let own = |entry: &'_ Entry| entry.declaration.as_ref().map(|(_, print)| *print as u32);
+        self.entries.iter().filter_map(|entry| Some((&**entry.view.name(), own(entry)?))).collect()
+    }
+
+    /// How many servers the configuration has.
+    pub(crate) fn own_servers(&self) -> usize {
+        let specs = self.entries.iter().filter_map(|entry| entry.declaration.as_ref());
+        specs.map(|(spec, _)| spec.servers.len()).sum()
     }
 
     /// Has all views read again, whatever the host's version says.

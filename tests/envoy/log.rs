@@ -198,14 +198,14 @@ fn a_configuration_that_takes_effect_is_one_line_however_many_workers_there_are(
     assert_eq!(
         configurations(&envoy, 1),
         "configuration: generation 1, 3 upstreams, 3 servers, 3 changed (3 new); shared data was empty, as after a restart: what \
-         the API changed before is gone"
+         the API changed before is gone; filter \"durpina\""
     );
     let second =
         json!({ "one": { "servers": [up] }, "two": { "servers": [down, "10.0.0.9:80"] }, "new": { "servers": [] } });
     assert!(envoy.update(config(second)));
     assert_eq!(
         configurations(&envoy, 2),
-        "configuration: generation 2, 3 upstreams, 3 servers, 3 changed (1 new, 1 removed)"
+        "configuration: generation 2, 3 upstreams, 3 servers, 3 changed (1 new, 1 removed); filter \"durpina\""
     );
     let mut bad = first;
     bad["one"]["servers"] = json!(["10.0.0.1:80 weight=0"]);
