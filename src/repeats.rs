@@ -79,15 +79,12 @@ impl Repeats {
     /// Tells how many lines were not logged, once their pause is over. `kind` is how they begin.
     pub(crate) fn tell(&mut self, now: Timestamp, kind: &str) {
         let pause = self.pause;
-        self.said.retain_mut(|said| {
-            let is_over = said.is_over(now, pause);
-            let is_kept = !is_over || said.more > 0;
-            if is_over && said.more > 0 {
+        for said in &mut self.said {
+            if said.more > 0 && said.is_over(now, pause) {
                 said.log(now);
             }
-            is_kept
-        });
-        if self.others > 0 && self.said.len() < MOST_CAUSES {
+        }
+        if self.others > 0 && self.said.iter().any(|said| said.is_over(now, pause)) {
             log::warn!("{kind}: {} more of other kinds", self.others);
             self.others = 0;
         }
@@ -102,8 +99,7 @@ fn seconds(length: Duration) -> String {
 /// A text that somebody else chose, as it can stand in a line: in quotes, in one line, and not too long.
 pub(crate) fn quoted(text: &[u8], most: usize) -> String {
     let shown = String::from_utf8_lossy(text.get(..most).unwrap_or(text));
-    let more = if text.len() > most { "…" } else { "" };
-    format!("\"{}{more}\"", shown.escape_debug())
+    format!("{shown:?}{}", if text.len() > most { "…" } else { "" })
 }
 
 #[cfg(test)]
@@ -154,13 +150,14 @@ mod tests {
         assert_eq!((sim.logged("").len(), repeats.said.len()), (MOST_CAUSES, MOST_CAUSES));
         repeats.tell(at(10), "refused");
         assert_eq!(sim.logged("refused"), [format!("refused: {} more of other kinds", 1_000 - MOST_CAUSES)]);
-        assert!(repeats.said.is_empty());
+        repeats.say(at(10), 1_000, Level::Warn, &|| "again".to_owned());
+        assert_eq!((sim.logged("again").len(), repeats.said.len()), (1, 1), "there is room when the pause is over");
     }
 
     #[test]
     fn what_others_chose_stays_in_its_line() {
         assert_eq!(quoted(b"/a\n\"b\"", 100), "\"/a\\n\\\"b\\\"\"");
-        assert_eq!(quoted("/ä".as_bytes(), 2), "\"/\u{fffd}…\"");
+        assert_eq!(quoted("/ä".as_bytes(), 2), "\"/\u{fffd}\"…");
         assert_eq!(quoted(b"\x1b[2J", 100), "\"\\u{1b}[2J\"");
     }
 }

@@ -44,18 +44,12 @@ impl Refused {
         });
         let cause = xxh64(&address.unwrap_or_default(), u64::from(refusal.status()));
         self.0.say(host.now(), cause, Level::Warn, &|| {
-            let (request, client) = (Request::new(host), client.map(|client| client.to_string()));
-            let method = match request.method() {
-                method if method.iter().all(u8::is_ascii_uppercase) && method.len() < 20 => {
-                    String::from_utf8_lossy(method).into_owned()
-                }
-                method => quoted(method, 20),
-            };
             format!(
-                "admin: client={} refused: status={} method={method} path={} why={}",
-                client.as_deref().unwrap_or("unknown"),
+                "admin: client={} refused: status={} method={} path={} why={}",
+                client.map_or_else(|| "unknown".to_owned(), |client| client.to_string()),
                 refusal.status(),
-                quoted(request.path(), SHOWN),
+                quoted(&host.method(), SHOWN),
+                quoted(Request::new(host).path(), SHOWN),
                 quoted(refusal.reason().as_bytes(), SHOWN),
             )
         });

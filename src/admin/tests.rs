@@ -375,15 +375,15 @@ fn what_is_refused_is_a_line_with_who_tried_what_and_what_is_read_is_none() {
     assert_eq!(status(&mut worker, json_body("PATCH", &format!("{peer}?a"), r#"{"weight": 0, "x": 1}"#)), 422);
     assert_eq!(status(&mut worker, with("A\nB", peer)), 405);
     let unauthorized = format!(
-        "admin: client=127.0.0.1 refused: status=401 method=DELETE path=\"{peer}\" why=\"expected the token of the management API: \
+        "admin: client=127.0.0.1 refused: status=401 method=\"DELETE\" path=\"{peer}\" why=\"expected the token of the management API: \
          Authorization: Bearer …\""
     );
     let expected = [
         unauthorized.clone(),
-        "admin: client=10.0.0.9 refused: status=403 method=GET path=\"/durpina/upstreams\" why=\"this address may not use the \
+        "admin: client=10.0.0.9 refused: status=403 method=\"GET\" path=\"/durpina/upstreams\" why=\"this address may not use the \
          management API\""
             .to_owned(),
-        format!("admin: client=127.0.0.1 refused: status=422 method=PATCH path=\"{peer}\" why=\"not valid: weight, x\""),
+        format!("admin: client=127.0.0.1 refused: status=422 method=\"PATCH\" path=\"{peer}\" why=\"not valid: weight, x\""),
         format!(
             "admin: client=127.0.0.1 refused: status=405 method=\"A\\nB\" path=\"{peer}\" why=\"this address does not take that \
              method\""

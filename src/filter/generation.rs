@@ -4,7 +4,7 @@
 //! upstreams while it is in force, and watches its connections while it is not.
 
 use crate::host::{Host, RequestHost};
-use crate::model::effect::{Effect, Summary};
+use crate::model::effect::{Declared, Effect, Summary};
 use crate::model::index::{Comeback, Standing};
 use crate::store::Store;
 use crate::worker::directory::Directory;
@@ -78,7 +78,8 @@ impl Generation {
         if !directory.declare(host, most) || self.is_registered {
             return;
         }
-        match Store::new(host).register(directory.instance(), self.configuration, &directory.own()) {
+        let own = Declared { names: &directory.own_names(), print: &|name| directory.print(name) };
+        match Store::new(host).register(directory.instance(), self.configuration, own) {
             Ok(effect) => {
                 self.is_registered = true;
                 if let Some(effect) = effect {
@@ -134,14 +135,16 @@ impl Generation {
             }
             Activity::New | Activity::Unconnected | Activity::InForce | Activity::Beaten => return,
         };
-        match store.come_back(instance, self.configuration, connection, is_new, &directory.own()) {
+        let names = directory.own_names();
+        let own = Declared { names: &names, print: &|name| directory.print(name) };
+        match store.come_back(instance, self.configuration, connection, is_new, own) {
             Ok((Comeback::No, _)) => return,
             Ok((Comeback::Yes, effect)) => {
                 log::info!("an earlier configuration of {instance:?} is in force again");
                 tell(directory, &effect);
             }
             Ok((Comeback::Rival(theirs, is_ours_later), effect)) => {
-                warn_of_rival(instance, &directory.own_names(), &theirs, is_ours_later);
+                warn_of_rival(instance, &names, &theirs, is_ours_later);
                 if !is_ours_later {
                     self.activity = Activity::Beaten;
                     return;

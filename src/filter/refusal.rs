@@ -3,6 +3,7 @@
 //! The client learns little. The log has the route, the upstream and the reason, once for each cause, and then how many more there
 //! were: a route that leads nowhere is told of at the first request, and by any number of them not much more.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use log::Level;
@@ -24,6 +25,7 @@ use crate::time::Timestamp;
 const PAUSE: Duration = Duration::from_secs(10);
 /// How much of a path, or of a name that may be a client's, a line has.
 const SHOWN: usize = 100;
+const NO_ROUTE: &str = "no route of the filter's configuration matches, but a route of the proxy leads to its cluster";
 
 /// Why a request gets no peer.
 pub(super) enum Why {
@@ -96,13 +98,11 @@ impl Refusal {
         match &self.why {
             Why::Nobody => {
                 let peers = self.upstream.as_deref().map(|name| peers(host, registry, name)).unwrap_or_default();
-                format!("{}{peers}", self.why.detail())
+                self.why.detail() + &peers
             }
-            Why::Upstream(Error::NoSuchUpstream(_)) => "there is no upstream of that name".to_owned(),
-            Why::Upstream(error) => format!("the upstream cannot be read: {error}"),
-            Why::Host(error) => format!("the picked peer cannot be handed to the proxy: {error}"),
-            Why::Refused => "the configuration was refused, see above".to_owned(),
-            Why::PathTooLong => self.why.detail(),
+            Why::Upstream(Error::NoSuchUpstream(_)) | Why::Refused | Why::PathTooLong => self.why.detail(),
+            Why::Upstream(error) => error.to_string(),
+            Why::Host(error) => error.to_string(),
         }
     }
 }
@@ -110,17 +110,15 @@ impl Refusal {
 /// How many peers an upstream has in each state.
 fn peers(host: &dyn Host, registry: &Registry, name: &str) -> String {
     let Ok(Some(upstream)) = Upstream::get(Store::new(host), registry, name) else { return String::new() };
-    let states: Vec<PeerState> = upstream.get_peers(Selector::All).iter().map(|peer| peer.state()).collect();
+    let mut states: Vec<PeerState> = upstream.get_peers(Selector::All).iter().map(|peer| peer.state()).collect();
     let mut text = format!(": {} peers", states.len());
-    let mut known: Vec<PeerState> = Vec::new();
-    for state in &states {
-        if !known.contains(state) {
-            known.push(*state);
-            text += &format!(", {} {state}", states.iter().filter(|other| *other == state).count());
+    while let Some(state) = states.first().copied() {
+        let count = states.len();
+        states.retain(|other| *other != state);
+        text += &format!(", {} {state}", count - states.len());
+        if state.is_usable() {
+            text += " without room (max_conns)";
         }
-    }
-    if known.iter().any(|state| state.is_usable()) {
-        text += "; those in use have no room, see max_conns";
     }
     text
 }
@@ -148,34 +146,19 @@ impl Refusals {
         let cause = refusal.route.map_or(0, |route| route as u64 + 1) << 8 | refusal.why.number();
         self.0.say(host.now(), cause, Level::Warn, &|| {
             let name = refusal.route.zip(route).map(|(at, route)| format!("\"routes[{at}] ({route})\""));
-            let upstream = match (route.and_then(|route| route.upstream.as_literal()), &refusal.upstream) {
-                (Some(literal), _) => format!(" upstream={literal}"),
-                (None, Some(name)) => format!(" upstream={}", quoted(name.as_bytes(), SHOWN)),
-                (None, None) => String::new(),
-            };
-            format!(
-                "refused: status={} route={}{} client={} path={} why=\"{}\"",
-                refusal.why.status(),
-                name.as_deref().unwrap_or("none"),
-                upstream,
-                shown(host.client()),
-                quoted(request.path(), SHOWN),
-                refusal.reason(host, registry),
-            )
+            let upstream = route.and_then(|route| route.upstream.as_literal()).or(refusal.upstream.as_deref());
+            let upstream = upstream.map(|name| format!(" upstream={}", quoted(name.as_bytes(), SHOWN)));
+            let place = name.unwrap_or_else(|| "none".to_owned()) + &upstream.unwrap_or_default();
+            line(refusal.why.status(), &place, host.client(), request.path(), &refusal.reason(host, registry))
         });
     }
 
     /// Logs a request that no route matched and that the host sent to where only requests with a peer may go.
     pub(super) fn say_stray(&mut self, now: Timestamp, stray: &Stray) {
         self.0.say(now, 0, Level::Warn, &|| {
-            format!(
-                "refused: status={} route=none cluster={} client={} path={} why=\"no route of the filter's configuration \
-                 matches, but a route of the proxy leads to its cluster\"",
-                stray.status,
-                stray.cluster,
-                shown(stray.client),
-                quoted(stray.path.split(|byte| *byte == b'?').next().unwrap_or_default(), SHOWN),
-            )
+            let place = format!("none cluster={}", stray.cluster);
+            let path = stray.path.split(|byte| *byte == b'?').next().unwrap_or_default();
+            line(u32::from(stray.status), &place, stray.client, path, NO_ROUTE)
         });
     }
 
@@ -185,8 +168,9 @@ impl Refusals {
     }
 }
 
-fn shown(client: Option<std::net::IpAddr>) -> String {
-    client.map_or_else(|| "unknown".to_owned(), |client| client.to_string())
+fn line(status: u32, place: &str, client: Option<IpAddr>, path: &[u8], why: &str) -> String {
+    let client = client.map_or_else(|| "unknown".to_owned(), |client| client.to_string());
+    format!("refused: status={status} route={place} client={client} path={} why={why:?}", quoted(path, SHOWN))
 }
 
 #[cfg(test)]
@@ -216,7 +200,7 @@ mod tests {
         for _ in 0..20 {
             refused(&worker.send(Sent::get("/u?secret").client("192.0.2.7")), 503);
         }
-        let line = "refused: status=503 route=\"routes[1] (prefix /u)\" upstream=u client=192.0.2.7 path=\"/u\" why=\"no peer of the \
+        let line = "refused: status=503 route=\"routes[1] (prefix /u)\" upstream=\"u\" client=192.0.2.7 path=\"/u\" why=\"no peer of the \
                     upstream is usable: 2 peers, 1 down, 1 draining\"";
         assert_eq!(sim.logged("refused"), [line]);
         sim.advance(PAUSE);
@@ -229,9 +213,7 @@ mod tests {
         refused(&worker.send(Sent::get(&format!("/v/{}", "x".repeat(3_000)))), 414);
         let lines = sim.logged("routes[0]");
         assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(
-            lines[0].contains("upstream=\"none\"") && lines[0].ends_with("why=\"there is no upstream of that name\"")
-        );
+        assert!(lines[0].contains("upstream=\"none\"") && lines[0].ends_with("why=\"no such upstream\""));
         assert!(lines[1].starts_with("refused: status=414") && lines[1].len() < 300, "{lines:?}");
     }
 
@@ -245,14 +227,14 @@ mod tests {
         let record = sim.keys().into_iter().find(|key| key.ends_with("/upstream/u")).unwrap();
         sim.corrupt(&record);
         refused(&other.send(Sent::get("/").header("pool", "u")), 503);
-        assert_eq!(sim.logged("why=\"the upstream cannot be read").len(), 1, "{:?}", sim.logged("refused"));
+        assert_eq!(sim.logged("refused: status=503 route=\"routes[0] (all requests)\" upstream=\"u\"").len(), 1);
 
         let sim = Sim::with(Capabilities { survives_refusal: false, ..Capabilities::default() });
         let mut worker = Worker { host: sim.worker(), filter: Filter::refused() };
         (0..5).for_each(|_| refused(&worker.send(Sent::get("/")), 503));
         let lines = sim.logged("refused: ");
         assert_eq!(lines.len(), 1);
-        assert!(lines[0].ends_with("why=\"the configuration was refused, see above\""), "{lines:?}");
+        assert!(lines[0].contains("why=\"the configuration of this proxy"), "{lines:?}");
     }
 
     #[test]

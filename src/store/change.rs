@@ -9,6 +9,7 @@ use crate::model::error::Error;
 use crate::model::failure_table::FailureTable;
 use crate::model::failures::Failures;
 use crate::model::id::PeerId;
+use crate::model::log_budget::LogBudget;
 use crate::model::operator;
 use crate::model::overrides::Overrides;
 use crate::model::passive;
@@ -224,6 +225,22 @@ impl Store<'_> {
             journal::report(&record.name, &after.server.name, change, "operator", "the order was for fail_timeout");
         }
         Ok(())
+    }
+
+    /// Changes the budget for lines about peers' states. What stays as it was is not written.
+    pub(crate) fn change_log_budget(&self, change: &mut dyn FnMut(&mut LogBudget)) -> Result<(), Error> {
+        let key = keys::log_budget();
+        self.retry(&mut || {
+            let stored = self.host.read(&key)?;
+            let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
+            let before = stored.map(|stored| LogBudget::decode(&stored.value)).unwrap_or_default();
+            let mut after = before;
+            change(&mut after);
+            if after != before {
+                self.host.write(&key, &after.encode(), expect)?;
+            }
+            Ok(())
+        })
     }
 
     /// Adds what a worker counted. Nobody has to know at once, so that is not announced.

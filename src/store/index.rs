@@ -32,13 +32,15 @@ impl Store<'_> {
         &self,
         instance: &str,
         configuration: u64,
-        upstreams: &[Declared<'_>],
+        upstreams: Declared<'_>,
     ) -> Result<Option<Effect>, Error> {
+        let mut effect = Effect::default();
         let register = |index: &mut Index| {
-            let effect = index.effect(instance, upstreams);
-            index.register(instance, configuration, upstreams, self.now()).then_some(effect)
+            effect = index.effect(instance, upstreams);
+            index.register(instance, configuration, upstreams, self.now())
         };
-        self.update(&keys::index(), CODEC, |effect| effect.is_some(), register)
+        let is_in_force = self.update(&keys::index(), CODEC, |is_new| *is_new, register)?;
+        Ok(is_in_force.then_some(effect))
     }
 
     /// Says that filters of a replaced configuration are there still. Nobody has to know at once.
@@ -60,12 +62,14 @@ impl Store<'_> {
         configuration: u64,
         connection: u64,
         is_new: bool,
-        upstreams: &[Declared<'_>],
+        upstreams: Declared<'_>,
     ) -> Result<(Comeback, Effect), Error> {
+        let mut effect = Effect::default();
         let come_back = |index: &mut Index| {
-            let effect = index.effect(instance, upstreams);
-            (index.come_back(instance, configuration, connection, is_new, upstreams, self.now()), effect)
+            effect = index.effect(instance, upstreams);
+            index.come_back(instance, configuration, connection, is_new, upstreams, self.now())
         };
-        self.update(&keys::index(), CODEC, |(comeback, _)| *comeback != Comeback::No, come_back)
+        let comeback = self.update(&keys::index(), CODEC, |comeback| *comeback != Comeback::No, come_back)?;
+        Ok((comeback, effect))
     }
 }

@@ -3,15 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::codec;
 use crate::model::failures::Failures;
-use crate::model::log_budget::LogBudget;
 use crate::model::peer::PeerRecord;
 use crate::model::state::PeerState;
-use crate::store::{keys, Codec, Store};
+use crate::store::Store;
 use crate::time::format_duration;
-
-const CODEC: Codec<LogBudget> = (codec::decode, |budget| codec::encode(budget));
 
 /// Who changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +60,7 @@ pub(crate) fn report(upstream: &str, peer: &str, change: [PeerState; 2], by: &st
 /// The same for a state that nobody ordered: such changes may come by the thousand, and are logged as long as their common budget lasts.
 pub(crate) fn observe(store: &Store<'_>, upstream: &str, peer: &str, change: [PeerState; 2], by: &str, why: &str) {
     let [from, to] = change;
-    if from != to && may_log(store, upstream, level(to)) {
+    if from != to && may_log(store, level(to)) {
         report(upstream, peer, change, by, why);
     }
 }
@@ -79,25 +75,24 @@ fn level(to: PeerState) -> log::Level {
 }
 
 /// Whether the budget has room for one more line about a peer.
-fn may_log(store: &Store<'_>, upstream: &str, level: log::Level) -> bool {
+fn may_log(store: &Store<'_>, level: log::Level) -> bool {
+    if !log::log_enabled!(level) {
+        return false;
+    }
+    let (now, mut may) = (store.now(), true);
     // Better one line too many than a silence that nobody knows of.
-    log::log_enabled!(level)
-        && store
-            .update(&keys::log_budget(), CODEC, |_| false, |budget| budget.take(upstream, store.now()))
-            .unwrap_or(true)
+    store.change_log_budget(&mut |budget| may = budget.take(now)).is_err() || may
 }
 
 /// Tells what was not logged of peers' states, once a minute, whichever worker comes first.
 pub(crate) fn tell_silence(store: &Store<'_>) {
-    let now = store.now();
-    let stored = store.host().read(&keys::log_budget()).ok().flatten();
-    let budget = stored.and_then(|stored| codec::decode::<LogBudget>(&stored.value));
-    if !budget.is_some_and(|budget| budget.is_due(now)) {
-        return;
-    }
-    let told = store.update(&keys::log_budget(), CODEC, |_| false, |budget| budget.tell(now));
-    if let Ok(Some(silence)) = told {
-        log::warn!("peer state: {silence}");
+    let (now, mut silence) = (store.now(), None);
+    let told = store.change_log_budget(&mut |budget| silence = budget.tell(now));
+    if let (Ok(()), Some((lines, time))) = (told, silence) {
+        log::warn!(
+            "peer state: {lines} more changes were not logged in {}s: the status page and GET /upstreams have the states",
+            time.as_secs()
+        );
     }
 }
 
@@ -126,7 +121,7 @@ pub(crate) fn failure(
         }
         false => (log::Level::Debug, ""),
     };
-    if !is_spared || may_log(store, upstream, level) {
+    if !is_spared || may_log(store, level) {
         log::log!(level, "upstream={upstream} peer={name} failed: {why}; failure {count} within {within}{and}");
     }
 }
@@ -164,7 +159,7 @@ mod tests {
         }
         let told = sim.logged("were not logged");
         assert!((3..=4).contains(&told.len()), "{told:?}");
-        assert!(told[0].contains("of upstreams web: the status page"), "{told:?}");
+        assert!(told[0].contains(" more changes were not logged in 60s: the status page"), "{told:?}");
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::host::{Host, RequestHost};
-use crate::model::effect::Declared;
 use crate::model::error::Error;
 use crate::model::index::Index;
 use crate::model::spec::UpstreamSpec;
@@ -222,10 +221,10 @@ impl Directory {
         self.entries.iter().filter(|entry| entry.is_own()).map(|entry| &**entry.view.name()).collect()
     }
 
-    /// The configuration's upstreams, each with what tells its declaration from others.
-    pub(crate) fn own(&self) -> Vec<Declared<'_>> {
-        let own = |entry: &'_ Entry| entry.declaration.as_ref().map(|(_, print)| *print as u32);
-        self.entries.iter().filter_map(|entry| Some((&**entry.view.name(), own(entry)?))).collect()
+    /// What tells the configuration's declaration of an upstream from others.
+    pub(crate) fn print(&self, name: &str) -> Option<u32> {
+        let (_, print) = self.entries.get(self.position(name)?)?.declaration.as_ref()?;
+        Some(*print as u32)
     }
 
     /// How many servers the configuration has.

@@ -194,7 +194,7 @@ fn what_takes_effect_is_one_line_of_all_workers_and_what_is_only_tried_is_none()
     }
     drop(tried);
     let lines = sim.logged("configuration:");
-    let expected = "configuration: generation 1, 1 upstream, 1 server, 1 changed (1 new); shared data was empty, as after a restart: \
+    let expected = "configuration: generation 1, 1 upstreams, 1 servers, 1 changed (1 new, 0 removed); shared data was empty, as after a restart: \
                     what the API changed before is gone; filter \"test\"";
     assert_eq!(lines, [expected]);
     assert_eq!(over(&mut first[0], 1), A);
@@ -207,9 +207,9 @@ fn what_takes_effect_is_one_line_of_all_workers_and_what_is_only_tried_is_none()
         }
     }
     let lines = sim.logged("configuration:");
-    let expected = "configuration: generation 2, 1 upstream, 1 server, 1 changed; filter \"test\"";
+    let expected = "configuration: generation 2, 1 upstreams, 1 servers, 1 changed (0 new, 0 removed); filter \"test\"";
     assert_eq!(lines.get(1..), Some([expected.to_owned()].as_slice()));
     assert_eq!(over(&mut first[1], 3), A, "it comes back");
     let lines = sim.logged("configuration:");
-    assert_eq!(lines.last().unwrap(), &expected.replace('2', "3"));
+    assert_eq!(lines.last().unwrap(), &expected.replace("generation 2", "generation 3"));
 }
