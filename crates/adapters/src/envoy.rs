@@ -407,6 +407,28 @@ mod tests {
     }
 
     #[test]
+    fn a_stray_request_is_one_for_which_our_cluster_had_nobody() {
+        let stray = |flags, cluster: &str| {
+            let envoy = envoy();
+            envoy.abi.set_number(FLAGS, flags);
+            envoy.abi.set_number(CODE, 503);
+            envoy.abi.set_text(b"xds\0cluster_name", cluster);
+            envoy.abi.set_text(b"request\0path", "/a?b");
+            envoy.abi.set_text(b"source\0address", "192.0.2.7:1234");
+            envoy.stray()
+        };
+        let expected = Stray {
+            cluster: "durpina".to_owned(),
+            status: 503,
+            path: b"/a?b".to_vec(),
+            client: "192.0.2.7".parse().ok(),
+        };
+        assert_eq!(stray(2, "durpina"), Some(expected));
+        assert_eq!(stray(0, "durpina"), None);
+        assert_eq!(stray(2, "others"), None, "a cluster of others that has nobody");
+    }
+
+    #[test]
     fn the_version_is_a_gauge_where_gauges_count_and_shared_data_elsewhere() {
         let counting = envoy();
         counting.abi.gauge.set(Some(4));
