@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use log::Level;
 
-use crate::time::{format_duration, Timestamp};
+use crate::time::Timestamp;
 
-/// How many causes are told apart; the others are only counted while these are fresh.
+/// How many causes are told apart; all others are one while these are fresh.
 const MOST_CAUSES: usize = 64;
+const OTHERS: u64 = u64::MAX;
 
 /// What was logged when.
 pub(crate) struct Repeats {
     /// For how long the same is not logged again.
     pause: Duration,
     said: Vec<Said>,
-    /// How many lines had a cause for which there was no room.
-    others: u64,
 }
 
 struct Said {
@@ -37,11 +36,11 @@ impl Said {
     }
 
     fn log(&mut self, now: Timestamp) {
-        let (what, more, time) = (&self.what, self.more, seconds(now.since(self.at)));
-        match more {
-            0 => log::log!(self.level, "{what}"),
-            _ => log::log!(self.level, "{what}; {more} more in {time}"),
-        }
+        let more = match self.more {
+            0 => String::new(),
+            more => format!("; {more} more in {}s", now.since(self.at).as_secs()),
+        };
+        log::log!(self.level, "{}{more}", self.what);
         (self.at, self.more) = (now, 0);
     }
 }
@@ -49,51 +48,40 @@ impl Said {
 impl Repeats {
     /// Nothing was logged yet; the same will be at most once in each `pause`.
     pub(crate) const fn new(pause: Duration) -> Self {
-        Self { pause, said: Vec::new(), others: 0 }
+        Self { pause, said: Vec::new() }
     }
 
     /// Logs a line, unless one of the same cause was logged just now. `what` is only asked for a line that is logged.
     pub(crate) fn say(&mut self, now: Timestamp, cause: u64, level: Level, what: &dyn Fn() -> String) {
         let pause = self.pause;
-        if let Some(said) = self.said.iter_mut().find(|said| said.cause == cause) {
-            if said.is_over(now, pause) {
-                said.what = what();
-                said.log(now);
-            } else {
-                said.more = said.more.saturating_add(1);
-            }
-            return;
-        }
-        if self.said.len() >= MOST_CAUSES {
+        let mut cause = cause;
+        let is_known = |said: &[Said], cause| said.iter().any(|said| said.cause == cause);
+        if self.said.len() >= MOST_CAUSES && !is_known(&self.said, cause) {
             self.said.retain(|said| said.more > 0 || !said.is_over(now, pause));
+            if self.said.len() >= MOST_CAUSES {
+                cause = OTHERS;
+            }
         }
-        if self.said.len() >= MOST_CAUSES {
-            self.others = self.others.saturating_add(1);
-            return;
+        if !is_known(&self.said, cause) {
+            self.said.push(Said { cause, at: Timestamp::default(), level, what: String::new(), more: 0 });
         }
-        let mut said = Said { cause, at: now, level, what: what(), more: 0 };
-        said.log(now);
-        self.said.push(said);
+        let Some(said) = self.said.iter_mut().find(|said| said.cause == cause) else { return };
+        if said.is_over(now, pause) {
+            (said.level, said.what) = (level, what());
+            said.log(now);
+        } else {
+            said.more = said.more.saturating_add(1);
+        }
     }
 
-    /// Tells how many lines were not logged, once their pause is over. `kind` is how they begin.
-    pub(crate) fn tell(&mut self, now: Timestamp, kind: &str) {
-        let pause = self.pause;
+    /// Tells how many lines were not logged, once their pause is over.
+    pub(crate) fn tell(&mut self, now: Timestamp) {
         for said in &mut self.said {
-            if said.more > 0 && said.is_over(now, pause) {
+            if said.more > 0 && said.is_over(now, self.pause) {
                 said.log(now);
             }
         }
-        if self.others > 0 && self.said.iter().any(|said| said.is_over(now, pause)) {
-            log::warn!("{kind}: {} more of other kinds", self.others);
-            self.others = 0;
-        }
     }
-}
-
-/// Whole seconds, in which people think.
-fn seconds(length: Duration) -> String {
-    format_duration(Duration::from_secs(length.as_secs().max(1)))
 }
 
 /// A text that somebody else chose, as it can stand in a line: in quotes, in one line, and not too long.
@@ -123,13 +111,13 @@ mod tests {
         };
         (0..50).for_each(|_| say(&mut repeats, 0, 1));
         say(&mut repeats, 3, 2);
-        repeats.tell(at(9), "no");
+        repeats.tell(at(9));
         assert_eq!(sim.logged(""), ["no 1", "no 2"]);
-        repeats.tell(at(10), "no");
+        repeats.tell(at(10));
         assert_eq!(sim.logged("more"), ["no 1; 49 more in 10s"]);
         (0..2).for_each(|_| say(&mut repeats, 15, 1));
-        repeats.tell(at(20), "no");
-        repeats.tell(at(1_000), "no");
+        repeats.tell(at(20));
+        repeats.tell(at(1_000));
         assert_eq!(sim.logged("").len(), 4);
         say(&mut repeats, 1_001, 1);
         say(&mut repeats, 900, 1);
@@ -147,10 +135,10 @@ mod tests {
         for cause in 0..1_000 {
             repeats.say(NOW, cause, Level::Warn, &|| "no".to_owned());
         }
-        assert_eq!((sim.logged("").len(), repeats.said.len()), (MOST_CAUSES, MOST_CAUSES));
-        repeats.tell(at(10), "refused");
-        assert_eq!(sim.logged("refused"), [format!("refused: {} more of other kinds", 1_000 - MOST_CAUSES)]);
-        repeats.say(at(10), 1_000, Level::Warn, &|| "again".to_owned());
+        assert_eq!((sim.logged("").len(), repeats.said.len()), (MOST_CAUSES + 1, MOST_CAUSES + 1));
+        repeats.tell(at(10));
+        assert_eq!(sim.logged("more"), [format!("no; {} more in 10s", 1_000 - MOST_CAUSES - 1)]);
+        repeats.say(at(20), 1_000, Level::Warn, &|| "again".to_owned());
         assert_eq!((sim.logged("again").len(), repeats.said.len()), (1, 1), "there is room when the pause is over");
     }
 

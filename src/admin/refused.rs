@@ -57,6 +57,6 @@ impl Refused {
 
     /// Tells how many there were that were not logged.
     pub(super) fn tell(&mut self, now: Timestamp) {
-        self.0.tell(now, "admin: refused");
+        self.0.tell(now);
     }
 }

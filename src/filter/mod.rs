@@ -179,7 +179,7 @@ impl Guest for Filter {
                 let _ = host.offer(&[]);
                 host.respond(&refusal.response());
                 let route = refusal.route.and_then(|route| self.routes.get(route));
-                self.refusals.say(host, self.directory.registry(), &request, &refusal, route);
+                self.refusals.say(host, &request, &refusal, route);
                 (Outcome::Answered, Exchange::default())
             }
         }

@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use log::Level;
 
-use crate::handle::upstream::Upstream;
 use crate::host::{Host, HostError, RequestHost, Response, Stray};
 use crate::model::error::Error;
-use crate::model::selector::Selector;
+use crate::model::peer::PeerRecord;
 use crate::model::state::PeerState;
+use crate::model::verdict::effective_state;
 use crate::problem::problem;
-use crate::registry::Registry;
 use crate::repeats::{quoted, Repeats};
 use crate::request::routes::{Route, LONGEST_PATH};
 use crate::request::Request;
@@ -94,11 +93,11 @@ impl Refusal {
         problem(self.why.status(), &self.why.detail())
     }
 
-    fn reason(&self, host: &dyn Host, registry: &Registry) -> String {
+    fn reason(&self, host: &dyn Host) -> String {
         match &self.why {
             Why::Nobody => {
-                let peers = self.upstream.as_deref().map(|name| peers(host, registry, name)).unwrap_or_default();
-                self.why.detail() + &peers
+                let peers = peers(&Store::new(host), self.upstream.as_deref().unwrap_or_default());
+                self.why.detail() + &peers.unwrap_or_default()
             }
             Why::Upstream(Error::NoSuchUpstream(_)) | Why::Refused | Why::PathTooLong => self.why.detail(),
             Why::Upstream(error) => error.to_string(),
@@ -108,9 +107,11 @@ impl Refusal {
 }
 
 /// How many peers an upstream has in each state.
-fn peers(host: &dyn Host, registry: &Registry, name: &str) -> String {
-    let Ok(Some(upstream)) = Upstream::get(Store::new(host), registry, name) else { return String::new() };
-    let mut states: Vec<PeerState> = upstream.get_peers(Selector::All).iter().map(|peer| peer.state()).collect();
+fn peers(store: &Store<'_>, name: &str) -> Result<String, Error> {
+    let Some((record, _)) = store.record(name)? else { return Ok(String::new()) };
+    let (failures, status, now) = (store.health(name)?, store.status(&record)?, store.now());
+    let state = |peer: &PeerRecord| effective_state(peer, &failures.of(peer), status.of(peer.id), now).state;
+    let mut states: Vec<PeerState> = record.peers.iter().map(state).collect();
     let mut text = format!(": {} peers", states.len());
     while let Some(state) = states.first().copied() {
         let count = states.len();
@@ -120,7 +121,7 @@ fn peers(host: &dyn Host, registry: &Registry, name: &str) -> String {
             text += " without room (max_conns)";
         }
     }
-    text
+    Ok(text)
 }
 
 /// The lines about requests that got no peer.
@@ -137,7 +138,6 @@ impl Refusals {
     pub(super) fn say(
         &mut self,
         host: &dyn RequestHost,
-        registry: &Registry,
         request: &Request<'_>,
         refusal: &Refusal,
         route: Option<&Route>,
@@ -149,7 +149,7 @@ impl Refusals {
             let upstream = route.and_then(|route| route.upstream.as_literal()).or(refusal.upstream.as_deref());
             let upstream = upstream.map(|name| format!(" upstream={}", quoted(name.as_bytes(), SHOWN)));
             let place = name.unwrap_or_else(|| "none".to_owned()) + &upstream.unwrap_or_default();
-            line(refusal.why.status(), &place, host.client(), request.path(), &refusal.reason(host, registry))
+            line(refusal.why.status(), &place, host.client(), request.path(), &refusal.reason(host))
         });
     }
 
@@ -164,7 +164,7 @@ impl Refusals {
 
     /// Tells how many there were that were not logged.
     pub(super) fn tell(&mut self, now: Timestamp) {
-        self.0.tell(now, "refused");
+        self.0.tell(now);
     }
 }
 
