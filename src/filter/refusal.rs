@@ -258,6 +258,12 @@ mod tests {
             let expected =
                 "refused: status=503 route=none cluster=durpina client=192.0.2.7 path=\"/x\" why=\"no route of";
             assert!(lines[0].starts_with(expected), "{lines:?}");
+            // Of those that nobody reports one in 64 is looked at.
+            (0..640).for_each(|_| _ = worker.send(Sent::get("/x")));
+            sim.advance(PAUSE);
+            worker.tick();
+            let more = if reports { 641 } else { 16 };
+            assert_eq!(sim.logged(&format!("; {more} more in 10s")).len(), 1, "{:?}", sim.logged("more"));
         }
     }
 }
