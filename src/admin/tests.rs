@@ -354,7 +354,45 @@ fn secrets_are_in_no_answer_and_no_log() {
         let text = String::from_utf8_lossy(&response.body).into_owned();
         assert!(!text.contains("s3cret") && !text.contains("hunter2"), "{text}");
     }
+    let wrong =
+        json_body("POST", "/durpina/upstreams/web/monitors", r#"{"name": "http", "id": "z", "method": "s3cret"}"#);
+    assert_eq!(status(&mut worker, wrong), 422);
+    assert_eq!(status(&mut worker, Sent::get("/durpina/metrics").header("authorization", "Bearer hunter2s3cret")), 403);
     assert!(sim.logged("s3cret").is_empty() && sim.logged("hunter2").is_empty());
+}
+
+#[test]
+fn what_is_refused_is_a_line_with_who_tried_what_and_what_is_read_is_none() {
+    let (sim, mut worker) = start(CONFIG);
+    let peer = "/durpina/upstreams/web/peers/10.0.0.2:80";
+    assert_eq!(status(&mut worker, with("GET", "/durpina/upstreams")), 200);
+    assert_eq!(status(&mut worker, with("GET", "/durpina/upstreams/none")), 404);
+    assert_eq!(sim.logged("admin:"), [""; 0]);
+    for _ in 0..30 {
+        assert_eq!(status(&mut worker, Sent::get(peer).method("DELETE").client("127.0.0.1")), 401);
+    }
+    assert_eq!(status(&mut worker, with("GET", "/durpina/upstreams").client("10.0.0.9")), 403);
+    assert_eq!(status(&mut worker, json_body("PATCH", &format!("{peer}?a"), r#"{"weight": 0, "x": 1}"#)), 422);
+    assert_eq!(status(&mut worker, with("A\nB", peer)), 405);
+    let unauthorized = format!(
+        "admin: client=127.0.0.1 refused: status=401 method=\"DELETE\" path=\"{peer}\" why=\"expected the token of the management API: \
+         Authorization: Bearer …\""
+    );
+    let expected = [
+        unauthorized.clone(),
+        "admin: client=10.0.0.9 refused: status=403 method=\"GET\" path=\"/durpina/upstreams\" why=\"this address may not use the \
+         management API\""
+            .to_owned(),
+        format!("admin: client=127.0.0.1 refused: status=422 method=\"PATCH\" path=\"{peer}\" why=\"not valid: weight, x\""),
+        format!(
+            "admin: client=127.0.0.1 refused: status=405 method=\"A\\nB\" path=\"{peer}\" why=\"this address does not take that \
+             method\""
+        ),
+    ];
+    assert_eq!(sim.logged("admin:"), expected);
+    sim.advance(Duration::from_secs(10));
+    worker.tick();
+    assert_eq!(sim.logged("more"), [format!("{unauthorized}; 29 more in 10s")]);
 }
 
 #[test]

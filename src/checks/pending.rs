@@ -230,7 +230,7 @@ fn report(store: &Store<'_>, view: &View, status: &Status, changes: &[(PeerId, S
     for (id, StateChange { peer, change, by, why }) in changes {
         let at = record.peers.iter().position(|peer| peer.id == *id);
         let kept = at.and_then(|at| assessment.get(at)?.1.note());
-        journal::report(&record.name, peer, *change, by, why, kept);
+        journal::observe(store, &record.name, peer, *change, by, why, kept);
         let [from, to] = change;
         if from.is_usable() != to.is_usable() {
             latest = Some(Cause { by, peer, why });

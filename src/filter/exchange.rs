@@ -37,6 +37,8 @@ pub struct Exchange {
     judged: usize,
     /// The status of the answer, where it might be one of the upstream's `fail_codes`.
     status: Option<u16>,
+    /// No route matched.
+    is_unrouted: bool,
 }
 
 impl Exchange {
@@ -51,6 +53,16 @@ impl Exchange {
         let mut exchange = Self { upstream, candidates, timed, reported, ..Self::default() };
         exchange.go_to(0, now);
         exchange
+    }
+
+    /// A request that no route matched.
+    pub(super) fn unrouted() -> Self {
+        Self { is_unrouted: true, ..Self::default() }
+    }
+
+    /// Whether the host may have sent it to where only requests with a peer may go.
+    pub(super) fn may_stray(&self) -> bool {
+        self.is_unrouted
     }
 
     /// Whether the request was offered anything.

@@ -113,7 +113,7 @@ impl<'h> Peer<'h> {
     pub(crate) fn change(&mut self, changes: &Overrides) -> Result<(), Error> {
         let changed = self.store.change_peer(&self.upstream, &self.record, changes)?;
         let name = &changed.peer.server.name;
-        journal::change(self.author, &self.upstream, &format_args!("peer={name} {}", changes.summary()));
+        journal::order(self.author, &self.upstream, &format_args!("peer={name} {}", changes.summary()));
         let effective = effective_state(&changed.peer, &changed.failures, changed.status.as_ref(), self.store.now());
         let why = effective.why().unwrap_or_else(|| "ordered up".to_owned());
         let by = self.author.name();

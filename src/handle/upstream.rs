@@ -236,7 +236,7 @@ impl<'h> Upstream<'h> {
     }
 
     fn log(&self, what: &dyn fmt::Display) {
-        journal::change(self.author, &self.record.name, what);
+        journal::order(self.author, &self.record.name, what);
     }
 
     /// A JSON document of the upstream's state.

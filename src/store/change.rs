@@ -10,6 +10,7 @@ use crate::model::error::Error;
 use crate::model::failure_table::FailureTable;
 use crate::model::failures::Failures;
 use crate::model::id::PeerId;
+use crate::model::log_budget::LogBudget;
 use crate::model::operator;
 use crate::model::overrides::Overrides;
 use crate::model::passive::{self, Recovery};
@@ -182,11 +183,11 @@ impl Store<'_> {
             let why = format!("{why}; failure {} within {within}", after.count);
             let kept = usage(record, &table, status, peer.id, now);
             is_ejected = change[0].is_usable() && kept.is_none();
-            journal::failure(&record.name, peer, &after, change, &why, kept);
+            journal::failure(self, &record.name, peer, &after, change, &why, kept);
             let cause = Cause { by: "passive", peer: &peer.server.name, why: &why };
             self.reconcile_state(&record.name, Some(cause));
         } else {
-            journal::failure(&record.name, peer, &after, change, &why.to_string(), None);
+            journal::failure(self, &record.name, peer, &after, change, &why.to_string(), None);
         }
         Ok((after, is_ejected))
     }
@@ -212,7 +213,8 @@ impl Store<'_> {
         let Some(before) = before else { return Ok(()) };
         let name = &peer.server.name;
         let state = |failures| effective_state(peer, failures, status.of(peer.id), now).state;
-        journal::report(&record.name, name, [state(&before), state(&Failures::default())], by, why, None);
+        let change = [state(&before), state(&Failures::default())];
+        journal::observe(self, &record.name, name, change, by, why, None);
         self.reconcile_state(&record.name, Some(Cause { by, peer: name, why }));
         Ok(())
     }
@@ -230,7 +232,7 @@ impl Store<'_> {
             let end = failures.back_since(now, peer.fail_timeout()).unwrap_or(now);
             let change = [state(&failures, just_before(end)), state(&Failures::default(), now)];
             let why = if failures.of_requests { "no request came to try it" } else { "fail_timeout passed" };
-            journal::report(&record.name, &peer.server.name, change, "passive", why, None);
+            journal::observe(self, &record.name, &peer.server.name, change, "passive", why, None);
         }
         if record.peers.iter().any(|peer| operator::ended(peer, now).is_some()) {
             let ended = self.update_record(&record.name, |record| {
@@ -257,6 +259,22 @@ impl Store<'_> {
             self.reconcile_state(&record.name, None);
         }
         Ok(())
+    }
+
+    /// Changes the budget for lines about peers' states. What stays as it was is not written.
+    pub(crate) fn change_log_budget(&self, change: &mut dyn FnMut(&mut LogBudget)) -> Result<(), Error> {
+        let key = keys::log_budget();
+        self.retry(&mut || {
+            let stored = self.host.read(&key)?;
+            let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
+            let before = stored.map(|stored| LogBudget::decode(&stored.value)).unwrap_or_default();
+            let mut after = before;
+            change(&mut after);
+            if after != before {
+                self.host.write(&key, &after.encode(), expect)?;
+            }
+            Ok(())
+        })
     }
 
     /// Adds what a worker counted. Nobody has to know at once, so that is not announced.

@@ -9,6 +9,10 @@ pub(super) fn index() -> String {
     format!("durpina/{FORMAT}/index")
 }
 
+pub(super) fn log_budget() -> String {
+    format!("durpina/{FORMAT}/log")
+}
+
 pub(super) fn record(upstream: &str) -> String {
     of("upstream", upstream)
 }

@@ -20,15 +20,18 @@ use std::net::{IpAddr, SocketAddr};
 
 use durpina_host::{
     millis, Attempt, Call, CallId, CallKind, Capabilities, EndCall, Expect, Host, HostError, Reply, RequestHost,
-    Response, ResponseHost, Stored, Timestamp, MOST_CANDIDATES,
+    Response, ResponseHost, Stored, Stray, Timestamp, MOST_CANDIDATES,
 };
 
 use crate::abi::{integer, status, text, Abi, HttpCall, Map, Status};
 use crate::answers::{Answers, Sent};
-use crate::blame::{earlier_attempts, Evidence, ADDRESS, FLAGS};
+use crate::blame::{earlier_attempts, Evidence, ADDRESS, CODE, FLAGS};
 
 /// The request headers of the candidates, in their order.
 const PEER_HEADERS: [&str; MOST_CANDIDATES] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
+
+/// How the names of the clusters begin that take the candidates.
+const OUR_CLUSTERS: &str = "durpina";
 
 /// How often Envoy retries at the most, whatever the route says. Envoy removes it from what servers see.
 const MAX_RETRIES: &str = "x-envoy-max-retries";
@@ -333,6 +336,20 @@ impl<A: Abi> ResponseHost for Envoy<A> {
     fn attempts(&self, offered: &[&str]) -> Vec<Attempt> {
         Evidence(&self.abi).all_attempts(offered)
     }
+
+    fn stray(&self) -> Option<Stray> {
+        if !Evidence(&self.abi).found_nobody() {
+            return None;
+        }
+        let cluster = self.text(b"xds\0cluster_name");
+        // Others have clusters without an endpoint for reasons of their own.
+        cluster.starts_with(OUR_CLUSTERS).then(|| Stray {
+            cluster,
+            status: integer(&self.abi, CODE).and_then(|code| u16::try_from(code).ok()).unwrap_or_default(),
+            path: self.abi.property(b"request\0path").ok().flatten().unwrap_or_default(),
+            client: RequestHost::client(self),
+        })
+    }
 }
 
 /// Which cluster gRPC goes to: an `envoy.config.core.v3.GrpcService` whose `envoy_grpc` has a `cluster_name` and a
@@ -393,6 +410,28 @@ mod tests {
         envoy.abi.refuses.set(Some(10));
         assert_eq!(envoy.offer(&[A, B, C]), Err(HostError::Status("replace_header_map_value", 10)));
         assert_eq!(envoy.offer(&[]), Err(HostError::Status("remove_header_map_value", 10)));
+    }
+
+    #[test]
+    fn a_stray_request_is_one_for_which_our_cluster_had_nobody() {
+        let stray = |flags, cluster: &str| {
+            let envoy = envoy();
+            envoy.abi.set_number(FLAGS, flags);
+            envoy.abi.set_number(CODE, 503);
+            envoy.abi.set_text(b"xds\0cluster_name", cluster);
+            envoy.abi.set_text(b"request\0path", "/a?b");
+            envoy.abi.set_text(b"source\0address", "192.0.2.7:1234");
+            envoy.stray()
+        };
+        let expected = Stray {
+            cluster: "durpina".to_owned(),
+            status: 503,
+            path: b"/a?b".to_vec(),
+            client: "192.0.2.7".parse().ok(),
+        };
+        assert_eq!(stray(2, "durpina"), Some(expected));
+        assert_eq!(stray(0, "durpina"), None);
+        assert_eq!(stray(2, "others"), None, "a cluster of others that has nobody");
     }
 
     #[test]

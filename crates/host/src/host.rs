@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{Attempt, Call, CallId, EndCall, Expect, HostError, Stored, Timestamp};
+use crate::{Attempt, Call, CallId, EndCall, Expect, HostError, Stored, Stray, Timestamp};
 
 /// How many servers a request can be offered: the first choice and two retries.
 pub const MOST_CANDIDATES: usize = 3;
@@ -157,4 +157,7 @@ pub trait ResponseHost: Host {
     /// All attempts of a request that is over, in their order, those that [`earlier_attempts`](Self::earlier_attempts) told of
     /// included.
     fn attempts(&self, offered: &[&str]) -> Vec<Attempt>;
+
+    /// What became of a request for which nothing was offered, if it strayed; asked when it is over.
+    fn stray(&self) -> Option<Stray>;
 }

@@ -71,6 +71,7 @@ impl Sim {
             answer: RefCell::new(None),
             ended: RefCell::default(),
             elsewhere: RefCell::default(),
+            leads_here: Cell::new(false),
         }
     }
 
