@@ -38,6 +38,11 @@ pub(super) fn render(request: &ApiRequest<'_>) -> Result<Response, Error> {
             page.line("durpina_upstream_peers", &labels, whole(count as u64));
         }
     }
+    let help = "How many peers an operator or the configuration took out: maintenance, no outage.";
+    page.family("durpina_upstream_peers_out", "gauge", help);
+    for Assessed { snapshot, tally, .. } in &upstreams {
+        page.line("durpina_upstream_peers_out", &[("upstream", &snapshot.record.name)], whole(tally.out as u64));
+    }
     page.family("durpina_upstream_revision", "gauge", "Counts the changes to an upstream.");
     for snapshot in &snapshots {
         page.line("durpina_upstream_revision", &[("upstream", &snapshot.record.name)], whole(snapshot.record.revision));

@@ -452,6 +452,25 @@ fn figures_add_up_over_all_workers() {
 }
 
 #[test]
+fn metrics_tell_what_is_taken_out_from_what_failed() {
+    let (sim, mut worker) = start(&CONFIG.replace("\"[::1]:80\"", "\"[::1]:80 drain\""));
+    let peer = |n| format!("/durpina/upstreams/web/peers/10.0.0.{n}:80");
+    let ordered = json_body("PATCH", &peer(1), r#"{"state": "temporary_down"}"#);
+    assert_eq!(status(&mut worker, ordered), 200);
+    assert_eq!(status(&mut worker, with("POST", &format!("{}/fail", peer(2)))), 200);
+    let mut page = || String::from_utf8(respond(&mut worker, with("GET", "/durpina/metrics")).body).unwrap();
+    let all = page();
+    assert!(all.contains("durpina_upstream_peers{upstream=\"web\",state=\"temporary_down\"} 2\n"), "{all}");
+    assert!(all.contains("durpina_upstream_peers{upstream=\"web\",state=\"draining\"} 1\n"), "{all}");
+    assert!(all.contains("# TYPE durpina_upstream_peers_out gauge\n"), "{all}");
+    assert!(all.contains("durpina_upstream_peers_out{upstream=\"web\"} 2\n"), "{all}");
+    assert!(all.contains("durpina_upstream_peers_out{upstream=\"a/b\"} 0\n"), "{all}");
+    sim.advance(Duration::from_secs(10));
+    let later = page();
+    assert!(later.contains("durpina_upstream_peers_out{upstream=\"web\"} 1\n"), "the order has ended: {later}");
+}
+
+#[test]
 fn a_failure_can_be_counted() {
     let (sim, mut worker) = start(CONFIG);
     let failed = respond(&mut worker, with("POST", "/durpina/upstreams/web/peers/10.0.0.1:80/fail"));
