@@ -234,6 +234,20 @@ class PageTest(unittest.TestCase):
         with self.answers(page, json=document):
             expect(state.locator(".tag")).to_have_count(0)
 
+    def test_what_keeps_checks_from_being_made_is_told(self):
+        page = self.open()
+        document = api("GET", "upstreams")
+        upstream = next(u for u in document if u["name"] == self.upstream)
+        upstream.update(problem="no name server answers", monitors=[
+            {"id": "tcp", "name": "tcp", "problem": "the <b>gateway</b> is not there"}, {"id": "http", "name": "http", "problem": None}])
+        section = page.get_by_role("region", name=f"Upstream {self.upstream}", exact=True)
+        told = "names cannot be looked up: no name server answers · tcp cannot check: the <b>gateway</b> is not there"
+        with self.answers(page, json=document):
+            expect(section).to_contain_text(told)
+        upstream.update(problem=None, monitors=[])
+        with self.answers(page, json=document):
+            expect(section).not_to_contain_text("cannot")
+
     def test_maintenance_is_called_maintenance(self):
         page = self.open()
         document = api("GET", "upstreams")

@@ -23,6 +23,7 @@ pub(crate) struct Upstream {
     why: Option<String>,
     peers_up: Option<usize>,
     peers_out: Option<usize>,
+    problem: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -34,6 +35,7 @@ struct Monitor {
     schedule: Option<String>,
     rise: Option<u64>,
     fall: Option<u64>,
+    problem: Option<String>,
 }
 
 impl Upstream {
@@ -93,7 +95,22 @@ impl Upstream {
             text.push('\n');
             text += &monitor_table(&self.monitors);
         }
-        text
+        text + &self.problems()
+    }
+
+    /// What keeps checks from being made, and names from being looked up, a line each; nothing if nothing does.
+    fn problems(&self) -> String {
+        let names = self.problem.iter().map(|why| format!("names cannot be looked up: {why}"));
+        let checks = self.monitors.iter().filter_map(|monitor| {
+            let why = monitor.problem.as_ref()?;
+            Some(format!("monitor {} cannot check: {why}", monitor.id))
+        });
+        let lines: String = names.chain(checks).map(|line| one_line(&line) + "\n").collect();
+        if lines.is_empty() {
+            lines
+        } else {
+            format!("\n{lines}")
+        }
     }
 }
 
@@ -155,6 +172,19 @@ mod tests {
 
     fn upstream(json: &str) -> Upstream {
         serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_keeps_checks_from_being_made_is_told_last() {
+        let web = upstream(
+            r#"{"name": "web", "revision": 1, "peers": [], "problem": "no\nanswer", "monitors": [
+                {"id": "a", "name": "tcp", "problem": "the gateway is not there"}, {"id": "b", "name": "http", "problem": null}]}"#,
+        );
+        let text = web.describe();
+        assert!(
+            text.ends_with("\n\nnames cannot be looked up: no answer\nmonitor a cannot check: the gateway is not there\n"),
+            "{text}"
+        );
     }
 
     #[test]
