@@ -88,7 +88,7 @@ need_dnsmasq() {
   apt_install
 }
 
-# What holds the metrics against the rules of Prometheus: promtool, taken out of the package without installing that, because
+# What holds the metrics against the rules of Prometheus, and tries the alert rules: promtool, taken out of the package without installing that, because
 # installing it would start a Prometheus on many machines.
 need_promtool() {
   local promtool=$root/.tools/bin/promtool
@@ -98,7 +98,7 @@ need_promtool() {
     ln -sf "$(command -v promtool)" "$promtool"
     return
   fi
-  say "+ promtool (out of Debian's package prometheus, into .tools): checks the metrics"
+  say "+ promtool (out of Debian's package prometheus, into .tools): checks the metrics and the alert rules"
   command -v apt-get >/dev/null || die "there is no apt-get here; put promtool into PATH, then call again"
   local unpacked=$root/.tools/prometheus
   rm -rf "$unpacked" && mkdir -p "$unpacked" .tools/bin

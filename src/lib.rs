@@ -34,6 +34,7 @@ pub mod model;
 pub mod monitor;
 mod problem;
 mod registry;
+mod repeats;
 mod request;
 pub mod store;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::balancer::{BalancerKind, Ketama, KeySource, LeastConn, LeastTime, Random, Rendezvous, RoundRobin};
-use crate::monitor::{agent, http, tcp, Grammar, MonitorKind};
+use crate::monitor::{agent, grpc, http, tcp, Grammar, MonitorKind};
 
 /// The balancers and monitors that there are.
 ///
@@ -65,11 +65,16 @@ fn balancers() -> [BalancerKind; 8] {
 }
 
 /// The monitors that durpina brings.
-fn monitors() -> [MonitorKind; 4] {
+fn monitors() -> [MonitorKind; 5] {
     let http = Grammar { http: true, ..Grammar::default() };
     let send = Grammar { send: true, ..Grammar::default() };
     [
         MonitorKind { name: "http", grammar: Grammar { request: true, ..http }, monitor: Box::new(http::Http) },
+        MonitorKind {
+            name: "grpc",
+            grammar: Grammar { grpc: true, ..Grammar::default() },
+            monitor: Box::new(grpc::Grpc),
+        },
         MonitorKind { name: "tcp", grammar: Grammar::default(), monitor: Box::new(tcp::Tcp) },
         MonitorKind { name: "haproxy-agent-check", grammar: send, monitor: Box::new(agent::OverTcp) },
         MonitorKind {

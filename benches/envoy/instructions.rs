@@ -85,7 +85,7 @@ fn lines(servers: &[Server; 3], modules: &Modules) -> Result<Vec<String>, Unavai
 }
 
 /// Envoy alone, Envoy with the filter that does nothing, and then all with durpina.
-fn variants(servers: &[Server; 3], modules: &Modules) -> [Variant; 7] {
+fn variants(servers: &[Server; 3], modules: &Modules) -> [Variant; 9] {
     let addrs = servers.each_ref().map(Server::addr);
     let filter = |retries: u32, envoy: Value| {
         json!({
@@ -96,6 +96,17 @@ fn variants(servers: &[Server; 3], modules: &Modules) -> [Variant; 7] {
     };
     let reference = |retries| Config::reference(&filter(retries, json!({ "access_log": true })));
     let without_log = Config::reference(&filter(2, json!({}))).without_access_log();
+    // Envoy sends what the filter's routes do not match to a cluster of its own.
+    let elsewhere = |config: Config| {
+        let route = json!({ "match": { "prefix": "/" }, "route": { "cluster": "elsewhere" } });
+        config.cluster_of("elsewhere", &addrs).route(&route)
+    };
+    let unmatched = |envoy: Value| {
+        let upstreams = json!({ "web": { "servers": addrs.map(|addr| addr.to_string()) } });
+        json!({ "upstreams": upstreams, "routes": [{ "prefix": "/none", "upstream": "web" }], "envoy": envoy })
+    };
+    let reported = elsewhere(Config::reference(&unmatched(json!({ "access_log": true }))));
+    let unreported = elsewhere(Config::reference(&unmatched(json!({})))).without_access_log();
     let minimal = Config::of(MINIMAL).filter(&filter(0, json!({})));
     let round_robin = reference(2).without_durpina(&addrs);
 
@@ -109,6 +120,8 @@ fn variants(servers: &[Server; 3], modules: &Modules) -> [Variant; 7] {
         durpina("durpina, reference configuration, retries 0", reference(0)),
         durpina("durpina, retries 2, without the access log", without_log),
         durpina("durpina, minimal configuration", minimal),
+        durpina("durpina, no route matches", reported),
+        durpina("durpina, no route matches, without the access log", unreported),
     ]
 }
 

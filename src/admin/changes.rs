@@ -4,11 +4,12 @@
 //! change is one compare-and-swap, so changes at the same time all happen, and one that is refused has changed nothing.
 //! With `If-Match` a change happens only at the revision that is named (RFC 9110, section 13.1.1).
 
-use super::documents::{monitor_json, Snapshot};
+use super::documents::monitor_json;
 use super::method::Method;
 use super::paths::{encode, Resource};
 use super::refusal::Refusal;
 use super::request::{json, ApiRequest};
+use super::snapshot::Snapshot;
 use crate::config::{self, Json};
 use crate::handle::peer::Peer;
 use crate::handle::upstream::Upstream;
@@ -131,7 +132,7 @@ fn answer(
     location: Option<String>,
 ) -> Result<Response, Refusal> {
     let snapshot = Snapshot::read(&request.store, upstream)?;
-    let mut response = json(status, snapshot.peer_json(snapshot.find(peer)?));
+    let mut response = json(status, snapshot.assess().peer_json(snapshot.find(peer)?));
     response.headers.push(snapshot.etag());
     response.headers.extend(location.map(|location| ("location", location)));
     Ok(response)

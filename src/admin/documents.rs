@@ -1,36 +1,21 @@
 //! Upstreams, peers and monitors as JSON.
 
-use crate::model::slow_start;
-use crate::model::verdict;
 use serde::Serialize;
 
 use super::paths::Resource;
 use super::refusal::Refusal;
 use super::request::{json, to_json, ApiRequest};
+use super::snapshot::{Assessed, AssessedPeer, Snapshot};
 use crate::host::Response;
-use crate::model::counters::Counters;
 use crate::model::error::Error;
-use crate::model::failure_table::FailureTable;
-use crate::model::index::Index;
+use crate::model::failures::PassiveVerdict;
 use crate::model::peer::PeerRecord;
 use crate::model::peer_status::PeerStatus;
 use crate::model::selector::Selector;
-use crate::model::slow_start::FULL_FACTOR;
 use crate::model::spec::{MonitorSpec, Schedule};
-use crate::model::status::Status;
-use crate::model::upstream::Record;
+use crate::model::upstream_state::UpstreamState;
 use crate::registry::Registry;
-use crate::store::Store;
-use crate::time::{format_duration, Timestamp};
-
-/// An upstream with all that is known of it at one moment.
-pub(super) struct Snapshot {
-    pub(super) record: Record,
-    pub(super) health: FailureTable,
-    pub(super) status: Status,
-    pub(super) counters: Counters,
-    pub(super) now: Timestamp,
-}
+use crate::time::format_duration;
 
 #[derive(Serialize)]
 struct Upstream<'s> {
@@ -38,9 +23,18 @@ struct Upstream<'s> {
     revision: u64,
     peers: Vec<Peer<'s>>,
     monitors: Vec<Monitor<'s>>,
+    state: &'static str,
+    since: Option<String>,
+    by: Option<String>,
+    why: Option<String>,
+    peers_up: usize,
+    peers_out: usize,
     balancer: &'s str,
     retries: u8,
     max_ejected_percent: u8,
+    /// What keeps names from being looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'s str>,
 }
 
 /// A peer's document. The members of the predecessor's `info()` come first.
@@ -50,6 +44,7 @@ struct Peer<'s> {
     address: Option<String>,
     weight: u16,
     state: &'static str,
+    in_use: bool,
     host: String,
     port: u16,
     addresses: Vec<String>,
@@ -97,94 +92,91 @@ struct Monitor<'s> {
     peers: &'static str,
     port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'s str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ok_codes: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expect_body: Option<&'s str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'s str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     headers: Vec<&'s str>,
+    /// What keeps it from checking anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'s str>,
 }
 
 impl Snapshot {
-    /// The upstream of that name as it is now.
-    pub(super) fn read(store: &Store<'_>, name: &str) -> Result<Self, Error> {
-        let absent = || Error::NoSuchUpstream(name.to_owned());
-        let (record, _) = store.record(name)?.ok_or_else(absent)?;
-        let (health, status, counters) = (store.health(name)?, store.status(&record)?, store.counters(name)?);
-        Ok(Self { record, health, status, counters, now: store.now() })
-    }
-
-    /// All upstreams that are listed.
-    pub(super) fn all(store: &Store<'_>, index: &Index) -> Result<Vec<Self>, Error> {
-        let mut snapshots = Vec::new();
-        for name in index.names() {
-            match Self::read(store, name) {
-                Ok(snapshot) => snapshots.push(snapshot),
-                // Listed, and not there any more: shared data was lost in between.
-                Err(Error::NoSuchUpstream(_)) => {}
-                Err(error) => return Err(error),
-            }
+    /// A monitor's document.
+    fn monitor<'s>(&'s self, config: &'s MonitorSpec, registry: &Registry) -> Monitor<'s> {
+        let some = |text: &'s str| Some(text).filter(|text| !text.is_empty());
+        let grammar = registry.monitor(&config.name).map(|kind| kind.grammar).unwrap_or_default();
+        let schedule = Schedule::NAMES.iter().find(|(_, schedule)| *schedule == config.schedule);
+        let peers = Selector::NAMES.iter().find(|(_, selector)| *selector == config.peers);
+        Monitor {
+            id: &config.id,
+            name: &config.name,
+            interval: format_duration(config.interval),
+            timeout: format_duration(config.timeout),
+            schedule: schedule.map_or("", |(name, _)| name),
+            rise: config.rise,
+            fall: config.fall,
+            peers: peers.map_or("", |(name, _)| name),
+            port: config.port,
+            cluster: some(&config.cluster),
+            url: grammar.http.then_some(&*config.url),
+            ok_codes: grammar.http.then(|| config.ok_codes.to_string()),
+            method: grammar.request.then_some(&*config.method),
+            expect_body: some(&config.expect_body),
+            service: grammar.grpc.then_some(&*config.service),
+            headers: config.headers.iter().map(|(name, _)| name.as_str()).collect(),
+            problem: self.obstacles.of(Some(config)),
         }
-        Ok(snapshots)
     }
+}
 
-    /// The peer of that name.
-    pub(super) fn find(&self, name: &str) -> Result<&PeerRecord, Error> {
-        let named = |name: &str| self.record.peers.iter().find(|peer| peer.server.name == name);
-        // Written in another way than the normal one, it is the same peer.
-        let normal = || crate::model::server::Endpoint::parse(name, self.record.spec.default_port).ok();
-        let found = named(name).or_else(|| named(&normal()?.to_string()));
-        found.ok_or_else(|| Error::NoSuchPeer(name.to_owned()))
-    }
-
-    pub(super) fn effective_state<'s>(&'s self, peer: &PeerRecord) -> verdict::EffectiveState<'s> {
-        verdict::effective_state(peer, &self.health.of(peer), self.status.of(peer.id), self.now)
-    }
-
-    /// The weight with slow start and the agent's word; 0 for a peer that gets no requests.
-    pub(super) fn effective_weight(&self, peer: &PeerRecord) -> f64 {
-        if !self.effective_state(peer).state.is_usable() {
-            return 0.0;
-        }
-        let said = self.status.of(peer.id);
-        let (part, _) = slow_start::factor(peer, &self.health.of(peer), said, self.now);
-        let hundredths = peer.hundredths(said.and_then(|said| said.agent.as_ref()));
-        f64::from(hundredths) / 100.0 * f64::from(part) / f64::from(FULL_FACTOR)
-    }
-
-    fn peer<'s>(&'s self, peer: &'s PeerRecord) -> Peer<'s> {
-        let (failures, said) = (self.health.of(peer), self.status.of(peer.id));
+impl<'s> Assessed<'s> {
+    fn peer(&self, assessed: &AssessedPeer<'s>) -> Peer<'s> {
+        let AssessedPeer { record: peer, effective, usage } = assessed;
+        let Snapshot { health, status, counters, now, .. } = self.snapshot;
+        let (failures, said) = (health.of(peer), status.of(peer.id));
         let agent = said.and_then(|said| said.agent.as_ref());
-        let effective = self.effective_state(peer);
-        let counts = self.counters.of(peer.id);
+        let counts = counters.of(peer.id);
         let addresses: Vec<String> = peer.addresses(said).iter().map(|address| address.ip().to_string()).collect();
         let endpoint = peer.server.endpoint();
         let (name, port) = peer.server.name.rsplit_once(':').unwrap_or((&peer.server.name, ""));
         let host = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-        let counting = failures.verdict(self.now, peer.fail_timeout()) != crate::model::failures::PassiveVerdict::Good;
+        let window = peer.fail_timeout();
+        let counted = if failures.verdict(*now, window) == PassiveVerdict::Good { 0 } else { failures.count };
+        let failed_checks = said.map_or(0, |said| said.checks.iter().map(|check| check.fails(*now, window).0).sum());
+        let kept = usage.note().map(|kept| kept.to_string());
         Peer {
             name: &peer.server.name,
             address: addresses.first().cloned(),
             weight: peer.whole_weight(agent),
             state: effective.state.name(),
+            in_use: usage.is_in_use(),
             host: host.to_owned(),
             port: endpoint.map_or_else(|| port.parse().unwrap_or_default(), |endpoint| endpoint.port),
             addresses,
             initial_weight: peer.server.weight,
-            effective_weight: self.effective_weight(peer),
+            effective_weight: self.effective_weight(assessed),
             by: effective.by(),
-            why: effective.why(),
+            why: effective.why().into_iter().chain(kept).reduce(|why, kept| format!("{why}; {kept}")),
             since: effective.since.map(|at| at.to_string()),
             until: effective.until.map(|at| at.to_string()),
-            fails: if counting { failures.count } else { 0 },
+            fails: counted.saturating_add(failed_checks),
             max_fails: peer.max_fails(),
             fail_timeout: format_duration(peer.fail_timeout()),
             max_conns: agent.and_then(|agent| agent.max_conns).unwrap_or_else(|| peer.max_conns()),
             slow_start: format_duration(peer.slow_start()),
             backup: peer.server.backup,
             configured: peer.configured,
-            in_flight: self.counters.in_flight(peer.id, self.now),
+            in_flight: counters.in_flight(peer.id, *now),
             picks: counts.picks,
             failures: counts.failures.iter().sum::<u64>() + said.map_or(0, PeerStatus::failed_checks),
             checks: checks(said),
@@ -195,26 +187,37 @@ impl Snapshot {
 
     /// The upstream's document.
     fn upstream(&self, registry: &Registry) -> Vec<u8> {
-        let spec = &self.record.spec;
+        let Snapshot { record, told, .. } = self.snapshot;
+        let spec = &record.spec;
+        // What was not told yet is told in a moment.
+        let told = told.as_ref().filter(|told| told.state == self.tally.state);
+        let (by, why) = match told {
+            Some(told) => (told.by.clone(), told.why.clone()),
+            None => self.tally.reason(record, &self.assessment),
+        };
+        let is_reason = self.tally.state != UpstreamState::Up;
         to_json(&Upstream {
-            name: &self.record.name,
-            revision: self.record.revision,
-            peers: self.record.peers.iter().map(|peer| self.peer(peer)).collect(),
-            monitors: self.record.monitors.iter().map(|spec| monitor(spec, registry)).collect(),
+            name: &record.name,
+            revision: record.revision,
+            peers: self.peers().map(|peer| self.peer(&peer)).collect(),
+            monitors: record.monitors.iter().map(|spec| self.snapshot.monitor(spec, registry)).collect(),
+            state: self.tally.state.name(),
+            since: told.map(|told| told.since.to_string()),
+            by: Some(by).filter(|_| is_reason),
+            why: Some(why).filter(|_| is_reason),
+            peers_up: self.tally.up,
+            peers_out: self.tally.out,
             balancer: &spec.balancer.name,
             retries: spec.retries,
             max_ejected_percent: spec.max_ejected_percent,
+            problem: self.snapshot.obstacles.of(None).filter(|_| !spec.resolver.is_empty()),
         })
     }
 
     /// A peer's document.
     pub(super) fn peer_json(&self, peer: &PeerRecord) -> Vec<u8> {
-        to_json(&self.peer(peer))
-    }
-
-    /// The header that names the upstream's revision.
-    pub(super) fn etag(&self) -> (&'static str, String) {
-        ("etag", format!("\"{}\"", self.record.revision))
+        let found = self.peers().find(|known| known.record.id == peer.id);
+        found.map(|found| to_json(&self.peer(&found))).unwrap_or_default()
     }
 }
 
@@ -238,27 +241,6 @@ fn checks(said: Option<&PeerStatus>) -> Vec<Check<'_>> {
     documents
 }
 
-fn monitor<'m>(config: &'m MonitorSpec, registry: &Registry) -> Monitor<'m> {
-    let grammar = registry.monitor(&config.name).map(|kind| kind.grammar).unwrap_or_default();
-    let schedule = Schedule::NAMES.iter().find(|(_, schedule)| *schedule == config.schedule);
-    let peers = Selector::NAMES.iter().find(|(_, selector)| *selector == config.peers);
-    Monitor {
-        id: &config.id,
-        name: &config.name,
-        interval: format_duration(config.interval),
-        timeout: format_duration(config.timeout),
-        schedule: schedule.map_or("", |(name, _)| name),
-        rise: config.rise,
-        fall: config.fall,
-        peers: peers.map_or("", |(name, _)| name),
-        port: config.port,
-        url: grammar.http.then_some(&*config.url),
-        ok_codes: grammar.http.then(|| config.ok_codes.to_string()),
-        method: grammar.request.then_some(&*config.method),
-        headers: config.headers.iter().map(|(name, _)| name.as_str()).collect(),
-    }
-}
-
 /// Answers a request that only looks.
 pub(super) fn get(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
     let registry = request.registry;
@@ -266,11 +248,11 @@ pub(super) fn get(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
     match &request.target.resource {
         Resource::Upstreams => {
             let snapshots = Snapshot::all(&request.store, &request.store.index()?)?;
-            Ok(json(200, array(snapshots.iter().map(|snapshot| snapshot.upstream(registry)))))
+            Ok(json(200, array(snapshots.iter().map(|snapshot| snapshot.assess().upstream(registry)))))
         }
         Resource::Upstream(name) => {
             let snapshot = snapshot(name)?;
-            let mut response = json(200, snapshot.upstream(registry));
+            let mut response = json(200, snapshot.assess().upstream(registry));
             response.headers.push(snapshot.etag());
             Ok(response)
         }
@@ -286,17 +268,19 @@ pub(super) fn get(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
                     }
                 },
             };
-            let peers = snapshot.record.peers.iter();
-            let peers = peers.filter(|peer| selector.matches(snapshot.effective_state(peer).state));
-            Ok(json(200, array(peers.map(|peer| snapshot.peer_json(peer)))))
+            let assessed = snapshot.assess();
+            let peers = assessed.peers().filter(|peer| selector.matches(peer.effective.state));
+            Ok(json(200, array(peers.map(|peer| to_json(&assessed.peer(&peer))))))
         }
         Resource::Peer(upstream, name) => {
             let snapshot = snapshot(upstream)?;
-            Ok(json(200, snapshot.peer_json(snapshot.find(name)?)))
+            Ok(json(200, snapshot.assess().peer_json(snapshot.find(name)?)))
         }
         Resource::Monitors(name) => Ok(json(
             200,
-            array(snapshot(name)?.record.monitors.iter().map(|config| to_json(&monitor(config, registry)))),
+            snapshot(name).map(|snapshot| {
+                array(snapshot.record.monitors.iter().map(|config| to_json(&snapshot.monitor(config, registry))))
+            })?,
         )),
         Resource::Monitor(upstream, id) => Ok(json(200, monitor_json(&snapshot(upstream)?, registry, id)?)),
         _ => Err(Refusal::new(404, "there is nothing at this address")),
@@ -306,7 +290,7 @@ pub(super) fn get(request: &ApiRequest<'_>) -> Result<Response, Refusal> {
 /// The document of a monitor.
 pub(super) fn monitor_json(snapshot: &Snapshot, registry: &Registry, id: &str) -> Result<Vec<u8>, Error> {
     let found = snapshot.record.monitors.iter().find(|monitor| monitor.id == id);
-    found.map(|config| to_json(&monitor(config, registry))).ok_or_else(|| Error::NoSuchMonitor(id.to_owned()))
+    found.map(|config| to_json(&snapshot.monitor(config, registry))).ok_or_else(|| Error::NoSuchMonitor(id.to_owned()))
 }
 
 /// An array of documents. Put together here, because every further type that is serialized adds some kilobytes to the filter.

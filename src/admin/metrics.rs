@@ -5,13 +5,14 @@
 
 use std::fmt::Write;
 
-use super::documents::Snapshot;
 use super::request::ApiRequest;
+use super::snapshot::{Assessed, AssessedPeer, Snapshot};
 use crate::host::Response;
 use crate::model::counters::REASONS;
 use crate::model::error::Error;
 use crate::model::peer_status::PeerStatus;
 use crate::model::state::PeerState;
+use crate::model::upstream_state::UpstreamState;
 
 const STATES: [PeerState; 5] =
     [PeerState::Up, PeerState::Failing, PeerState::TemporaryDown, PeerState::Down, PeerState::Draining];
@@ -20,8 +21,28 @@ const STATES: [PeerState; 5] =
 pub(super) fn render(request: &ApiRequest<'_>) -> Result<Response, Error> {
     let index = request.store.index()?;
     let snapshots = Snapshot::all(&request.store, &index)?;
-    let mut page = Page { text: String::new(), snapshots: &snapshots };
+    let upstreams: Vec<Assessed<'_>> = snapshots.iter().map(Snapshot::assess).collect();
+    let mut page = Page { text: String::new(), upstreams: &upstreams };
     page.peers();
+    let help = "0 where a verdict is against every peer that no operator took out, or there is none.";
+    page.family("durpina_upstream_up", "gauge", help);
+    for Assessed { snapshot, tally, .. } in &upstreams {
+        let is_up = tally.state != UpstreamState::Down;
+        page.line("durpina_upstream_up", &[("upstream", &snapshot.record.name)], whole(is_up));
+    }
+    page.family("durpina_upstream_peers", "gauge", "How many peers are in each state.");
+    for all in &upstreams {
+        for state in STATES {
+            let labels = [("upstream", all.snapshot.record.name.as_str()), ("state", state.name())];
+            let count = all.peers().filter(|peer| peer.effective.state == state).count();
+            page.line("durpina_upstream_peers", &labels, whole(count as u64));
+        }
+    }
+    let help = "How many peers an operator or the configuration took out: maintenance, no outage.";
+    page.family("durpina_upstream_peers_out", "gauge", help);
+    for Assessed { snapshot, tally, .. } in &upstreams {
+        page.line("durpina_upstream_peers_out", &[("upstream", &snapshot.record.name)], whole(tally.out as u64));
+    }
     page.family("durpina_upstream_revision", "gauge", "Counts the changes to an upstream.");
     for snapshot in &snapshots {
         page.line("durpina_upstream_revision", &[("upstream", &snapshot.record.name)], whole(snapshot.record.revision));
@@ -45,7 +66,7 @@ pub(super) fn render(request: &ApiRequest<'_>) -> Result<Response, Error> {
 
 struct Page<'s> {
     text: String,
-    snapshots: &'s [Snapshot],
+    upstreams: &'s [Assessed<'s>],
 }
 
 /// The lines of one peer in one family: the further labels with their values, and the figure in thousandths.
@@ -60,46 +81,54 @@ fn whole(figure: impl Into<u64>) -> u64 {
 
 impl Page<'_> {
     fn peers(&mut self) {
-        self.each("durpina_peer_up", "gauge", "Whether the peer gets requests.", |snapshot, peer| {
-            vec![(vec![], whole(snapshot.effective_state(peer).state.is_usable()))]
+        let help = "Whether nothing is against the peer: its state is up or failing.";
+        self.each("durpina_peer_up", "gauge", help, |_, peer| vec![(vec![], whole(peer.effective.state.is_usable()))]);
+        let help = "Whether requests may go there, in spite of its state or not.";
+        self.each("durpina_peer_in_use", "gauge", help, |_, peer| vec![(vec![], whole(peer.usage.is_in_use()))]);
+        self.each("durpina_peer_status", "gauge", "1 for the state that the peer is in.", |_, peer| {
+            let figure = |one: PeerState| (vec![("state", one.name())], whole(one == peer.effective.state));
+            STATES.into_iter().map(figure).collect()
         });
-        self.each("durpina_peer_status", "gauge", "1 for the state that the peer is in.", |snapshot, peer| {
-            let state = snapshot.effective_state(peer).state;
-            STATES.into_iter().map(|one| (vec![("state", one.name())], whole(one == state))).collect()
-        });
-        self.each("durpina_peer_weight", "gauge", "The weight in force.", |snapshot, peer| {
+        self.each("durpina_peer_weight", "gauge", "The weight in force.", |all, peer| {
+            let (snapshot, peer) = (all.snapshot, peer.record);
             let agent = snapshot.status.of(peer.id).and_then(|said| said.agent.as_ref());
             vec![(vec![], whole(peer.whole_weight(agent)))]
         });
         let help = "The weight with slow start and the agent's word, 0 for a peer that gets no requests.";
-        self.each("durpina_peer_effective_weight", "gauge", help, |snapshot, peer| {
-            vec![(vec![], (snapshot.effective_weight(peer) * 1e3) as u64)]
+        self.each("durpina_peer_effective_weight", "gauge", help, |all, peer| {
+            vec![(vec![], (all.effective_weight(peer) * 1e3) as u64)]
         });
-        self.each("durpina_peer_in_flight_requests", "gauge", "Requests in flight.", |snapshot, peer| {
+        self.each("durpina_peer_in_flight_requests", "gauge", "Requests in flight.", |all, peer| {
+            let (snapshot, peer) = (all.snapshot, peer.record);
             vec![(vec![], whole(snapshot.counters.in_flight(peer.id, snapshot.now)))]
         });
-        self.each("durpina_peer_picks_total", "counter", "Attempts of requests that went there.", |snapshot, peer| {
+        self.each("durpina_peer_picks_total", "counter", "Attempts of requests that went there.", |all, peer| {
+            let (snapshot, peer) = (all.snapshot, peer.record);
             vec![(vec![], whole(snapshot.counters.of(peer.id).picks))]
         });
         let help = "Answers by the class of their status.";
-        self.each("durpina_peer_http_responses_total", "counter", help, |snapshot, peer| {
+        self.each("durpina_peer_http_responses_total", "counter", help, |all, peer| {
+            let (snapshot, peer) = (all.snapshot, peer.record);
             let counts = snapshot.counters.of(peer.id).responses;
             let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().zip(counts);
             classes.map(|(class, count)| (vec![("code", class)], whole(count))).collect()
         });
         let help = "Failed attempts and checks, by reason.";
-        self.each("durpina_peer_failures_total", "counter", help, |snapshot, peer| {
+        self.each("durpina_peer_failures_total", "counter", help, |all, peer| {
+            let (snapshot, peer) = (all.snapshot, peer.record);
             let checks = snapshot.status.of(peer.id).map_or(0, PeerStatus::failed_checks);
             let counts = REASONS.into_iter().zip(snapshot.counters.of(peer.id).failures);
             counts.chain([("check", checks)]).map(|(why, count)| (vec![("reason", why)], whole(count))).collect()
         });
         let help = "How often failures of requests or checks took the peer out of use.";
-        self.each("durpina_peer_ejections_total", "counter", help, |snapshot, peer| {
+        self.each("durpina_peer_ejections_total", "counter", help, |all, peer| {
+            let (snapshot, peer) = (all.snapshot, peer.record);
             let by_checks: u64 =
                 snapshot.status.of(peer.id).iter().flat_map(|said| &said.checks).map(|check| check.ejections).sum();
             vec![(vec![], whole(snapshot.counters.of(peer.id).ejections + by_checks))]
         });
-        self.each("durpina_peer_checks_total", "counter", "Checks by their result.", |snapshot, peer| {
+        self.each("durpina_peer_checks_total", "counter", "Checks by their result.", |all, peer| {
+            let (snapshot, peer) = (all.snapshot, peer.record);
             let checks = snapshot.status.of(peer.id).into_iter().flat_map(|said| &said.checks);
             let results = checks.flat_map(|check| {
                 [("ok", check.passed), ("failed", check.failed)].map(|(result, count)| {
@@ -109,7 +138,8 @@ impl Page<'_> {
             results.collect()
         });
         let help = "How long the last check took.";
-        self.each("durpina_peer_check_duration_seconds", "gauge", help, |snapshot, peer| {
+        self.each("durpina_peer_check_duration_seconds", "gauge", help, |all, peer| {
+            let (snapshot, peer) = (all.snapshot, peer.record);
             let checks = snapshot.status.of(peer.id).into_iter().flat_map(|said| &said.checks);
             checks.map(|check| (vec![("monitor", check.monitor.as_str())], u64::from(check.took))).collect()
         });
@@ -120,13 +150,14 @@ impl Page<'_> {
         name: &str,
         kind: &str,
         help: &str,
-        figures: impl for<'s> Fn(&'s Snapshot, &'s crate::model::peer::PeerRecord) -> Figures<'s>,
+        figures: impl for<'s> Fn(&Assessed<'s>, &AssessedPeer<'s>) -> Figures<'s>,
     ) {
         self.family(name, kind, help);
-        for snapshot in self.snapshots {
-            for peer in &snapshot.record.peers {
-                for (further, figure) in figures(snapshot, peer) {
-                    let mut labels = vec![("upstream", &*snapshot.record.name), ("peer", &*peer.server.name)];
+        for all in self.upstreams {
+            for peer in all.peers() {
+                for (further, figure) in figures(all, &peer) {
+                    let mut labels =
+                        vec![("upstream", &*all.snapshot.record.name), ("peer", &*peer.record.server.name)];
                     labels.extend(further);
                     self.line(name, &labels, figure);
                 }

@@ -8,6 +8,8 @@
 //! - `metrics`: figures for Prometheus;
 //! - `page`: the status page.
 //!
+//! What is refused is told of in the log, `refused`.
+//!
 //! Everything works on shared state, so any worker can answer, and every worker has a change at its next request.
 //! Errors are problem documents (RFC 9457). Nothing of the token, and nothing that monitors send, is in any answer or log.
 
@@ -19,28 +21,33 @@ mod metrics;
 mod page;
 mod paths;
 mod refusal;
+mod refused;
 mod request;
+mod snapshot;
 
 use crate::host::{RequestHost, Response};
 use crate::model::access::AdminAccess;
 use crate::registry::Registry;
 use crate::store::Store;
+use crate::time::Timestamp;
 use method::Method;
 use paths::{Resource, Target};
 use refusal::Refusal;
 pub(crate) use refusal::LONGEST_BODY;
+use refused::Refused;
 use request::{finished, ApiRequest};
 
 /// The management API of one configuration.
 pub(crate) struct Admin {
     access: AdminAccess,
     registry: Registry,
+    refused: Refused,
 }
 
 impl Admin {
     /// The API with this configuration.
     pub(crate) fn new(access: AdminAccess, registry: Registry) -> Self {
-        Self { access, registry }
+        Self { access, registry, refused: Refused::default() }
     }
 
     /// Whether a request for this path is one for the API. A path with `.` or `..` in it may be another one to whoever reads
@@ -56,19 +63,29 @@ impl Admin {
     }
 
     /// Answers a request. `body` is all of its body, or more of it than [`LONGEST_BODY`].
-    pub(crate) fn answer(&self, host: &dyn RequestHost, body: &[u8]) -> Response {
-        finished(self.serve(host, body).unwrap_or_else(Refusal::into_response))
+    pub(crate) fn answer(&mut self, host: &dyn RequestHost, body: &[u8]) -> Response {
+        self.serve(host, body).map_or_else(|refusal| self.refuse_with(host, refusal), finished)
     }
 
     /// Answers a request by its headers alone, if that is possible: nobody has to be waited for whose body changes nothing.
-    pub(crate) fn refuse(&self, host: &dyn RequestHost) -> Option<Response> {
+    pub(crate) fn refuse(&mut self, host: &dyn RequestHost) -> Option<Response> {
         let method = Method::of(host);
         let refusal = self.target(host, method).err().or_else(|| {
             let length = host.header("content-length")?;
             let length: usize = std::str::from_utf8(&length).ok()?.parse().unwrap_or(usize::MAX);
             (length > LONGEST_BODY).then(Refusal::too_long)
         });
-        refusal.map(|refusal| finished(refusal.into_response()))
+        refusal.map(|refusal| self.refuse_with(host, refusal))
+    }
+
+    fn refuse_with(&mut self, host: &dyn RequestHost, refusal: Refusal) -> Response {
+        self.refused.say(host, &refusal);
+        finished(refusal.into_response())
+    }
+
+    /// Tells how many refused requests were not logged.
+    pub(crate) fn tell_refused(&mut self, now: Timestamp) {
+        self.refused.tell(now);
     }
 
     /// Lets a request in, and says what it is for; nothing for the prefix itself.

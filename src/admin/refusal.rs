@@ -1,5 +1,7 @@
 //! Why a request is not served.
 
+use std::borrow::Cow;
+
 use super::method::Method;
 use crate::config::ConfigErrors;
 use crate::host::Response;
@@ -48,6 +50,20 @@ impl Refusal {
         };
         let detail = errors.iter().map(line).collect::<Vec<_>>().join("\n");
         Self { errors, ..Self::new(422, detail) }
+    }
+
+    /// The status of the answer.
+    pub(super) fn status(&self) -> u32 {
+        self.status
+    }
+
+    /// Why, for the log. Of a body only the places of its errors are in it: what is found there may be a secret.
+    pub(super) fn reason(&self) -> Cow<'_, str> {
+        if self.errors.is_empty() {
+            return Cow::Borrowed(&self.detail);
+        }
+        let place = |(place, _): &(String, String)| if place.is_empty() { "the body" } else { place }.to_owned();
+        Cow::Owned(format!("not valid: {}", self.errors.iter().map(place).collect::<Vec<_>>().join(", ")))
     }
 
     /// The problem document.

@@ -53,6 +53,8 @@ pub struct Entry {
     /// How much of its weight it has, in parts of [`FULL_FACTOR`]: less while it starts slowly, 0 while it must not be
     /// picked.
     pub slow_start_factor: u32,
+    /// Whether its load has a limit: balancers that do not look at loads otherwise need to be told.
+    pub is_limited: bool,
     /// How busy it is.
     pub load: Rc<Load>,
 }
@@ -61,7 +63,14 @@ impl Entry {
     /// An idle entry that has all of its weight.
     #[must_use]
     pub fn new(name: &str, weight: u32) -> Self {
-        Self { name: Rc::from(name), weight, weight_scale: 1, slow_start_factor: FULL_FACTOR, load: Rc::default() }
+        Self {
+            name: Rc::from(name),
+            weight,
+            weight_scale: 1,
+            slow_start_factor: FULL_FACTOR,
+            is_limited: false,
+            load: Rc::default(),
+        }
     }
 
     /// The weight that it has now, in parts of [`FULL_FACTOR`]; 0 if it must not be picked.
@@ -90,6 +99,7 @@ impl PartialEq for Entry {
         self.weight == other.weight
             && self.weight_scale == other.weight_scale
             && self.slow_start_factor == other.slow_start_factor
+            && self.is_limited == other.is_limited
             && Rc::ptr_eq(&self.load, &other.load)
             && self.name == other.name
     }

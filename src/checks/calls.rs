@@ -34,6 +34,7 @@ pub(super) struct Flight {
     pub(super) upstream: usize,
     pub(super) peer: PeerId,
     pub(super) to: SocketAddr,
+    pub(super) cluster: String,
     pub(super) purpose: Purpose,
     pub(super) began: Timestamp,
     deadline: Timestamp,
@@ -54,6 +55,16 @@ pub(super) struct Ended {
     pub(super) is_broken_off: bool,
     /// Whether there was a connection; `None` where the reply does not tell.
     pub(super) is_connected: Option<bool>,
+}
+
+impl Purpose {
+    /// The monitor that asks; `None` for the resolver.
+    pub(super) fn monitor(&self) -> Option<Rc<MonitorSpec>> {
+        match self {
+            Self::Check(monitor) => Some(Rc::clone(monitor)),
+            Self::Lookup(..) => None,
+        }
+    }
 }
 
 impl Calls {
@@ -89,7 +100,8 @@ impl Calls {
         // The host ends other calls by itself; only a reply that is lost has to be given up.
         let grace = if call.kind == CallKind::Connect { Duration::ZERO } else { GRACE };
         let deadline = now.after(call.timeout).after(grace);
-        self.under_way.push((id, Flight { upstream, peer, to: call.to, purpose, began: now, deadline }));
+        let (to, cluster) = (call.to, call.cluster.clone());
+        self.under_way.push((id, Flight { upstream, peer, to, cluster, purpose, began: now, deadline }));
     }
 
     /// The calls whose replies are overdue.
@@ -120,6 +132,7 @@ impl Calls {
             // A stream is only opened to see whether there is a connection.
             (_, Reply::Failed(Failure::Connect)) | (CallId::Stream(_), Reply::Failed(_)) => Some(false),
             (_, Reply::Failed(Failure::Timeout)) if !is_broken_off => None,
+            (_, Reply::NotMade(_)) => None,
             _ => Some(true),
         };
         Some(Ended { flight, is_broken_off, is_connected })

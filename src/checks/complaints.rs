@@ -5,6 +5,7 @@ use std::time::Duration;
 use xxhash_rust::xxh64::xxh64;
 
 use super::check_key::{ByCheck, CheckKey};
+use crate::repeats::Repeats;
 use crate::time::Timestamp;
 
 /// How often one thing is said.
@@ -17,35 +18,47 @@ const MEMORY: Duration = Duration::from_secs(3_600);
 pub(super) enum Cause {
     /// The lease cannot be had.
     Lease,
-    /// Calls over HTTP cannot be made.
-    HttpCall,
-    /// Other calls cannot be made.
-    TcpCall,
+    /// Calls through a cluster cannot be made; a hash of its name.
+    Call(u64),
     /// What was found cannot be written.
     Write,
-    /// A failed check cannot be counted.
-    Count,
-    /// The failures of checks cannot be taken back.
-    TakeBack,
+    /// The end of an outage cannot be written.
+    Recovery,
+}
+
+impl Cause {
+    /// Calls through this cluster cannot be made.
+    pub(super) fn call(cluster: &str) -> Self {
+        Self::Call(xxh64(cluster.as_bytes(), 0))
+    }
+
+    fn number(self) -> u64 {
+        match self {
+            Self::Lease => 0,
+            Self::Write => 1,
+            Self::Recovery => 2,
+            Self::Call(cluster) => cluster,
+        }
+    }
 }
 
 /// What was said when.
-#[derive(Default)]
 pub(super) struct Complaints {
-    last: Vec<(Cause, Timestamp)>,
+    said: Repeats,
     /// By agents: when their unknown words were reported last, and a hash of those.
     words: ByCheck<(Timestamp, u64)>,
+}
+
+impl Default for Complaints {
+    fn default() -> Self {
+        Self { said: Repeats::new(PAUSE), words: ByCheck::default() }
+    }
 }
 
 impl Complaints {
     /// Says what is wrong, unless that was said just now.
     pub(super) fn say(&mut self, now: Timestamp, cause: Cause, what: &str) {
-        if self.last.iter().any(|(known, last)| *known == cause && !is_over(now, *last)) {
-            return;
-        }
-        self.last.retain(|(known, _)| *known != cause);
-        self.last.push((cause, now));
-        log::error!("{what}");
+        self.said.say(now, cause.number(), log::Level::Error, &|| what.to_owned());
     }
 
     /// Whether an agent's unknown words are to be reported: if they are others than those that were reported last, and not

@@ -1,4 +1,4 @@
-//! What follows from an event besides what it changes in a status: failures counted or taken back, lines in the log, and
+//! What follows from an event besides what it changes in a status: outages that are over, lines in the log, and
 //! what is to be done next.
 
 use std::net::IpAddr;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::check_key::CheckKey;
 use super::complaints::{Cause, Complaints};
-use super::findings::{Effect, Event};
+use super::findings::Event;
 use super::lookup::Resolved;
-use super::pending::{PendingStatus, StateChange};
+use super::pending::PendingStatus;
 use crate::model::check::Check;
+use crate::model::passive::Recovery;
 use crate::model::peer::PeerRecord;
 use crate::model::resolution::Resolution;
 use crate::model::spec::MonitorSpec;
-use crate::model::verdict;
 use crate::store::Store;
 use crate::time::Timestamp;
 use crate::worker::view::View;
@@ -51,24 +51,17 @@ impl Consequences<'_, '_> {
         if let Event::Reported { monitor, report, at } = event {
             self.report_words(monitor, &report.unknown, *at);
         }
-        let effect = self.pending.note(self.view, self.peer, event);
+        self.pending.note(self.view, self.peer, event);
         match event {
-            Event::Checked { why: Some(why), monitor, is_verdict, at, .. } => {
-                if effect == Effect::Spared {
-                    event.log_spared(self.view.name(), &self.peer.server.name);
-                }
-                // One that stays in use in spite of that is checked in its slots only.
-                let is_settled = self.check(monitor).is_none_or(|check| check.is_down || check.streak >= monitor.fall);
-                self.count_failure(&format!("check {:?}: {why}", monitor.id));
+            Event::Checked { why: Some(_), monitor, is_verdict, at, .. } => {
+                let is_settled = self.check(monitor).is_none_or(|check| check.is_down);
                 if !is_verdict || is_settled {
                     return Next::Nothing;
                 }
                 Next::Recheck(at.after((monitor.interval / monitor.fall.max(10)).max(SOON)))
             }
             Event::Checked { why: None, monitor, .. } => {
-                if self.view.health().of(self.peer).checks > 0 && self.is_well(monitor) {
-                    self.take_back_failures(event);
-                }
+                self.end_outage(monitor, event);
                 Next::Nothing
             }
             Event::Reported { .. } => Next::Nothing,
@@ -84,33 +77,22 @@ impl Consequences<'_, '_> {
         self.pending.of(self.peer.id)?.check(&monitor.id)
     }
 
-    /// Whether no monitor has anything against the peer, and this one has not had for long enough.
-    fn is_well(&self, monitor: &MonitorSpec) -> bool {
-        let checks = self.pending.of(self.peer.id).map(|peer_status| peer_status.checks.as_slice()).unwrap_or_default();
-        let is_well = checks.iter().all(|check| check.is_good() && !check.is_down);
-        is_well && self.check(monitor).is_some_and(|check| check.streak >= monitor.rise)
-    }
-
-    fn count_failure(&mut self, why: &str) {
-        let counted = self.store.fail(self.view.record(), self.peer, self.pending.status(), &why, true);
-        if let Err(error) = counted {
-            self.complaints.say(self.store.now(), Cause::Count, &format!("a failed check cannot be counted: {error}"));
+    /// Ends the outage that failed requests began, once the monitor found the peer well often enough since the last of them.
+    fn end_outage(&mut self, monitor: &MonitorSpec, event: &Event) {
+        let failures = self.view.health().of(self.peer);
+        let found = self.check(monitor).map_or(0, |check| check.recovered(failures.last));
+        if !failures.is_outage || found < monitor.rise {
+            return;
         }
-    }
-
-    fn take_back_failures(&mut self, event: &Event) {
-        let (record, now) = (self.view.record(), event.at());
-        match self.store.forgive_checks(record, self.peer) {
-            Ok((counted, left)) => {
-                let peer_status = self.pending.of(self.peer.id);
-                let state = |failures| verdict::effective_state(self.peer, failures, peer_status, now).state;
-                let change = [state(&counted), state(&left)];
-                let ((by, why), peer) = (event.reason(), self.peer.server.name.clone());
-                self.pending.report_later(&record.name, StateChange { peer, change, by, why });
-            }
-            Err(error) => {
-                self.complaints.say(now, Cause::TakeBack, &format!("failures of checks cannot be taken back: {error}"));
-            }
+        let (by, why) = event.reason();
+        let recovery = Recovery::Checked(failures.last);
+        let ended = self.store.recover(self.view.record(), self.peer, self.pending.status(), recovery, (&by, &why));
+        if let Err(error) = ended {
+            self.complaints.say(
+                event.at(),
+                Cause::Recovery,
+                &format!("the end of an outage cannot be written: {error}"),
+            );
         }
     }
 

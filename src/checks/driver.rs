@@ -14,6 +14,7 @@ use super::dns::{Answer, Question};
 use super::findings::{Event, BROKEN_OFF};
 use super::lease::{self, Grant, Lease};
 use super::lookup::Lookups;
+use super::obstacles::{self, Asked};
 use super::pending::{Pending, PendingStatus, BATCH};
 use super::schedule::{Job, Schedule, Task, LOOK_ANYWAY};
 use super::target::Target;
@@ -201,26 +202,35 @@ impl Driver<'_> {
             return;
         }
         let Some(kind) = self.directory.registry().monitor(&monitor.name) else { return };
-        let call = Call { to, timeout: monitor.timeout, kind: kind.monitor.ask(monitor, &peer.server.name) };
-        let cause = if matches!(call.kind, CallKind::Http { .. }) { Cause::HttpCall } else { Cause::TcpCall };
-        let (id, name, monitor) = (peer.id, peer.server.name.clone(), Rc::new(monitor.clone()));
-        let upstream = Rc::clone(view.name());
-        if let Err(error) = self.call(job.upstream, id, call, Purpose::Check(Rc::clone(&monitor))) {
-            let monitor = &monitor.id;
-            let what = format!("upstream={upstream} peer={name} cannot be checked by monitor {monitor:?}: {error}");
-            self.complain(cause, &what);
+        let kind = kind.monitor.ask(monitor, &peer.server.name);
+        let usual = self.state.clusters.of(&kind);
+        let cluster = Some(&*monitor.cluster).filter(|cluster| !cluster.is_empty()).unwrap_or(usual).to_owned();
+        let call = Call { to, timeout: monitor.timeout, cluster, kind };
+        let (id, monitor) = (peer.id, Rc::new(monitor.clone()));
+        // It was said why.
+        let _ = self.call(job.upstream, id, &call, Purpose::Check(monitor));
+    }
+
+    /// Makes a call. Where that cannot be done, it is said why.
+    fn call(&mut self, upstream: usize, peer: PeerId, call: &Call, purpose: Purpose) -> Result<(), String> {
+        self.state.has_asked = matches!(purpose, Purpose::Lookup(..));
+        match self.host.call(call) {
+            Ok(id) => {
+                self.state.calls.add(id, call, upstream, peer, purpose, self.host.now());
+                Ok(())
+            }
+            Err(error) => {
+                let (monitor, why) = (purpose.monitor(), format!("{error}; is it there, and below its limits?"));
+                let asked = Asked { position: upstream, peer, monitor: monitor.as_deref(), cluster: &call.cluster };
+                Err(self.note_obstacle(&asked, Some(&why)).unwrap_or(why))
+            }
         }
     }
 
-    fn call(&mut self, upstream: usize, peer: PeerId, call: Call, purpose: Purpose) -> Result<(), String> {
-        self.state.has_asked = matches!(purpose, Purpose::Lookup(..));
-        let clusters = &self.state.clusters;
-        let is_http = matches!(call.kind, CallKind::Http { .. });
-        let gateway = if is_http { &clusters.probe } else { &clusters.tcp };
-        let made = self.host.call(clusters, &call);
-        let id = made.map_err(|error| format!("{error}; calls go through the cluster {gateway:?}, is it there?"))?;
-        self.state.calls.add(id, &call, upstream, peer, purpose, self.host.now());
-        Ok(())
+    /// Notes what keeps a monitor or the resolver from asking, and says it; or that nothing does. Returns what it is.
+    fn note_obstacle(&mut self, asked: &Asked<'_>, why: Option<&str>) -> Option<String> {
+        let (view, store) = (self.directory.view(asked.position)?, Store::new(self.host));
+        obstacles::note(&store, &mut self.state.complaints, view, asked, why)
     }
 
     /// Asks what is to be asked about names, as far as there is room.
@@ -232,8 +242,9 @@ impl Driver<'_> {
             let question = Question { name: next.name, family: next.family, id: self.host.random() as u16 };
             let asked = match (server, question.encode()) {
                 (Some(to), Some(bytes)) => {
-                    let call = Call { to, timeout: RESOLVER_TIMEOUT, kind: CallKind::Tcp(bytes) };
-                    self.call(next.upstream, next.peer, call, Purpose::Lookup(next.lookup, question))
+                    let (cluster, kind) = (self.state.clusters.tcp.clone(), CallKind::Tcp(bytes));
+                    let call = Call { to, timeout: RESOLVER_TIMEOUT, cluster, kind };
+                    self.call(next.upstream, next.peer, &call, Purpose::Lookup(next.lookup, question))
                 }
                 (None, _) => Err("there is no name server to ask".to_owned()),
                 (_, None) => Err("not a name that can be asked for".to_owned()),
@@ -286,7 +297,14 @@ impl Driver<'_> {
             }
             self.state.refreshed.set(flight.upstream, now);
         }
+        let why = if let Reply::NotMade(why) = reply { Some(why.as_str()) } else { None };
+        let monitor = flight.purpose.monitor();
+        let (position, peer) = (flight.upstream, flight.peer);
+        let asked = Asked { position, peer, monitor: monitor.as_deref(), cluster: &flight.cluster };
+        let obstacle = self.note_obstacle(&asked, why);
         match flight.purpose {
+            // Nothing was found: the next slot tries again.
+            Purpose::Check(_) if obstacle.is_some() => {}
             Purpose::Check(monitor) if self.has_others(&flight, &monitor, is_connected) => {
                 // It is the address that failed, not yet the peer: another one is tried at once.
                 if let Some(schedule) = &mut self.state.schedule {
@@ -305,12 +323,13 @@ impl Driver<'_> {
             }
             Purpose::Lookup(lookup, question) => {
                 let answer = match reply {
+                    Reply::NotMade(why) => Err(obstacle.unwrap_or_else(|| why.clone())),
                     Reply::Bytes(bytes) => question.read(bytes),
                     Reply::Failed(failure) if is_broken_off => {
                         Err(format!("the name server failed: {failure}: {BROKEN_OFF}"))
                     }
                     Reply::Failed(failure) => Err(format!("the name server failed: {failure}")),
-                    Reply::Http(..) | Reply::Connected => Err("the name server sent something else".to_owned()),
+                    _ => Err("the name server sent something else".to_owned()),
                 };
                 self.answer(lookup, answer);
                 if self.host.capabilities().calls_from_replies {

@@ -10,11 +10,9 @@ use std::time::Duration;
 use super::dns::SHORTEST_TTL;
 use super::lookup::Resolved;
 use crate::model::agent::Agent;
-use crate::model::check::{took, Flip};
-use crate::model::ejection::may_eject;
-use crate::model::failure_table::FailureTable;
-use crate::model::failures::PassiveVerdict;
-use crate::model::id::PeerId;
+use crate::model::check::took;
+use crate::model::failures::Failures;
+use crate::model::peer::PeerRecord;
 use crate::model::peer_status::PeerStatus;
 use crate::model::report::Report;
 use crate::model::resolution::Resolution;
@@ -45,8 +43,6 @@ pub(super) enum Effect {
     Noted,
     /// Something about the use of the peer.
     Changed,
-    /// The peer would have gone out of use, had not too many been out of use already.
-    Spared,
 }
 
 impl Event {
@@ -98,44 +94,26 @@ impl Event {
         }
     }
 
-    /// Has the log tell that a peer stays in use, whose failed check would have taken it out.
-    pub(super) fn log_spared(&self, upstream: &str, peer: &str) {
-        let Self::Checked { monitor, why: Some(why), .. } = self else { return };
-        let (fall, id) = (monitor.fall, &monitor.id);
-        log::warn!(
-            "upstream={upstream} peer={peer} failed {fall} checks by monitor {id:?} in a row ({why}) and stays in use: \
-             max_ejected_percent lets no more peers of the upstream go out of use"
-        );
-    }
-
-    /// Changes what is said of a peer.
-    pub(super) fn apply(&self, status: &mut Status, peer: PeerId, record: &Record, health: &FailureTable) -> Effect {
+    /// Changes what is said of a peer, of which `failures` are counted.
+    pub(super) fn apply(&self, status: &mut Status, peer: &PeerRecord, failures: &Failures) -> Effect {
         let is_changed = match self {
-            Self::Checked { monitor, why, is_verdict, at, took: length } => {
-                let flip = status.change(peer, |peer_status| {
-                    peer_status.change_check(monitor, |check| {
-                        (check.at, check.took) = (*at, took(*length));
-                        check.observe(why.as_deref(), monitor.rise, monitor.fall)
-                    })
-                });
-                let Some(flip) = flip.filter(|_| *is_verdict) else { return Effect::Noted };
-                if flip == Flip::Down && !may_go(status, peer, record, health, *at) {
-                    let streak = status
-                        .of(peer)
-                        .and_then(|peer_status| peer_status.check(&monitor.id))
-                        .map(|check| check.streak);
-                    return if streak == Some(monitor.fall) { Effect::Spared } else { Effect::Noted };
-                }
-                status.change(peer, |peer_status| {
-                    peer_status.change_check(monitor, |check| check.set_verdict(flip, *at))
-                });
-                true
-            }
+            Self::Checked { monitor, why, is_verdict, at, took: length } => status.change(peer.id, |peer_status| {
+                peer_status.change_check(monitor, |check| {
+                    (check.at, check.took) = (*at, took(*length));
+                    let was_failing = check.is_failing(*at, peer.fail_timeout());
+                    let flip = check.observe(why.as_deref(), monitor, peer.fail_timeout()).filter(|_| *is_verdict);
+                    flip.into_iter().for_each(|flip| check.set_verdict(flip, *at));
+                    if failures.is_outage && *is_verdict {
+                        check.count_recovery(failures.last);
+                    }
+                    flip.is_some() || was_failing != check.is_failing(*at, peer.fail_timeout())
+                })
+            }),
             Self::Reported { monitor, report, at } => {
-                status.change(peer, |peer_status| apply_report(peer_status, monitor, report, *at))
+                status.change(peer.id, |peer_status| apply_report(peer_status, monitor, report, *at))
             }
             Self::Resolved { outcome, at } => {
-                status.change(peer, |peer_status| apply_resolution(peer_status, outcome, *at))
+                status.change(peer.id, |peer_status| apply_resolution(peer_status, outcome, *at))
             }
         };
         if is_changed {
@@ -144,14 +122,6 @@ impl Event {
             Effect::Noted
         }
     }
-}
-
-/// Whether a monitor may take this peer out of use: others are left, or it is out of use anyway.
-fn may_go(status: &Status, peer: PeerId, record: &Record, health: &FailureTable, now: Timestamp) -> bool {
-    let is_out = status.of(peer).is_some_and(|peer_status| peer_status.down_by().is_some());
-    let known = record.peers.iter().find(|known| known.id == peer);
-    let verdict = known.map(|known| health.of(known).verdict(now, known.fail_timeout()));
-    is_out || matches!(verdict, Some(PassiveVerdict::Down { .. })) || may_eject(record, health, status, peer, now)
 }
 
 fn apply_report(peer_status: &mut PeerStatus, monitor: &MonitorSpec, report: &Report, at: Timestamp) -> bool {

@@ -6,6 +6,8 @@
 //! - What was found goes into a copy of what is said of the upstream's peers ([`pending`]). That is written to shared data at
 //!   once when a verdict changes, and otherwise once in a while: a thousand good checks cost one write. What else follows,
 //!   such as a failure that counts, is in [`consequences`].
+//! - Where a call did not get as far as a server, nothing was found; what it was that it did not get past is told of
+//!   ([`obstacles`], [`complaints`]).
 //!
 //! All of these are told the time and what happened, and say what to do next. What is done is done by the [`driver`]: the
 //! calls, the reads and the writes. A tick costs what is due, whatever the number of peers; after a change, it costs a look at each
@@ -22,6 +24,7 @@ mod driver;
 mod findings;
 mod lease;
 mod lookup;
+mod obstacles;
 mod pending;
 mod schedule;
 mod slots;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::by_position::ByPosition;
 use super::findings::{Effect, Event};
 use crate::host::HostError;
+use crate::model::ejection::Assessment;
 use crate::model::error::Error;
 use crate::model::id::PeerId;
 use crate::model::peer::PeerRecord;
@@ -18,8 +19,8 @@ use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::model::verdict;
-use crate::store::journal;
-use crate::store::{Read, Store};
+use crate::store::upstream_state::Cause;
+use crate::store::{journal, Read, Store};
 use crate::time::Timestamp;
 use crate::worker::directory::Directory;
 use crate::worker::view::View;
@@ -52,8 +53,6 @@ struct Noted {
     peer: PeerId,
     event: Event,
     applied: Applied,
-    /// What follows from it.
-    follow_up: Option<StateChange>,
 }
 
 /// What an event changed in the copy as that is now.
@@ -64,19 +63,13 @@ struct Applied {
 }
 
 /// A line of the log about a peer's state.
-pub(super) struct StateChange {
-    pub(super) peer: String,
+struct StateChange {
+    peer: String,
     /// The state before and after.
-    pub(super) change: [PeerState; 2],
+    change: [PeerState; 2],
     /// Whose word that is.
-    pub(super) by: String,
-    pub(super) why: String,
-}
-
-impl StateChange {
-    fn report(&self, upstream: &str) {
-        journal::report(upstream, &self.peer, self.change, &self.by, &self.why);
-    }
+    by: String,
+    why: String,
 }
 
 /// What is pending of all upstreams, by their positions.
@@ -147,20 +140,12 @@ impl PendingStatus {
         let applied = Applied::of(event, &mut self.status, view, peer);
         let effect = applied.effect;
         self.is_urgent |= effect == Effect::Changed;
-        self.events.push(Noted { peer: peer.id, event: event.clone(), applied, follow_up: None });
+        self.events.push(Noted { peer: peer.id, event: event.clone(), applied });
         if self.events.len() > MOST_EVENTS {
             // Shared data has taken no writes for long: all of it stands in the copy, which is written in the end.
             self.events.clear();
         }
         effect
-    }
-
-    /// Has the log tell of a change that follows from the latest event: behind what the event changed itself.
-    pub(super) fn report_later(&mut self, upstream: &str, change: StateChange) {
-        match self.events.last_mut().filter(|_| self.is_urgent) {
-            Some(noted) => noted.follow_up = Some(change),
-            None => change.report(upstream),
-        }
     }
 
     /// Leaves out what concerns peers and monitors that are gone, also in what is written next.
@@ -175,12 +160,8 @@ impl PendingStatus {
         (self.status, self.number, self.is_urgent) = (status, number, false);
         for noted in &mut self.events {
             let Some(peer) = view.find(noted.peer) else { continue };
-            let before = std::mem::replace(&mut noted.applied, Applied::of(&noted.event, &mut self.status, view, peer));
-            let effect = noted.applied.effect;
-            self.is_urgent |= effect == Effect::Changed;
-            if effect == Effect::Spared && before.effect != Effect::Spared {
-                noted.event.log_spared(view.name(), &peer.server.name);
-            }
+            noted.applied = Applied::of(&noted.event, &mut self.status, view, peer);
+            self.is_urgent |= noted.applied.effect == Effect::Changed;
         }
     }
 
@@ -219,10 +200,14 @@ impl PendingStatus {
                         };
                         latest.as_ref().is_none_or(|latest| find(latest) == find(record))
                     };
+                    let was_urgent = self.is_urgent;
                     (self.is_restricted, self.is_urgent, self.written) = (false, false, store.now());
                     let told = self.events.drain(..).filter(counts);
-                    let lines = told.flat_map(|noted| [noted.applied.change, noted.follow_up]);
-                    lines.flatten().for_each(|change| change.report(&record.name));
+                    let changes: Vec<(PeerId, StateChange)> =
+                        told.filter_map(|noted| Some((noted.peer, noted.applied.change?))).collect();
+                    if was_urgent {
+                        report(store, view, &self.status, &changes);
+                    }
                     return Ok(());
                 }
                 Err(Error::Host(HostError::Conflict)) => {
@@ -237,13 +222,30 @@ impl PendingStatus {
     }
 }
 
+/// Has the log tell of changes that count now, and of what they make of the upstream.
+fn report(store: &Store<'_>, view: &View, status: &Status, changes: &[(PeerId, StateChange)]) {
+    let record = view.record();
+    let assessment = Assessment::of(record, view.health(), status, store.now());
+    let mut latest: Option<Cause<'_>> = None;
+    for (id, StateChange { peer, change, by, why }) in changes {
+        let at = record.peers.iter().position(|peer| peer.id == *id);
+        let kept = at.and_then(|at| assessment.get(at)?.1.note());
+        journal::observe(store, &record.name, peer, *change, by, why, kept);
+        let [from, to] = change;
+        if from.is_usable() != to.is_usable() {
+            latest = Some(Cause { by, peer, why });
+        }
+    }
+    store.reconcile_state(&record.name, latest);
+}
+
 impl Applied {
     fn of(event: &Event, status: &mut Status, view: &View, peer: &PeerRecord) -> Self {
         // What was found before an order that put an end to it does not count.
         status.enter_era_of(peer);
         let (failures, now) = (view.health().of(peer), event.at());
         let before = verdict::effective_state(peer, &failures, status.of(peer.id), now).state;
-        let effect = event.apply(status, peer.id, view.record(), view.health());
+        let effect = event.apply(status, peer, &failures);
         let change = (effect == Effect::Changed).then(|| {
             let effective = verdict::effective_state(peer, &failures, status.of(peer.id), now);
             let (by, why) = event.reason();

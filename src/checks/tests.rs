@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::filter::Filter;
 use crate::handle::upstream::Upstream;
 use crate::host::{Failure, Host};
+use crate::model::state::PeerState;
 use crate::registry::Registry;
 use crate::store::Store;
 use crate::testing::test;
@@ -14,6 +15,7 @@ mod bounds;
 mod capabilities;
 mod metrics;
 mod names;
+mod obstacles;
 mod rebase;
 
 type Worker = durpina_sim::Worker<Filter>;
@@ -108,7 +110,7 @@ fn a_dead_peer_is_found_without_traffic_and_taken_back() {
     for worker in &mut workers {
         assert_eq!(served(worker), [B]);
     }
-    assert_eq!(sim.logged("from=temporary_down to=down by=\"monitor http\" why=\"no connection\"").len(), 1);
+    assert_eq!(sim.logged("from=failing to=down by=\"monitor http\" why=\"no connection\"").len(), 1);
     sim.server(A, Behaviour::Answers(200));
     pass(&sim, &mut workers, millis(2_200));
     for worker in &mut workers {
@@ -119,20 +121,47 @@ fn a_dead_peer_is_found_without_traffic_and_taken_back() {
     assert!(last.contains("to=up"), "the log ends with the state that the peer has: {last}");
 }
 
+/// `fail_timeout` is 10 s. What a request saw is what a check sees, so good ones show that it is over.
 #[test]
-fn good_checks_do_not_take_back_what_requests_found() {
+fn good_checks_since_the_last_failed_request_end_an_outage() {
     let sim = Sim::new();
-    let mut workers = workers(&sim, 1, &two_servers(HTTP));
+    let mut workers = workers(&sim, 2, &two_servers(HTTP));
     pass(&sim, &mut workers, secs(2));
     sim.server(A, Behaviour::Fails(Failure::Reset));
     for _ in 0..2 {
         workers[0].send(Sent::get("/"));
     }
     sim.server(A, Behaviour::Answers(200));
-    pass(&sim, &mut workers, secs(5));
-    assert_eq!(served(&mut workers[0]), [B]);
-    pass(&sim, &mut workers, secs(5));
-    assert_eq!(served(&mut workers[0]), [A, B]);
+    pass(&sim, &mut workers, millis(900));
+    assert_eq!(served(&mut workers[1]), [B], "one good check is not enough");
+    pass(&sim, &mut workers, millis(1_200));
+    assert_eq!(served(&mut workers[1]), [A, B]);
+    assert_eq!(sim.logged(&format!("peer={A} from=")).len(), 2, "one line at the beginning, one at the end");
+    assert_eq!(sim.logged("from=temporary_down to=up by=\"monitor http\" why=\"2 good checks in a row\"").len(), 1);
+}
+
+/// `max_fails` is 1, and counts requests.
+#[test]
+fn a_lost_probe_takes_no_peer_out_of_use() {
+    let sim = Sim::new();
+    let mut workers = workers(&sim, 2, &two_servers(HTTP));
+    pass(&sim, &mut workers, secs(2));
+    let asked = sim.calls(A).len();
+    sim.server(A, Behaviour::Fails(Failure::Timeout));
+    while sim.calls(A).len() == asked {
+        pass(&sim, &mut workers, millis(10));
+    }
+    pass(&sim, &mut workers, millis(20));
+    sim.server(A, Behaviour::Answers(200));
+    let state = |worker: &Worker| {
+        let peer = upstream(&worker.host).get_peer(A).unwrap();
+        (peer.state(), peer.is_failing())
+    };
+    assert_eq!(state(&workers[0]), (PeerState::Failing, true));
+    pass(&sim, &mut workers, secs(2));
+    assert_eq!(state(&workers[0]), (PeerState::Up, false));
+    assert_eq!(sim.logged("peer state"), [""; 0]);
+    assert_eq!(served(&mut workers[1]), [A, B]);
 }
 
 #[test]
@@ -156,7 +185,11 @@ fn checks_never_take_out_more_than_max_ejected_percent() {
     }
     pass(&sim, &mut workers, secs(10));
     assert_eq!(served(&mut workers[0]).len(), 1);
-    assert!(!sim.logged("stays in use").is_empty());
+    assert_eq!(sim.logged("; kept in use: no other peer is left").len(), 1);
+    let lines = sim.logged("upstream state: upstream=u");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].contains("from=up to=degraded by=\"monitor http\"") && lines[0].ends_with("1 of 2 peers left"));
+    assert!(lines[1].contains("from=degraded to=down by=\"monitor http\"") && lines[1].ends_with("0 of 2 peers left"));
 }
 
 /// Whoever holds the lease dies at any moment, its replies are lost, and no peer is checked twice in an interval.

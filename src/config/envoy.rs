@@ -9,15 +9,21 @@ use crate::host::CalloutClusters;
 pub(super) fn envoy(at: &Place<'_>, value: &Json, clusters: &mut CalloutClusters, errors: &mut ConfigErrors) -> bool {
     let Some(mut object) = Object::open(at, value, "an object", errors) else { return false };
     let access_log = object.get("access_log");
-    for (key, slot) in [("probe_cluster", &mut clusters.probe), ("tcp_cluster", &mut clusters.tcp)] {
-        let Some(value) = object.get(key) else { continue };
-        let place = at.key(key);
-        let Some(name) = read::string(&place, value, "the name of a cluster", errors) else { continue };
-        if name.is_empty() || name.len() > 120 {
-            errors.expected(&place, "the name of a cluster of 1 to 120 bytes", value);
+    let slots = [
+        ("probe_cluster", &mut clusters.probe),
+        ("grpc_cluster", &mut clusters.grpc),
+        ("tcp_cluster", &mut clusters.tcp),
+    ];
+    for (key, slot) in slots {
+        if let Some(name) = object.get(key).and_then(|value| cluster(&at.key(key), value, errors)) {
+            name.clone_into(slot);
         }
-        name.clone_into(slot);
     }
     object.close(None, errors);
     access_log.and_then(|value| read::boolean(&at.key("access_log"), value, errors)).unwrap_or(false)
+}
+
+/// Reads the name of a cluster.
+pub(super) fn cluster<'v>(at: &Place<'_>, value: &'v Json, errors: &mut ConfigErrors) -> Option<&'v str> {
+    read::sized(at, value, "the name of a cluster", 1..=120, errors)
 }

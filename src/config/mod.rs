@@ -102,8 +102,8 @@ impl Config {
         let resolver = resolver.unwrap_or_default();
         let resolve_ipv6 =
             ipv6.and_then(|value| read::boolean(&root.key("resolver_ipv6"), value, errors)).unwrap_or(true);
-        let host_resolves = host.resolves_names;
-        let scope = upstream::Scope { registry, resolver: &resolver, resolve_ipv6, host_resolves };
+        let (host_resolves, host_has_clusters) = (host.resolves_names, host.has_clusters);
+        let scope = upstream::Scope { registry, resolver: &resolver, resolve_ipv6, host_resolves, host_has_clusters };
         let at = root.key("upstreams");
         let upstreams = upstreams.map(|value| upstream::upstreams(&at, value, default_port, scope, errors));
         let mut upstreams = upstreams.unwrap_or_default();

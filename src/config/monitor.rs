@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::envoy;
 use super::error::{quoted, ConfigErrors, Place};
 use super::json::{parse_json, Json, Object};
 use super::read::{self, Bare};
@@ -84,7 +85,7 @@ pub(super) fn monitor(
     config.id = id.unwrap_or(&config.name).to_owned();
     read_common(at, &mut object, &mut config, errors);
     // With an unknown name all options are known: one error is enough.
-    let all = Grammar { http: true, request: true, send: true };
+    let all = Grammar { http: true, request: true, grpc: true, send: true };
     let grammar = kind.map_or(all, |kind| kind.grammar);
     if grammar.http {
         read_http(at, &mut object, &mut config, errors);
@@ -104,6 +105,12 @@ pub(super) fn monitor(
         if let Some(value) = object.get("body") {
             config.body = secret_text(&at.key("body"), value, errors);
         }
+        if let Some(value) = object.get("expect_body") {
+            put_text(&mut config.expect_body, &at.key("expect_body"), value, 1, errors);
+        }
+    }
+    if let Some(value) = grammar.grpc.then(|| object.get("service")).flatten() {
+        put_text(&mut config.service, &at.key("service"), value, 0, errors);
     }
     if grammar.send {
         if let Some(value) = object.get("send") {
@@ -112,6 +119,13 @@ pub(super) fn monitor(
     }
     object.close(grammar.http.then_some("header_"), errors);
     kind.map(|_| config)
+}
+
+/// A text that answers are compared with, or that names something.
+fn put_text(slot: &mut String, at: &Place<'_>, value: &Json, least: usize, errors: &mut ConfigErrors) {
+    if let Some(text) = read::sized(at, value, "a text", least..=1_000, errors) {
+        text.clone_into(slot);
+    }
 }
 
 /// A text that may hold a secret: an error does not show it.
@@ -139,6 +153,9 @@ fn read_common(at: &Place<'_>, object: &mut Object<'_, '_>, config: &mut Monitor
     }
     if let Some(value) = object.get("timeout") {
         put(&mut config.timeout, read::positive_duration(&at.key("timeout"), value, Bare::Milliseconds, errors));
+    }
+    if let Some(name) = object.get("cluster").and_then(|value| envoy::cluster(&at.key("cluster"), value, errors)) {
+        name.clone_into(&mut config.cluster);
     }
     if let Some(value) = object.get("port") {
         config.port = read::integer(&at.key("port"), value, 1..=65535, errors);

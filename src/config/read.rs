@@ -51,6 +51,21 @@ pub(crate) fn string<'a>(at: &Place<'_>, value: &'a Json, what: &str, errors: &m
     None
 }
 
+/// A text of so many bytes.
+pub(crate) fn sized<'v>(
+    at: &Place<'_>,
+    value: &'v Json,
+    what: &str,
+    length: RangeInclusive<usize>,
+    errors: &mut ConfigErrors,
+) -> Option<&'v str> {
+    let text = string(at, value, what, errors)?;
+    if !length.contains(&text.len()) {
+        errors.expected(at, format_args!("{what} of {} to {} bytes", length.start(), length.end()), value);
+    }
+    Some(text)
+}
+
 /// The name or address of a host as requests name it: in lower case, an IPv6 address in brackets or not, without a port.
 pub(crate) fn host(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Option<String> {
     let host = string(at, value, "a host name", errors)?;

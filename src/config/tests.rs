@@ -193,12 +193,43 @@ fn an_upstream_of_somebody_else_is_a_warning() {
 }
 
 #[test]
+fn a_monitor_s_cluster_counts_where_the_host_has_such_things_and_is_a_warning_elsewhere() {
+    let text = r#"{"upstreams": {"foo": {"monitors": [{"name": "tcp"}, {"name": "grpc", "cluster": "h2", "service": ""}]}},
+        "envoy": {"grpc_cluster": "other"}}"#;
+    let config = parse(text).unwrap();
+    let monitors = &config.upstreams[0].1.monitors;
+    assert_eq!((monitors[0].cluster.as_str(), monitors[1].cluster.as_str()), ("", "h2"));
+    assert_eq!((config.clusters.grpc.as_str(), config.warnings.len()), ("other", 0));
+    let host = Capabilities { has_clusters: false, ..Capabilities::default() };
+    let config = Config::parse(text.as_bytes(), host, &Registry::default()).unwrap();
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    let warning =
+        "upstreams.foo.monitors[1].cluster: this proxy has no clusters by name: the monitor asks servers directly";
+    assert_eq!(warnings, [warning]);
+}
+
+#[test]
 fn what_is_wrong_with_a_monitor_is_said() {
     for (monitor, expected) in [
         (r#"{"name": "http", "interval": 0}"#, "upstreams.foo.monitors[0].interval: expected a time"),
         (r#"{"name": "htp"}"#, "upstreams.foo.monitors[0].name: expected one of \"http\""),
         (r#"{"name": "tcp", "url": "/"}"#, "upstreams.foo.monitors[0].url: unknown key"),
         (r#"{"name": "http", "header_": "x"}"#, "upstreams.foo.monitors[0].header_: expected header_ and the name"),
+        (
+            r#"{"name": "tcp", "cluster": ""}"#,
+            "upstreams.foo.monitors[0].cluster: expected the name of a cluster of 1 to 120 bytes, found \"\"",
+        ),
+        (
+            r#"{"name": "tcp", "cluster": 7}"#,
+            "upstreams.foo.monitors[0].cluster: expected the name of a cluster, found 7",
+        ),
+        (
+            r#"{"name": "http", "expect_body": ""}"#,
+            "upstreams.foo.monitors[0].expect_body: expected a text of 1 to 1000 bytes, found \"\"",
+        ),
+        (r#"{"name": "tcp", "expect_body": "a"}"#, "upstreams.foo.monitors[0].expect_body: unknown key"),
+        (r#"{"name": "grpc", "service": ["a"]}"#, "upstreams.foo.monitors[0].service: expected a text, found "),
+        (r#"{"name": "grpc", "url": "/"}"#, "upstreams.foo.monitors[0].url: unknown key"),
         (r#"{"name": "http", "ok_codes": "2x"}"#, "upstreams.foo.monitors[0].ok_codes: expected status codes"),
         (
             r#"{"name": "http", "schedule": "random"}"#,

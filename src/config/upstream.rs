@@ -25,6 +25,7 @@ pub(super) struct Scope<'c> {
     pub(super) resolver: &'c [SocketAddr],
     pub(super) resolve_ipv6: bool,
     pub(super) host_resolves: bool,
+    pub(super) host_has_clusters: bool,
 }
 
 pub(super) fn upstreams(
@@ -96,7 +97,13 @@ fn upstream(
         spec.max_ejected_percent = percent;
     }
     if let Some(value) = monitors {
-        spec.monitors = monitor::monitors(&at.key("monitors"), value, scope.registry, errors);
+        let place = at.key("monitors");
+        spec.monitors = monitor::monitors(&place, value, scope.registry, errors);
+        let named = spec.monitors.iter().position(|monitor| !monitor.cluster.is_empty());
+        if let Some(index) = named.filter(|_| !scope.host_has_clusters) {
+            let text = "this proxy has no clusters by name: the monitor asks servers directly";
+            errors.warn(&place.index(index).key("cluster"), text);
+        }
     }
     Some(spec)
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use crate::balancer::load::{InFlight, Load};
 use crate::host::{Attempt, End, Failure, Host, ResponseHost, MOST_CANDIDATES};
+use crate::model::passive::Recovery;
 use crate::model::peer::PeerRecord;
 use crate::store::Store;
 use crate::time::Timestamp;
@@ -36,6 +37,8 @@ pub struct Exchange {
     judged: usize,
     /// The status of the answer, where it might be one of the upstream's `fail_codes`.
     status: Option<u16>,
+    /// No route matched.
+    is_unrouted: bool,
 }
 
 impl Exchange {
@@ -50,6 +53,16 @@ impl Exchange {
         let mut exchange = Self { upstream, candidates, timed, reported, ..Self::default() };
         exchange.go_to(0, now);
         exchange
+    }
+
+    /// A request that no route matched.
+    pub(super) fn unrouted() -> Self {
+        Self { is_unrouted: true, ..Self::default() }
+    }
+
+    /// Whether the host may have sent it to where only requests with a peer may go.
+    pub(super) fn may_stray(&self) -> bool {
+        self.is_unrouted
     }
 
     /// Whether the request was offered anything.
@@ -105,14 +118,14 @@ impl Exchange {
         }
         if self.failing_status(directory).is_none() {
             // What is in doubt is looked at, or its failure would be taken back first.
-            if self.reported && !self.first().is_some_and(|first| first.is_doubtful) {
+            if self.reported && !self.first().is_some_and(|first| first.is_doubtful || first.is_on_trial) {
                 // All that is no success is reported right after this, and counted as what it is then.
-                self.answered(directory, 0, ASSUMED);
+                self.answered(host, directory, 0, ASSUMED);
                 return true;
             }
             let success = self.status.filter(|status| *status < NO_SUCCESS);
             if let Some(status) = success.filter(|_| host.ended_well()) {
-                self.answered(directory, self.judged, status);
+                self.answered(host, directory, self.judged, status);
                 return false;
             }
         }
@@ -142,10 +155,10 @@ impl Exchange {
     }
 
     /// The request ended well, answered by its candidate of that number.
-    fn answered(&mut self, directory: &Directory, candidate: usize, status: u16) {
+    fn answered(&mut self, host: &dyn Host, directory: &Directory, candidate: usize, status: u16) {
         if let Some(candidate) = self.candidates.get(candidate).and_then(Option::as_ref) {
             candidate.load.count(|counts| counts.answered(status));
-            connected(directory, self.upstream, candidate);
+            answered(host, directory, self.upstream, candidate, true);
         }
         self.in_flight = None;
     }
@@ -160,11 +173,12 @@ impl Exchange {
         let address = attempt.address.as_deref();
         let failure = match attempt.end {
             End::Answered(status) => {
+                let failure = fail_code(directory, self.upstream, status);
                 if let Some(candidate) = unjudged(&mut self.candidates, address) {
                     candidate.load.count(|counts| counts.answered(status));
-                    connected(directory, self.upstream, candidate);
+                    answered(host, directory, self.upstream, candidate, failure.is_none());
                 }
-                fail_code(directory, self.upstream, status)
+                failure
             }
             End::Failed(failure) => Some(failure),
             End::Nobodys => None,
@@ -208,23 +222,33 @@ fn fail_code(directory: &Directory, upstream: usize, status: u16) -> Option<Fail
     directory.record(upstream)?.spec.fail_codes.contains(status).then_some(Failure::Status(status))
 }
 
-/// An attempt at this candidate was answered: its address can be connected to.
-fn connected(directory: &Directory, upstream: usize, candidate: &Candidate) {
-    if candidate.is_doubtful {
-        let view = directory.view(upstream);
-        if let Some(worker_peer) = view.and_then(|view| view.worker_peer(candidate.peer)) {
-            worker_peer.connected(&candidate.address);
+fn count_failure(host: &dyn Host, view: &View, peer: &PeerRecord, load: &Load, failure: Failure) {
+    load.count(|counts| counts.failed(failure));
+    match Store::new(host).add_fail(view.record(), peer, view.status(), &failure, true) {
+        Ok((_, is_ejected)) => load.count(|counts| counts.ejections += u64::from(is_ejected)),
+        Err(error) => {
+            let (upstream, peer) = (view.name(), &peer.server.name);
+            log::error!("a failure of {peer} in upstream {upstream:?} cannot be counted: {error}");
         }
     }
 }
 
-fn count_failure(host: &dyn Host, view: &View, peer: &PeerRecord, load: &Load, failure: Failure) {
-    load.count(|counts| counts.failed(failure));
-    match Store::new(host).fail(view.record(), peer, view.status(), &failure, false) {
-        Ok(is_ejected) => load.count(|counts| counts.ejections += u64::from(is_ejected)),
-        Err(error) => {
+/// A candidate answered, well or with one of the `fail_codes`: what was in doubt is known now.
+fn answered(host: &dyn Host, directory: &Directory, upstream: usize, candidate: &Candidate, is_good: bool) {
+    let Some(view) = directory.view(upstream).filter(|_| candidate.is_doubtful || candidate.is_on_trial) else {
+        return;
+    };
+    if candidate.is_doubtful {
+        if let Some(worker_peer) = view.worker_peer(candidate.peer) {
+            worker_peer.connected(&candidate.address);
+        }
+    }
+    if let Some(peer) = view.find(candidate.peer).filter(|_| candidate.is_on_trial && is_good) {
+        let reason = ("passive", "a request was answered");
+        let ended = Store::new(host).recover(view.record(), peer, view.status(), Recovery::Answered, reason);
+        if let Err(error) = ended {
             let (upstream, peer) = (view.name(), &peer.server.name);
-            log::error!("a failure of {peer} in upstream {upstream:?} cannot be counted: {error}");
+            log::error!("the end of an outage of {peer} in upstream {upstream:?} cannot be written: {error}");
         }
     }
 }

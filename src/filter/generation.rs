@@ -4,6 +4,7 @@
 //! upstreams while it is in force, and watches its connections while it is not.
 
 use crate::host::{Host, RequestHost};
+use crate::model::effect::{Declared, Effect, Summary};
 use crate::model::index::{Comeback, Standing};
 use crate::store::Store;
 use crate::worker::directory::Directory;
@@ -77,9 +78,14 @@ impl Generation {
         if !directory.declare(host, most) || self.is_registered {
             return;
         }
-        let (instance, names) = (directory.instance(), directory.own_names());
-        match Store::new(host).register(instance, self.configuration, &names) {
-            Ok(_) => self.is_registered = true,
+        let own = Declared { names: &directory.own_names(), print: &|name| directory.print(name) };
+        match Store::new(host).register(directory.instance(), self.configuration, own) {
+            Ok(effect) => {
+                self.is_registered = true;
+                if let Some(effect) = effect {
+                    tell(directory, &effect);
+                }
+            }
             Err(error) => log::error!("the upstreams cannot be listed in shared data: {error}"),
         }
     }
@@ -130,15 +136,20 @@ impl Generation {
             Activity::New | Activity::Unconnected | Activity::InForce | Activity::Beaten => return,
         };
         let names = directory.own_names();
-        match store.come_back(instance, self.configuration, connection, is_new, &names) {
-            Ok(Comeback::No) => return,
-            Ok(Comeback::Yes) => log::info!("an earlier configuration of {instance:?} is in force again"),
-            Ok(Comeback::Rival(theirs, is_ours_later)) => {
+        let own = Declared { names: &names, print: &|name| directory.print(name) };
+        match store.come_back(instance, self.configuration, connection, is_new, own) {
+            Ok((Comeback::No, _)) => return,
+            Ok((Comeback::Yes, effect)) => {
+                log::info!("an earlier configuration of {instance:?} is in force again");
+                tell(directory, &effect);
+            }
+            Ok((Comeback::Rival(theirs, is_ours_later), effect)) => {
                 warn_of_rival(instance, &names, &theirs, is_ours_later);
                 if !is_ours_later {
                     self.activity = Activity::Beaten;
                     return;
                 }
+                tell(directory, &effect);
             }
             Err(error) => {
                 log::error!("a configuration that is back cannot be noted in shared data: {error}");
@@ -149,6 +160,12 @@ impl Generation {
         directory.declare_again();
         self.declare(host, directory, usize::MAX);
     }
+}
+
+/// Tells that the configuration came into force, and what that changed.
+fn tell(directory: &Directory, effect: &Effect) {
+    let (summary, filter) = (Summary(effect, directory.own_servers()), directory.instance());
+    log::info!("configuration: {summary}; filter {filter:?}");
 }
 
 /// Tells of two filters of one name by what differs between them.

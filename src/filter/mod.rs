@@ -14,6 +14,7 @@
 
 mod exchange;
 mod generation;
+mod refusal;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -26,16 +27,16 @@ use crate::balancer::{KeySource, Pick};
 use crate::checks::Checks;
 use crate::config::{Config, ConfigErrors};
 use crate::host::{CallId, Guest, Host, Outcome, Reply, RequestHost, ResponseHost};
-use crate::model::error::Error;
-use crate::problem::problem;
 use crate::registry::Registry;
-use crate::request::routes::{PathTooLong, Route, Routes, LONGEST_PATH};
+use crate::request::routes::{PathTooLong, Route, Routes};
 use crate::request::Request;
+use crate::store::{journal, Store};
 use crate::time::Timestamp;
 use crate::worker::candidate::with_addresses;
 use crate::worker::directory::Directory;
 pub(crate) use exchange::Exchange;
 use generation::Generation;
+use refusal::{Refusal, Refusals, Why};
 
 /// The time to the next tick while there is something left to write to shared data.
 const SOON: Duration = Duration::from_millis(10);
@@ -45,6 +46,10 @@ const TICK: Duration = Duration::from_secs(1);
 const UNUSED: Duration = Duration::from_secs(60);
 /// The same where another configuration is in force.
 const UNUSED_AND_REPLACED: Duration = Duration::from_secs(5);
+/// After how many requests that no route matched it is asked where they went: of the first ones, and of one in so many later.
+const ASKED_FIRST: u32 = 8;
+/// See [`ASKED_FIRST`].
+const ASKED_EVERY: u32 = 64;
 /// How many upstreams are declared in one tick, so that no tick holds up a worker's requests for long.
 const DECLARED_AT_ONCE: usize = 100;
 
@@ -65,6 +70,9 @@ pub struct Filter {
     reports: bool,
     /// The configuration was refused, and the host goes on with it nevertheless.
     refused: bool,
+    refusals: Refusals,
+    /// How many requests no route matched.
+    unrouted: u32,
 }
 
 impl Guest for Filter {
@@ -101,6 +109,8 @@ impl Guest for Filter {
             worker: host.random(),
             reports: config.reports,
             refused: false,
+            refusals: Refusals::default(),
+            unrouted: 0,
         })
     }
 
@@ -116,6 +126,8 @@ impl Guest for Filter {
             worker: 0,
             reports: false,
             refused: true,
+            refusals: Refusals::default(),
+            unrouted: 0,
         }
     }
 
@@ -128,6 +140,11 @@ impl Guest for Filter {
             self.directory.flush_counts(host, self.worker);
             self.directory.let_go(now, if self.generation.is_replaced() { UNUSED_AND_REPLACED } else { UNUSED });
             self.generation.look_for_successor(host, &self.directory);
+            self.refusals.tell(now);
+            journal::tell_silence(&Store::new(host));
+            if let Some(admin) = &mut self.admin {
+                admin.tell_refused(now);
+            }
         }
         if !self.directory.is_declared() {
             return SOON;
@@ -151,7 +168,7 @@ impl Guest for Filter {
         }
         // What a route needs as well is read once.
         let request = Request::new(host);
-        if let Some(admin) = self.admin.as_ref().filter(|admin| admin.is_for(request.target())) {
+        if let Some(admin) = self.admin.as_mut().filter(|admin| admin.is_for(request.target())) {
             let _ = host.offer(&[]);
             if let Some(refusal) = has_body.then(|| admin.refuse(host)).flatten() {
                 host.respond(&refusal);
@@ -168,10 +185,9 @@ impl Guest for Filter {
             Err(refusal) => {
                 // Should the host go on with the request in spite of the answer, no peer may be left in its place.
                 let _ = host.offer(&[]);
-                if let Some(fault) = refusal.fault {
-                    log::error!("{fault}");
-                }
-                host.respond(&problem(refusal.status, &refusal.detail));
+                host.respond(&refusal.response());
+                let route = refusal.route.and_then(|route| self.routes.get(route));
+                self.refusals.say(host, &request, &refusal, route);
                 (Outcome::Answered, Exchange::default())
             }
         }
@@ -181,7 +197,7 @@ impl Guest for Filter {
         // Whoever asks this worker sees all that it knows: upstreams that no tick has declared yet, and its counts.
         self.generation.declare(host, &mut self.directory, usize::MAX);
         self.directory.flush_counts(host, self.worker);
-        if let Some(admin) = &self.admin {
+        if let Some(admin) = &mut self.admin {
             host.respond(&admin.answer(host, body));
         }
     }
@@ -191,10 +207,20 @@ impl Guest for Filter {
     }
 
     fn done(&mut self, host: &dyn ResponseHost, exchange: &mut Exchange) -> bool {
+        if exchange.may_stray() {
+            // Whatever goes wrong is reported right after this. Where it is not, asking after each would cost a twentieth of a request.
+            self.unrouted = self.unrouted.wrapping_add(1);
+            let is_sample = self.unrouted <= ASKED_FIRST || self.unrouted % ASKED_EVERY == 0;
+            return self.is_reported(host) || is_sample && self.look_for_stray(host);
+        }
         exchange.done(host, &self.directory)
     }
 
     fn failed(&mut self, host: &dyn ResponseHost, exchange: &mut Exchange) {
+        if exchange.may_stray() {
+            self.look_for_stray(host);
+            return;
+        }
         exchange.failed(host, &self.directory);
     }
 }
@@ -205,28 +231,38 @@ impl Filter {
         checks.unwrap_or(TICK).clamp(SOON, TICK)
     }
 
+    /// Whether the host reports failed attempts, and all that is no success.
+    fn is_reported(&self, host: &dyn Host) -> bool {
+        self.reports && host.reports_failures()
+    }
+
+    /// Tells of a request that no route matched if the host sent it to where only requests with a peer may go. It is not kept.
+    fn look_for_stray(&mut self, host: &dyn ResponseHost) -> bool {
+        if let Some(stray) = host.stray() {
+            self.refusals.say_stray(host.now(), &stray);
+        }
+        false
+    }
+
     /// Offers the host peers for a request, if a route matches.
     fn route(&mut self, host: &dyn RequestHost, request: &Request<'_>) -> Result<Exchange, Refusal> {
         if self.refused {
-            return Err(Refusal::because("the configuration of this proxy's upstreams was refused, see its log"));
+            return Err(Why::Refused.into());
         }
-        let found = self.routes.find(request).map_err(|PathTooLong| Refusal {
-            status: 414,
-            ..Refusal::because(&format!("a path can have at most {LONGEST_PATH} bytes here"))
-        })?;
+        let found = self
+            .routes
+            .find(request)
+            .map_err(|PathTooLong(route)| Refusal { route: Some(route), ..Refusal::from(Why::PathTooLong) })?;
         let Some((number, route)) = found else {
-            host.offer(&[]).map_err(|error| Refusal::fault("the request cannot be passed on", &error))?;
-            return Ok(Exchange::default());
-        };
-        let unreadable = |name: &str, error| match error {
-            Error::NoSuchUpstream(_) => Refusal::because("no such upstream"),
-            error => Refusal::fault(&format!("upstream {name:?} cannot be read"), &error),
+            host.offer(&[]).map_err(Why::Host)?;
+            return Ok(Exchange::unrouted());
         };
         let literal = route.upstream.as_literal();
+        let refusal = |name: &str, why| Refusal { why, route: Some(number), upstream: Some(name.to_owned()) };
         let position = match self.targets.get(number).copied().flatten() {
             Some(position) => {
                 let refreshed = self.directory.refresh(position, host);
-                refreshed.map_err(|error| unreadable(literal.unwrap_or_default(), error))?;
+                refreshed.map_err(|error| refusal(literal.unwrap_or_default(), Why::Upstream(error)))?;
                 position
             }
             None => {
@@ -238,10 +274,10 @@ impl Filter {
                         Cow::Owned(String::from_utf8_lossy(&name).into_owned())
                     }
                 };
-                self.directory.find(&name, host).map_err(|error| unreadable(&name, error))?
+                self.directory.find(&name, host).map_err(|error| refusal(&name, Why::Upstream(error)))?
             }
         };
-        let Some(entry) = self.directory.get_mut(position) else { return Err(Refusal::because("no such upstream")) };
+        let Some(entry) = self.directory.get_mut(position) else { return Err(Why::Nobody.into()) };
         let view = &mut entry.view;
 
         let mut key = Vec::new();
@@ -257,34 +293,16 @@ impl Filter {
         let now = if timed { host.now() } else { Timestamp::default() };
         let candidates = view.pick(host, &Pick { key: &key, now });
         if candidates.iter().flatten().next().is_none() {
-            return Err(Refusal::because("no peer of the upstream is usable"));
+            return Err(refusal(view.name(), Why::Nobody));
+        }
+        if let Some(first) = candidates.first().and_then(Option::as_ref).filter(|first| first.is_on_trial) {
+            view.begin_trial(host, first.peer);
         }
         with_addresses(&candidates, |addresses| host.offer(addresses))
-            .map_err(|error| Refusal::fault("the picked peer cannot be handed to the proxy", &error))?;
+            .map_err(|error| refusal(view.name(), Why::Host(error)))?;
         // A response time says nothing of a peer without the attempts before it.
-        let reported = self.reports && host.reports_failures() && !timed;
+        let reported = self.is_reported(host) && !timed;
         Ok(Exchange::new(position, candidates, timed, reported, now))
-    }
-}
-
-/// Why a request gets no peer.
-struct Refusal {
-    /// The answer's status.
-    status: u32,
-    /// For the client.
-    detail: String,
-    /// For the log, where something is broken.
-    fault: Option<String>,
-}
-
-impl Refusal {
-    fn because(detail: &str) -> Self {
-        Self { status: 503, detail: detail.to_owned(), fault: None }
-    }
-
-    fn fault(what: &str, error: &dyn std::fmt::Display) -> Self {
-        let fault = Some(format!("{what}: {error}"));
-        Self { fault, ..Self::because("the proxy cannot pick a peer, see its log") }
     }
 }
 

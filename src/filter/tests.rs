@@ -8,6 +8,7 @@ use crate::handle::peer::Peer;
 use crate::handle::upstream;
 use crate::host::Failure;
 use crate::model::admin_state::AdminState;
+use crate::model::overrides::Overrides;
 use crate::model::selector::Selector;
 use crate::model::state::PeerState;
 use crate::store::Store;
@@ -94,6 +95,54 @@ fn a_peer_comes_back_by_itself_and_one_worker_says_so() {
     assert_eq!(sim.logged("from=temporary_down to=up by=passive").len(), 1);
 }
 
+/// The other peers are well, so nothing makes the filter try harder than one request at a time.
+#[test]
+fn a_peer_that_comes_back_is_on_trial_until_it_answers() {
+    for reports in [false, true] {
+        let sim = Sim::new();
+        if reports {
+            sim.report_failures();
+        }
+        sim.server(A, Behaviour::Fails(Failure::Timeout));
+        let mut worker = worker(&sim, &three());
+        get(&mut worker);
+        sim.advance(Duration::from_secs(10));
+        assert_eq!(peer(&worker, A).state(), PeerState::TemporaryDown, "nobody knows yet");
+        // The request on trial is under way, and others go elsewhere.
+        let (mut open, mut trials) = (Vec::new(), 0);
+        for _ in 0..9 {
+            let (_, exchange) = worker.begin(Sent::get("/"));
+            trials += usize::from(worker.host.offered().first().is_some_and(|first| first == A));
+            open.push(exchange);
+        }
+        assert_eq!(trials, 1);
+        open.iter_mut().for_each(|exchange| worker.end(exchange));
+        assert_eq!(sim.logged(&format!("peer={A} from=")).len(), 1, "failing the trial is the same outage");
+        sim.server(A, Behaviour::Answers(200));
+        sim.advance(Duration::from_secs(10));
+        assert!(served(&mut worker, 9).contains(&A.to_owned()));
+        assert_eq!(peer(&worker, A).state(), PeerState::Up);
+        let lines = sim.logged(&format!("peer={A} from=temporary_down to=up by=passive"));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("why=\"a request was answered\""));
+    }
+}
+
+#[test]
+fn an_outage_that_no_request_could_end_is_forgotten() {
+    let sim = Sim::new();
+    sim.server(A, Behaviour::Fails(Failure::Timeout));
+    let mut worker = worker(&sim, &three());
+    get(&mut worker);
+    sim.advance(Duration::from_millis(19_900));
+    assert_eq!(peer(&worker, A).state(), PeerState::TemporaryDown);
+    sim.advance(Duration::from_millis(200));
+    assert_eq!(peer(&worker, A).state(), PeerState::Up);
+    get(&mut worker);
+    assert_eq!(sim.logged("to=up by=passive why=\"no request came to try it\"").len(), 1);
+    assert_eq!(sim.logged("upstream state: upstream=u from=degraded to=up").len(), 1);
+}
+
 #[test]
 fn the_last_failed_attempt_counts_too() {
     let sim = Sim::new();
@@ -106,7 +155,7 @@ fn the_last_failed_attempt_counts_too() {
     assert_eq!(get(&mut worker), Answer::Failed { attempts: 3 });
     let upstream = upstream::Upstream::get(Store::new(&worker.host), &Registry::default(), "u").unwrap().unwrap();
     let state = |name| upstream.get_peer(name).unwrap().state();
-    assert_eq!([A, B, C].map(state), [PeerState::TemporaryDown, PeerState::TemporaryDown, PeerState::Failing]);
+    assert_eq!([A, B, C].map(state), [PeerState::TemporaryDown; 3]);
     drop(upstream);
     sim.server(B, Behaviour::Answers(200));
     peer(&worker, C).set_state(AdminState::Down).unwrap();
@@ -492,14 +541,25 @@ fn not_too_many_go_at_once() {
     let mut worker = worker(&sim, &config(&quoted.join(",")));
     (0..50).for_each(|_| drop(get(&mut worker)));
     let upstream = upstream::Upstream::get(Store::new(&worker.host), &Registry::default(), "u").unwrap().unwrap();
-    assert_eq!(upstream.get_peers(Selector::TemporaryDown).len(), 5);
-    assert!(!sim.logged("stays in use: max_ejected_percent").is_empty());
+    assert_eq!(upstream.get_peers(Selector::TemporaryDown).len(), 10);
+    assert_eq!(upstream.info().matches("\"in_use\":true").count(), 5);
+    assert!(!sim.logged("; kept in use: max_ejected_percent (50 %) lets no more peers go out of use").is_empty());
+    let told: Vec<String> = sim.logged("upstream state: upstream=u");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("from=up to=degraded by=passive why=\"peer 10.0.0.10:80: attempt failed"), "{told:?}");
+    assert!(
+        told[1].contains("from=degraded to=down by=passive") && told[1].ends_with("0 of 10 peers left"),
+        "{told:?}"
+    );
     drop(upstream);
     let sim = Sim::new();
     sim.server(A, Behaviour::Fails(Failure::Connect));
     let mut single = self::worker(&sim, &config(&format!("\"{A}\"")));
     (0..5).for_each(|_| drop(get(&mut single)));
-    assert_eq!(peer(&single, A).state(), PeerState::Failing, "of a single peer none goes");
+    assert_eq!(peer(&single, A).state(), PeerState::TemporaryDown);
+    assert!(matches!(get(&mut single), Answer::Failed { attempts: 1 }), "it is asked nevertheless");
+    sim.server(A, Behaviour::Answers(200));
+    assert_eq!(get(&mut single).by(), A);
 }
 
 #[test]
@@ -539,6 +599,27 @@ fn the_client_s_address_is_one_key_however_it_is_written() {
     assert_eq!(by("2001:db8::1"), by("2001:0db8:0:0::1"));
     let all: std::collections::HashSet<String> = (1..=200).map(|n| by(&format!("2001:db8::{n}"))).collect();
     assert!(all.len() > 15, "IPv6 clients are spread over {} of 20", all.len());
+}
+
+#[test]
+fn a_limit_that_is_set_later_holds_for_every_balancer() {
+    let registry = Registry::default();
+    for name in registry.balancers().map(|kind| kind.name) {
+        let sim = Sim::new();
+        let key = if matches!(name, "consistent-hash" | "ketama") { ", \"key\": \"$request_uri\"" } else { "" };
+        let text = format!(
+            r#"{{"upstreams": {{"u": {{"balancer": {{"name": "{name}"{key}}}, "servers": ["{A}", "{B}"]}}}}, "upstream": "u"}}"#
+        );
+        let mut worker = worker(&sim, &text);
+        (0..20).for_each(|n| drop(worker.send(Sent::get(&format!("/{n}")))));
+        peer(&worker, A).change(&Overrides { max_conns: Some(1), ..Overrides::default() }).unwrap();
+        let mut open = Vec::new();
+        for n in 0..40 {
+            let (answer, exchange) = worker.begin(Sent::get(&format!("/{n}")).client(&format!("192.0.2.{n}")));
+            open.push((answer.by().to_owned(), exchange));
+        }
+        assert_eq!(open.iter().filter(|(by, _)| by == A).count(), 1, "{name}");
+    }
 }
 
 #[test]

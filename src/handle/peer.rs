@@ -14,6 +14,7 @@ use crate::model::state::PeerState;
 use crate::model::verdict::{effective_state, EffectiveState};
 use crate::registry::Registry;
 use crate::store::journal::{self, Author};
+use crate::store::upstream_state::Cause;
 use crate::store::Store;
 use crate::time::Timestamp;
 
@@ -112,10 +113,12 @@ impl<'h> Peer<'h> {
     pub(crate) fn change(&mut self, changes: &Overrides) -> Result<(), Error> {
         let changed = self.store.change_peer(&self.upstream, &self.record, changes)?;
         let name = &changed.peer.server.name;
-        journal::change(self.author, &self.upstream, &format_args!("peer={name} {}", changes.summary()));
+        journal::order(self.author, &self.upstream, &format_args!("peer={name} {}", changes.summary()));
         let effective = effective_state(&changed.peer, &changed.failures, changed.status.as_ref(), self.store.now());
         let why = effective.why().unwrap_or_else(|| "ordered up".to_owned());
-        journal::report(&self.upstream, name, [changed.from, effective.state], self.author.name(), &why);
+        let by = self.author.name();
+        journal::report(&self.upstream, name, [changed.from, effective.state], by, &why, None);
+        self.store.reconcile_state(&self.upstream, Some(Cause { by, peer: name, why: &why }));
         (self.record, self.failures, self.status) = (changed.peer, changed.failures, changed.status);
         Ok(())
     }
@@ -142,10 +145,12 @@ impl<'h> Peer<'h> {
         selector.matches(self.state())
     }
 
-    /// Whether at least one failure was counted within `fail_timeout`.
+    /// Whether at least one failure was counted within `fail_timeout`, of a request or of a check.
     #[must_use]
     pub fn is_failing(&self) -> bool {
-        self.failures.verdict(self.store.now(), self.record.fail_timeout()) != PassiveVerdict::Good
+        let (now, window) = (self.store.now(), self.record.fail_timeout());
+        self.failures.verdict(now, window) != PassiveVerdict::Good
+            || self.status.as_ref().is_some_and(|status| status.failing_by(now, window).is_some())
     }
 
     /// Counts one failure against the peer.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::config::{self, Json};
 use crate::handle::peer::Peer;
+use crate::model::ejection::Assessment;
 use crate::model::error::Error;
 use crate::model::failure_table::FailureTable;
 use crate::model::peer::PeerRecord;
@@ -14,6 +15,7 @@ use crate::model::server::{Endpoint, Server};
 use crate::model::spec::{MonitorSpec, UpstreamSpec};
 use crate::model::status::Status;
 use crate::model::upstream::Record;
+use crate::model::upstream_state::Tally;
 use crate::model::verdict::effective_state;
 use crate::registry::Registry;
 use crate::store::journal::{self, Author};
@@ -152,6 +154,7 @@ impl<'h> Upstream<'h> {
         self.record = record;
         self.status = self.store.status(&self.record)?;
         self.log(&format_args!("peer={} added", added.server.name));
+        self.store.reconcile_state(&self.record.name, None);
         Ok(self.peer(&added))
     }
 
@@ -166,6 +169,7 @@ impl<'h> Upstream<'h> {
             Ok(record.clone())
         })?;
         self.log(&format_args!("peer={} removed", peer.name()));
+        self.store.reconcile_state(&self.record.name, None);
         Ok(())
     }
 
@@ -224,14 +228,15 @@ impl<'h> Upstream<'h> {
         for peer in &record.peers {
             let state = |status: &Status| effective_state(peer, &health.of(peer), status.of(peer.id), now).state;
             let change = [state(&status), state(&left)];
-            journal::report(&record.name, &peer.server.name, change, self.author.name(), &why);
+            journal::report(&record.name, &peer.server.name, change, self.author.name(), &why, None);
         }
+        self.store.reconcile_state(&record.name, None);
         (self.record, self.status, self.health) = (record, left, health);
         Ok(())
     }
 
     fn log(&self, what: &dyn fmt::Display) {
-        journal::change(self.author, &self.record.name, what);
+        journal::order(self.author, &self.record.name, what);
     }
 
     /// A JSON document of the upstream's state.
@@ -243,6 +248,7 @@ impl<'h> Upstream<'h> {
             revision: u64,
             peers: Vec<PeerInfo>,
             monitors: Vec<MonitorInfo<'u>>,
+            state: &'static str,
         }
         #[derive(Serialize)]
         struct MonitorInfo<'u> {
@@ -255,16 +261,22 @@ impl<'h> Upstream<'h> {
             address: Option<String>,
             weight: u16,
             state: &'static str,
+            in_use: bool,
         }
-        let peers = self.get_peers(Selector::All).into_iter().map(|peer| PeerInfo {
-            name: peer.name().to_owned(),
-            address: peer.get_address().ok(),
-            weight: peer.get_weight(),
-            state: peer.state().name(),
-        });
+        let now = self.store.now();
+        let assessment = Assessment::of(&self.record, &self.health, &self.status, now);
+        let state = Tally::of(&self.record, &assessment, now).state.name();
+        let peers =
+            self.get_peers(Selector::All).into_iter().zip(&assessment.peers).map(|(peer, (_, usage))| PeerInfo {
+                name: peer.name().to_owned(),
+                address: peer.get_address().ok(),
+                weight: peer.get_weight(),
+                state: peer.state().name(),
+                in_use: usage.is_in_use(),
+            });
         let monitors = self.record.monitors.iter();
         let monitors = monitors.map(|monitor| MonitorInfo { id: &monitor.id, name: &monitor.name }).collect();
-        let info = Info { name: self.name(), revision: self.revision(), peers: peers.collect(), monitors };
+        let info = Info { name: self.name(), revision: self.revision(), peers: peers.collect(), monitors, state };
         serde_json::to_string(&info).unwrap_or_default()
     }
 }

@@ -1,37 +1,138 @@
-//! How many peers of an upstream may be out of use because of failures.
+//! Which peers of an upstream get requests: what `max_ejected_percent`, trials and the last resort make of their states.
+//!
+//! Failures and monitors together take no more peers out of use than `max_ejected_percent` allows: those against which the verdicts
+//! have stood longest. The others keep their verdicts, and stay in use. All of this is worked out from what is shared, at any
+//! moment anew: no worker has to remember whom it spared.
+
+use std::fmt;
 
 use crate::model::admin_state::AdminState;
+use crate::model::agent::Agent;
 use crate::model::failure_table::FailureTable;
 use crate::model::failures::PassiveVerdict;
-use crate::model::id::PeerId;
+use crate::model::peer::PeerRecord;
 use crate::model::peer_status::PeerStatus;
+use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::model::upstream::Record;
+use crate::model::verdict::{effective_state, EffectiveState};
 use crate::time::Timestamp;
 
-/// Whether failures, of requests or of checks, may take this peer out of use: not if they have done that to as many
-/// others as `max_ejected_percent` allows. Whom an operator or an agent took out of use, or who has no address, does not matter
-/// here; but if failures are against such a one as well, it would still be out if its agent gave it back, and counts.
-pub(crate) fn may_eject(record: &Record, table: &FailureTable, status: &Status, peer: PeerId, now: Timestamp) -> bool {
-    // In play now, and in play now or later, with how many others of each failures have taken out.
-    let (mut in_play, mut out) = (0, 0);
-    let (mut in_play_later, mut out_later) = (0, 0);
-    for one in record.peers.iter().filter(|one| one.admin_state(now).0 == AdminState::Up) {
-        let said = status.of(one.id);
-        let verdict = table.of(one).verdict(now, one.fail_timeout());
-        let is_out = one.id != peer
-            && (matches!(verdict, PassiveVerdict::Down { .. }) || said.and_then(PeerStatus::down_by).is_some());
-        let is_in_play = said.is_none_or(|said| {
-            said.name.as_ref().is_none_or(|name| name.gone.is_none() && !name.addresses.is_empty())
-                && !said.agent.as_ref().is_some_and(|agent| agent.is_down() || agent.is_draining())
-        });
-        in_play += usize::from(is_in_play);
-        out += usize::from(is_in_play && is_out);
-        in_play_later += usize::from(is_in_play || is_out);
-        out_later += usize::from(is_out);
+/// Whether a peer gets requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Usage {
+    /// Nothing is against it.
+    InUse,
+    /// It is in use in spite of a verdict.
+    Kept(Kept),
+    /// It is out of use.
+    Out,
+}
+
+/// Why a peer is in use in spite of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// `max_ejected_percent`, this one, lets no more peers go out of use.
+    Limit(u8),
+    /// No other peer is left.
+    Last,
+    /// A request has to show whether it is well again.
+    OnTrial,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("kept in use: ")?;
+        match self {
+            Self::Limit(percent) => {
+                write!(f, "max_ejected_percent ({percent} %) lets no more peers go out of use")
+            }
+            Self::Last => f.write_str("no other peer is left"),
+            Self::OnTrial => f.write_str("on trial, one request at a time"),
+        }
     }
-    let most = |peers| most_ejected(peers, record.spec.max_ejected_percent);
-    out < most(in_play) && out_later < most(in_play_later)
+}
+
+impl Usage {
+    /// Whether requests may go there.
+    #[must_use]
+    pub(crate) fn is_in_use(self) -> bool {
+        self != Self::Out
+    }
+
+    /// What is said of it, behind why a verdict stands.
+    #[must_use]
+    pub(crate) fn note(self) -> Option<Kept> {
+        match self {
+            Self::Kept(kept) => Some(kept),
+            Self::InUse | Self::Out => None,
+        }
+    }
+}
+
+/// The states of an upstream's peers at one moment, and which of them get requests.
+pub(crate) struct Assessment<'s> {
+    /// In the order of the record.
+    pub(crate) peers: Vec<(EffectiveState<'s>, Usage)>,
+}
+
+impl<'s> Assessment<'s> {
+    /// Of these peers.
+    pub(crate) fn of(record: &Record, table: &FailureTable, status: &'s Status, now: Timestamp) -> Self {
+        let mut peers = Vec::with_capacity(record.peers.len());
+        // Those of which others do not dispose, and when failures or monitors turned against them.
+        let (mut in_play, mut ejectable) = (0_usize, Vec::new());
+        for (at, peer) in record.peers.iter().enumerate() {
+            let (failures, said) = (table.of(peer), status.of(peer.id));
+            let effective = effective_state(peer, &failures, said, now);
+            let usage = if effective.state.is_usable() { Usage::InUse } else { Usage::Out };
+            peers.push((effective, usage));
+            if !is_in_play(peer, said, now) {
+                continue;
+            }
+            in_play += 1;
+            let counted = match failures.verdict(now, peer.fail_timeout()) {
+                PassiveVerdict::Down { .. } | PassiveVerdict::OnTrial { .. } => Some(failures.since),
+                PassiveVerdict::Good | PassiveVerdict::Failing => None,
+            };
+            let found = said.and_then(PeerStatus::down_by).map(|check| check.since);
+            if let Some(since) = counted.into_iter().chain(found).min() {
+                ejectable.push((since, peer.id, at));
+            }
+        }
+        let percent = record.spec.max_ejected_percent;
+        let most = most_ejected(in_play, percent);
+        ejectable.sort_unstable();
+        for (number, (.., at)) in ejectable.into_iter().enumerate() {
+            let Some((effective, usage)) = peers.get_mut(at) else { continue };
+            if number >= most {
+                let is_last = most.saturating_add(1) >= in_play;
+                *usage = Usage::Kept(if is_last { Kept::Last } else { Kept::Limit(percent) });
+            } else if effective.is_on_trial {
+                *usage = Usage::Kept(Kept::OnTrial);
+            }
+        }
+        if !peers.iter().any(|(_, usage)| usage.is_in_use()) {
+            let resting = peers.iter_mut().filter(|(effective, _)| effective.state == PeerState::TemporaryDown);
+            resting.for_each(|(_, usage)| *usage = Usage::Kept(Kept::Last));
+        }
+        Self { peers }
+    }
+
+    /// The state of the peer at that position, and whether it gets requests.
+    pub(crate) fn get(&self, position: usize) -> Option<&(EffectiveState<'s>, Usage)> {
+        self.peers.get(position)
+    }
+}
+
+/// Whether only failures and monitors decide about the use of a peer: an operator, its agent and its name do not forbid it.
+fn is_in_play(peer: &PeerRecord, said: Option<&PeerStatus>, now: Timestamp) -> bool {
+    let is_forbidden = |agent: &Agent| agent.is_down() || agent.is_draining();
+    peer.admin_state(now).0 == AdminState::Up
+        && said.is_none_or(|said| {
+            said.name.as_ref().is_none_or(|name| name.gone.is_none() && !name.addresses.is_empty())
+                && !said.agent.as_ref().is_some_and(is_forbidden)
+        })
 }
 
 /// How many of so many peers may be out of use because of failures at the same time: `percent` of them, rounded down, but
@@ -52,12 +153,46 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::agent::Agent;
     use crate::model::failures::Failures;
-    use crate::model::peer::PeerRecord;
     use crate::model::report::AgentAdmin;
     use crate::model::server::Server;
+    use crate::model::spec::MonitorSpec;
     use crate::testing::test;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + seconds * 1_000)
+    }
+
+    struct Case {
+        record: Record,
+        table: FailureTable,
+        status: Status,
+    }
+
+    impl Case {
+        fn new(peers: usize, percent: u8) -> Self {
+            let mut record = Record::new("u");
+            record.spec.max_ejected_percent = percent;
+            for n in 1..=peers {
+                record.add(Server { name: format!("10.0.0.{n}:80"), ..Server::default() }).unwrap();
+            }
+            Self { record, table: FailureTable::default(), status: Status::default() }
+        }
+
+        /// A request failed at this peer.
+        fn fails(&mut self, peer: usize, seconds: u64) {
+            let peer = &self.record.peers[peer];
+            let failures = self.table.of(peer).and_one(at(seconds), 1, TIMEOUT, true);
+            self.table.set(peer, failures);
+        }
+
+        fn usage(&self, seconds: u64) -> Vec<Usage> {
+            let assessment = Assessment::of(&self.record, &self.table, &self.status, at(seconds));
+            assessment.peers.iter().map(|(_, usage)| *usage).collect()
+        }
+    }
 
     #[test]
     fn one_may_always_go_and_one_always_stays() {
@@ -70,22 +205,61 @@ mod tests {
     }
 
     #[test]
-    fn those_whom_an_agent_may_give_back_count() {
-        const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-        let mut record = Record::new("u");
-        let server = |n| Server { name: format!("10.0.0.{n}:80"), ..Server::default() };
-        let peers: Vec<PeerRecord> = (1..=4).map(|n| record.add(server(n)).unwrap()).collect();
-        let (mut table, mut status) = (FailureTable::default(), Status::default());
-        for peer in &peers[..2] {
-            table.set(peer, Failures::default().and_one(NOW, 1, Duration::from_secs(10), false));
+    fn those_go_out_of_use_against_which_verdicts_stand_longest() {
+        let mut case = Case::new(4, 50);
+        for (peer, seconds) in [(3, 1), (0, 2), (1, 3)] {
+            case.fails(peer, seconds);
         }
-        let may = |status: &Status, table: &FailureTable| may_eject(&record, table, status, peers[2].id, NOW);
-        assert!(!may(&status, &table), "two of four are out");
-        let agent = Agent { admin: Some(AgentAdmin::Maint), ..Agent::default() };
-        for peer in &peers[..2] {
-            status.change(peer.id, |peer| peer.agent = Some(agent.clone()));
+        let kept = Usage::Kept(Kept::Limit(50));
+        assert_eq!(case.usage(3), [Usage::Out, kept, Usage::InUse, Usage::Out]);
+        case.table.set(&case.record.peers[3], Failures::default());
+        assert_eq!(case.usage(3), [Usage::Out, Usage::Out, Usage::InUse, Usage::InUse], "the next one takes its place");
+    }
+
+    #[test]
+    fn the_last_one_stays_whatever_is_against_it() {
+        let mut case = Case::new(1, 100);
+        case.fails(0, 1);
+        assert_eq!(case.usage(1), [Usage::Kept(Kept::Last)]);
+        let mut case = Case::new(2, 100);
+        case.fails(1, 1);
+        case.fails(0, 2);
+        assert_eq!(case.usage(2), [Usage::Kept(Kept::Last), Usage::Out]);
+    }
+
+    #[test]
+    fn after_fail_timeout_a_peer_is_on_trial() {
+        let mut case = Case::new(2, 100);
+        case.fails(0, 1);
+        assert_eq!(case.usage(11), [Usage::Kept(Kept::OnTrial), Usage::InUse]);
+        assert_eq!(case.usage(21), [Usage::InUse, Usage::InUse], "no request came to try it");
+    }
+
+    #[test]
+    fn who_is_taken_out_by_others_is_neither_spared_nor_counted() {
+        let mut case = Case::new(4, 50);
+        let monitor = MonitorSpec::default();
+        for at in [0, 1] {
+            let maintained = Agent { admin: Some(AgentAdmin::Maint), ..Agent::default() };
+            case.status.change(case.record.peers[at].id, |peer| peer.agent = Some(maintained));
         }
-        assert!(!may(&status, &table), "the agents may give them back at any time, and they would still be out");
-        assert!(may(&status, &FailureTable::default()), "one of the two that are in play");
+        case.status.change(case.record.peers[0].id, |peer| peer.change_check(&monitor, |check| check.is_down = true));
+        for peer in [2, 3] {
+            case.fails(peer, 1);
+        }
+        assert_eq!(case.usage(1), [Usage::Out, Usage::Out, Usage::Out, Usage::Kept(Kept::Last)]);
+        let mut case = Case::new(2, 50);
+        case.record.peers[0].overrides.admin_state = Some((AdminState::Drain, at(0)));
+        case.fails(0, 1);
+        assert_eq!(case.usage(1), [Usage::Out, Usage::InUse]);
+    }
+
+    #[test]
+    fn who_is_down_for_a_time_by_order_is_the_last_resort() {
+        let mut case = Case::new(2, 50);
+        case.record.peers[0].overrides.admin_state = Some((AdminState::TemporaryDown, at(0)));
+        assert_eq!(case.usage(1), [Usage::Out, Usage::InUse]);
+        case.record.peers[1].overrides.admin_state = Some((AdminState::Down, at(0)));
+        assert_eq!(case.usage(1), [Usage::Kept(Kept::Last), Usage::Out]);
     }
 }

@@ -11,17 +11,17 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 4 | `DPH` and the format's number, 3 |
+//! | 4 | `DPH` and the format's number, 4 |
 //! | 4 | how many entries follow |
-//! | 32 each | peer's id (4), its era of verdicts (4), failures (4), those of them by checks (4), since (8), until (8): times in milliseconds since the epoch |
+//! | 40 each | peer's id (4), its era of verdicts (4), failures (4), flags (4: 1 outage, 2 of requests), since (8), last (8), tried (8): times in milliseconds since the epoch |
 
 use crate::model::failures::Failures;
 use crate::model::id::PeerId;
 use crate::model::peer::PeerRecord;
 use crate::time::Timestamp;
 
-const MAGIC: [u8; 4] = *b"DPH\x03";
-const ENTRY: usize = 32;
+const MAGIC: [u8; 4] = *b"DPH\x04";
+const ENTRY: usize = 40;
 
 /// The failures of an upstream's peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,9 +98,12 @@ impl FailureTable {
             bytes.extend_from_slice(&peer.0.to_le_bytes());
             bytes.extend_from_slice(&era.to_le_bytes());
             bytes.extend_from_slice(&failures.count.to_le_bytes());
-            bytes.extend_from_slice(&failures.checks.to_le_bytes());
+            let flags = u32::from(failures.is_outage) | u32::from(failures.of_requests) << 1;
+            bytes.extend_from_slice(&flags.to_le_bytes());
             bytes.extend_from_slice(&failures.since.as_millis().to_le_bytes());
-            bytes.extend_from_slice(&failures.until.as_millis().to_le_bytes());
+            // Rounded up: a check that began in the millisecond before the failure did not begin after it.
+            bytes.extend_from_slice(&failures.last.as_nanos().div_ceil(1_000_000).to_le_bytes());
+            bytes.extend_from_slice(&failures.tried.as_millis().to_le_bytes());
         }
         bytes
     }
@@ -118,14 +121,18 @@ impl FailureTable {
             let (id, chunk) = chunk.split_first_chunk::<4>()?;
             let (era, chunk) = chunk.split_first_chunk::<4>()?;
             let (count, chunk) = chunk.split_first_chunk::<4>()?;
-            let (checks, chunk) = chunk.split_first_chunk::<4>()?;
+            let (flags, chunk) = chunk.split_first_chunk::<4>()?;
             let (since, chunk) = chunk.split_first_chunk::<8>()?;
-            let (until, _) = chunk.split_first_chunk::<8>()?;
+            let (last, chunk) = chunk.split_first_chunk::<8>()?;
+            let (tried, _) = chunk.split_first_chunk::<8>()?;
+            let flags = u32::from_le_bytes(*flags);
             let failures = Failures {
                 count: u32::from_le_bytes(*count),
-                checks: u32::from_le_bytes(*checks),
+                is_outage: flags & 1 != 0,
+                of_requests: flags & 2 != 0,
                 since: Timestamp::from_millis(u64::from_le_bytes(*since)),
-                until: Timestamp::from_millis(u64::from_le_bytes(*until)),
+                last: Timestamp::from_millis(u64::from_le_bytes(*last)),
+                tried: Timestamp::from_millis(u64::from_le_bytes(*tried)),
             };
             entries.push(Entry { peer: PeerId(u32::from_le_bytes(*id)), era: u32::from_le_bytes(*era), failures });
         }
@@ -151,7 +158,10 @@ mod tests {
     fn health_survives_shared_data() {
         let mut health = FailureTable::default();
         for id in [7, 1, 300] {
-            health.set(&peer(id), Failures { count: id, checks: 1, since: at(1), until: at(2) });
+            let of_requests = id > 1;
+            let failures =
+                Failures { count: id, is_outage: id == 7, of_requests, since: at(1), last: at(2), tried: at(3) };
+            health.set(&peer(id), failures);
         }
         assert_eq!(FailureTable::decode(&health.encode()), Some(health.clone()));
         health.set(&peer(7), Failures::default());
@@ -161,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_was_counted_in_an_earlier_era_does_not_count() {
-        let one = Failures { count: 1, checks: 0, since: at(1), until: at(2) };
+        let one = Failures { count: 1, since: at(1), last: at(2), ..Failures::default() };
         let mut table = FailureTable::default();
         let (before, mut after) = (peer(1), peer(1));
         after.era.verdicts = 1;
@@ -176,7 +186,7 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_refused() {
-        let one = Failures { count: 1, checks: 0, since: at(1), until: at(2) };
+        let one = Failures { count: 1, since: at(1), last: at(2), ..Failures::default() };
         let mut health = FailureTable::default();
         health.set(&peer(1), one);
         let good = health.encode();

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::effect::{Declared, Effect};
 use crate::time::Timestamp;
 
 /// How many configurations of an instance are remembered.
@@ -45,6 +46,8 @@ struct Instance {
     generation: u64,
     /// The configurations that it has had, in the order in which they came first.
     configurations: Vec<Configuration>,
+    /// What tells the declarations of the upstreams in force from others, in their order.
+    prints: Vec<u32>,
     /// When configurations came back.
     comebacks: Vec<Timestamp>,
 }
@@ -111,12 +114,26 @@ impl Index {
         self.instance(instance).is_some()
     }
 
+    /// What it will change if a configuration with these upstreams is the next that comes into force.
+    pub(crate) fn effect(&self, instance: &str, upstreams: Declared<'_>) -> Effect {
+        let entry = self.instance(instance);
+        let known = entry.and_then(|entry| Some((&entry.prints, entry.find(entry.in_force)?)));
+        let before = known.into_iter().flat_map(|(prints, known)| known.upstreams.iter().zip(prints));
+        let generation = self.generation().wrapping_add(1);
+        Effect { generation, is_first: self.instances.is_empty(), ..Effect::of(before, upstreams) }
+    }
+
     /// Takes in a configuration that is new, with its upstreams. Returns whether it came into force by that.
-    pub(crate) fn register(&mut self, instance: &str, configuration: u64, upstreams: &[&str], now: Timestamp) -> bool {
+    pub(crate) fn register(
+        &mut self,
+        instance: &str,
+        configuration: u64,
+        upstreams: Declared<'_>,
+        now: Timestamp,
+    ) -> bool {
         if self.standing(instance, configuration, now) != Standing::Unknown {
             return false;
         }
-        let upstreams = upstreams.iter().map(|name| (*name).to_owned()).collect();
         let entry = match self.instances.iter_mut().position(|entry| entry.name == instance) {
             Some(at) => self.instances.get_mut(at),
             None => {
@@ -149,7 +166,7 @@ impl Index {
         configuration: u64,
         connection: u64,
         is_new: bool,
-        upstreams: &[&str],
+        upstreams: Declared<'_>,
         now: Timestamp,
     ) -> Comeback {
         let Some(entry) = self.instances.iter_mut().find(|entry| entry.name == instance) else { return Comeback::No };
@@ -174,8 +191,7 @@ impl Index {
         let is_later = came(configuration) > came(rival);
         let theirs = entry.find(rival).map(|rival| rival.upstreams.clone()).unwrap_or_default();
         if !is_rival || is_later {
-            let ours = upstreams.iter().map(|name| (*name).to_owned()).collect();
-            entry.put_in_force(configuration, Some(connection), ours, now);
+            entry.put_in_force(configuration, Some(connection), upstreams, now);
         }
         if !is_rival {
             return Comeback::Yes;
@@ -244,8 +260,8 @@ impl Index {
 
 impl Instance {
     fn new(name: &str) -> Self {
-        let (configurations, comebacks) = (Vec::new(), Vec::new());
-        Self { name: name.to_owned(), in_force: 0, generation: 0, configurations, comebacks }
+        let (configurations, prints, comebacks) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name: name.to_owned(), in_force: 0, generation: 0, configurations, prints, comebacks }
     }
 
     fn find(&self, configuration: u64) -> Option<&Configuration> {
@@ -262,7 +278,9 @@ impl Instance {
         self.configurations.iter_mut().for_each(|known| known.is_beaten = false);
     }
 
-    fn put_in_force(&mut self, number: u64, connection: Option<u64>, upstreams: Vec<String>, now: Timestamp) {
+    fn put_in_force(&mut self, number: u64, connection: Option<u64>, upstreams: Declared<'_>, now: Timestamp) {
+        self.prints = upstreams.names.iter().map(|name| (upstreams.print)(name).unwrap_or_default()).collect();
+        let upstreams = upstreams.names.iter().map(|name| (*name).to_owned()).collect();
         // Its filters were there until now at least.
         let replaced = std::mem::replace(&mut self.in_force, number);
         self.configurations.iter_mut().filter(|known| known.number == replaced).for_each(|known| known.heard = now);
@@ -290,34 +308,43 @@ mod tests {
     use super::*;
     use crate::testing::test;
 
+    /// Upstreams of these names that are declared as ever.
+    fn own<'a>(names: &'a [&'a str]) -> Declared<'a> {
+        Declared { names, print: &|_| Some(1) }
+    }
+
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     #[test]
     fn a_configuration_is_replaced_by_a_new_one_and_comes_back_with_a_newer_connection() {
         let mut index = Index::default();
-        assert!(index.register("a", 1, &["u", "v"], NOW));
-        assert!(!index.register("a", 1, &["u", "v"], NOW), "another worker's");
+        assert!(index.register("a", 1, own(&["u", "v"]), NOW));
+        assert!(!index.register("a", 1, own(&["u", "v"]), NOW), "another worker's");
         index.note_connection("a", 1, 10);
-        assert!(index.register("a", 2, &["v"], NOW) && index.register("b", 1, &["w", "v"], NOW));
+        assert!(index.register("a", 2, own(&["v"]), NOW) && index.register("b", 1, own(&["w", "v"]), NOW));
         assert_eq!((index.names(), index.generation()), (vec!["v", "w"], 3));
         assert_eq!(index.standing("a", 1, NOW), Standing::Replaced);
-        assert_eq!(index.come_back("a", 1, 99, false, &["u", "v"], NOW), Comeback::No, "its successor's are not known");
+        assert_eq!(
+            index.come_back("a", 1, 99, false, own(&["u", "v"]), NOW),
+            Comeback::No,
+            "its successor's are not known"
+        );
         index.note_connection("a", 2, 20);
         index.note_connection("a", 2, 30);
-        assert_eq!(index.come_back("a", 1, 19, true, &["u", "v"], NOW), Comeback::No, "an old one");
-        assert!(!index.register("a", 1, &["u", "v"], NOW), "a VM that crashed while it drained");
-        assert_eq!(index.come_back("a", 1, 21, false, &["u", "v"], NOW), Comeback::Yes);
+        assert_eq!(index.come_back("a", 1, 19, true, own(&["u", "v"]), NOW), Comeback::No, "an old one");
+        assert!(!index.register("a", 1, own(&["u", "v"]), NOW), "a VM that crashed while it drained");
+        assert_eq!(index.come_back("a", 1, 21, false, own(&["u", "v"]), NOW), Comeback::Yes);
         assert_eq!((index.names(), index.standing("a", 2, NOW)), (vec!["u", "v", "w"], Standing::Replaced));
     }
 
     #[test]
     fn the_later_one_of_two_that_come_back_all_the_time_stays() {
         let mut index = Index::default();
-        index.register("a", 1, &["u"], NOW);
+        index.register("a", 1, own(&["u"]), NOW);
         index.note_connection("a", 1, 1);
-        index.register("a", 2, &["v"], NOW);
+        index.register("a", 2, own(&["v"]), NOW);
         index.note_connection("a", 2, 2);
-        let mut came = (3..12).map(|n| index.come_back("a", 2 - n % 2, n, false, &["x"], NOW)).collect::<Vec<_>>();
+        let mut came = (3..12).map(|n| index.come_back("a", 2 - n % 2, n, false, own(&["x"]), NOW)).collect::<Vec<_>>();
         let last = came.split_off(MOST_COMEBACKS);
         assert_eq!(came.pop(), Some(Comeback::Rival(vec!["x".to_owned()], true)));
         assert!(came.iter().all(|came| *came == Comeback::Yes), "{came:?}");
@@ -327,17 +354,17 @@ mod tests {
         assert!(index.is_word_due("a", 2, later), "the one that stays is asked for a word");
         index.hear("a", 2, &["y"], later);
         assert_eq!(index.standing("a", 1, NOW.after(SILENCE)), Standing::Beaten);
-        assert_eq!(index.come_back("a", 1, 900, false, &["x"], NOW.after(SILENCE)), Comeback::No);
+        assert_eq!(index.come_back("a", 1, 900, false, own(&["x"]), NOW.after(SILENCE)), Comeback::No);
         let gone = later.after(SILENCE);
         assert_eq!(index.standing("a", 1, gone), Standing::Replaced, "nobody hears of the other one any more");
         let mut without = index.clone();
-        assert_eq!(without.come_back("a", 1, 900, false, &["x"], gone), Comeback::Yes, "it was rolled back");
-        assert!(index.register("a", 3, &["z"], NOW), "a third one ends it");
+        assert_eq!(without.come_back("a", 1, 900, false, own(&["x"]), gone), Comeback::Yes, "it was rolled back");
+        assert!(index.register("a", 3, own(&["z"]), NOW), "a third one ends it");
         assert_eq!(index.standing("a", 1, NOW), Standing::Replaced);
         index.note_connection("a", 3, 20);
         let slowly = (0..9).map(|n| {
             let now = NOW.after(COMEBACK_TIME * (2 + n));
-            index.come_back("a", u64::from(2 + n % 2), 21 + u64::from(n), false, &[], now)
+            index.come_back("a", u64::from(2 + n % 2), 21 + u64::from(n), false, own(&[]), now)
         });
         assert!(slowly.into_iter().all(|came| came == Comeback::Yes), "people roll back and forth");
     }
@@ -345,8 +372,8 @@ mod tests {
     #[test]
     fn a_replaced_configuration_s_upstreams_are_there_while_its_filters_are() {
         let mut index = Index::default();
-        index.register("a", 1, &["red", "blue"], NOW);
-        index.register("a", 2, &["blue"], NOW);
+        index.register("a", 1, own(&["red", "blue"]), NOW);
+        index.register("a", 2, own(&["blue"]), NOW);
         let after = |seconds| NOW.after(Duration::from_secs(seconds));
         assert_eq!(index.names(), ["blue"]);
         assert!(index.lists("red", after(9)) && !index.is_word_due("a", 1, after(3)));
@@ -354,7 +381,7 @@ mod tests {
         index.hear("a", 1, &["red", "blue"], after(5));
         assert!(index.lists("red", after(14)) && !index.lists("red", after(15)));
         assert!(index.lists("blue", after(1_000)));
-        index.register("a", 3, &["green"], after(20));
+        index.register("a", 3, own(&["green"]), after(20));
         index.hear("a", 2, &["blue"], after(20));
         assert!(!index.lists("red", after(21)) && index.lists("blue", after(21)));
         index.hear("a", 1, &["red", "blue"], after(22));
@@ -364,7 +391,23 @@ mod tests {
     #[test]
     fn without_connections_whoever_comes_last_counts() {
         let mut index = Index::default();
-        let came = [1, 2, 1, 1, 2].map(|configuration| index.register("a", configuration, &["u"], NOW));
+        let came = [1, 2, 1, 1, 2].map(|configuration| index.register("a", configuration, own(&["u"]), NOW));
         assert_eq!(came, [true, true, true, false, true]);
+    }
+
+    #[test]
+    fn what_comes_into_force_is_compared_with_what_was() {
+        let mut index = Index::default();
+        let names = ["u", "w"];
+        let print = |name: &str| names.contains(&name).then_some(if name == "u" { 2 } else { 1 });
+        let next = Declared { names: &names, print: &print };
+        assert!(index.effect("a", next).is_first);
+        index.register("a", 1, own(&["u", "v"]), NOW);
+        let (upstreams, is_first) = (2, false);
+        let expected = Effect { generation: 2, upstreams, new: 1, changed: 1, removed: 1, is_first };
+        assert_eq!(index.effect("a", next), expected);
+        assert_eq!(index.effect("b", next).new, 2, "another filter's");
+        index.register("a", 2, next, NOW);
+        assert_eq!(index.effect("a", next), Effect { generation: 3, new: 0, changed: 0, removed: 0, ..expected });
     }
 }

@@ -1,51 +1,60 @@
-//! What becomes of the failures counted in an upstream: one more, those of checks taken back, those that no longer count.
+//! What becomes of the failures counted in an upstream: one more, an outage that is over, those that no longer count.
 //!
 //! Decisions only. They are applied to shared data by whoever swaps the table.
 
-use crate::model::ejection::may_eject;
 use crate::model::failure_table::FailureTable;
 use crate::model::failures::{Failures, PassiveVerdict};
 use crate::model::id::PeerId;
 use crate::model::peer::PeerRecord;
-use crate::model::peer_status::PeerStatus;
 use crate::model::positions::Positions;
-use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::time::Timestamp;
 
-/// Counts one failure against a peer, of a request or of a check. Returns what was counted before and after it.
-///
-/// No more peers go out of use by this than `max_ejected_percent` allows; one that would be too many is counted and stays. Those
-/// that an operator or an agent took out of use do not matter here.
-pub(crate) fn add(
-    table: &mut FailureTable,
-    record: &Record,
-    peer: &PeerRecord,
-    status: &Status,
-    is_check: bool,
-    now: Timestamp,
-) -> [Failures; 2] {
+/// Counts one failure against a peer, of a request or of what a script saw. Returns what was counted before and after it.
+pub(crate) fn add(table: &mut FailureTable, peer: &PeerRecord, of_request: bool, now: Timestamp) -> [Failures; 2] {
     let before = table.of(peer);
-    let mut after = before.and_one(now, peer.max_fails(), peer.fail_timeout(), is_check);
-    let is_down =
-        |failures: &Failures| matches!(failures.verdict(now, peer.fail_timeout()), PassiveVerdict::Down { .. });
-    if is_down(&after) && !is_down(&before) {
-        let is_ejected = status.of(peer.id).and_then(PeerStatus::down_by).is_some();
-        if !is_ejected && !may_eject(record, table, status, peer.id, now) {
-            after.until = Timestamp::default();
-        }
-    }
+    let after = before.and_one(now, peer.max_fails(), peer.fail_timeout(), of_request);
     table.set(peer, after);
     [before, after]
 }
 
-/// Takes back the failures that checks counted against a peer, because its monitors find it well. Returns what was counted before
-/// and after that.
-pub(crate) fn forgive_checks(table: &mut FailureTable, peer: &PeerRecord, now: Timestamp) -> [Failures; 2] {
+/// Notes that a request goes to a peer on trial.
+pub(crate) fn begin_trial(table: &mut FailureTable, peer: &PeerRecord, now: Timestamp) {
+    let failures = table.of(peer);
+    if matches!(failures.verdict(now, peer.fail_timeout()), PassiveVerdict::OnTrial { .. }) {
+        table.set(peer, Failures { tried: now, ..failures });
+    }
+}
+
+/// What shows that an outage is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// A peer on trial answered a request.
+    Answered,
+    /// Good checks, begun after the failure of that time.
+    Checked(Timestamp),
+}
+
+/// Ends a peer's outage, if this shows that it is over. Returns what was counted until then; `None` if nothing ended.
+pub(crate) fn recover(
+    table: &mut FailureTable,
+    peer: &PeerRecord,
+    recovery: Recovery,
+    now: Timestamp,
+) -> Option<Failures> {
     let before = table.of(peer);
-    let after = before.without_checks(now, peer.max_fails(), peer.fail_timeout());
-    table.set(peer, after);
-    [before, after]
+    let verdict = before.verdict(now, peer.fail_timeout());
+    let is_over = match recovery {
+        Recovery::Answered => matches!(verdict, PassiveVerdict::OnTrial { .. }),
+        Recovery::Checked(last) => {
+            before.last == last && matches!(verdict, PassiveVerdict::OnTrial { .. } | PassiveVerdict::Down { .. })
+        }
+    };
+    if is_over {
+        let is_slow = !peer.slow_start().is_zero();
+        table.set(peer, if is_slow { Failures::over(now) } else { Failures::default() });
+    }
+    is_over.then_some(before)
 }
 
 /// Forgets failures that no longer count, and those of peers that are gone. Returns the peers that are back, with what was counted
@@ -63,10 +72,10 @@ pub(crate) fn expire(table: &mut FailureTable, record: &Record, now: Timestamp) 
             continue;
         }
         let mut left = failures;
-        if failures.count > 0 && failures.until != Timestamp::default() {
+        if failures.is_outage {
             back.push((peer.id, failures));
             // Back, and slowly: since when is all that matters of it from now on.
-            left = Failures { since: failures.back_since(now).unwrap_or(now), ..Failures::default() };
+            left = Failures::over(failures.back_since(now, peer.fail_timeout()).unwrap_or(now));
         }
         let is_slow = left.count == 0 && left.counts(now, peer.fail_timeout(), peer.slow_start());
         table.set(peer, if is_slow { left } else { Failures::default() });

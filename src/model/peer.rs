@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::admin_state::AdminState;
 use crate::model::agent::Agent;
 use crate::model::era::Era;
-use crate::model::failures::{Failures, PassiveVerdict};
+use crate::model::failures::lasts;
 use crate::model::id::PeerId;
 use crate::model::overrides::Overrides;
 use crate::model::peer_status::PeerStatus;
@@ -117,11 +117,11 @@ impl PeerRecord {
         match self.overrides.admin_state {
             None => (AdminState::declared(&self.server), None),
             Some((AdminState::TemporaryDown, given)) => {
-                // The same rules as for a failure at that time, the jumping clock included.
-                let counted = Failures { count: 1, checks: 0, since: given, until: given.after(self.fail_timeout()) };
-                match counted.verdict(now, self.fail_timeout()) {
-                    PassiveVerdict::Down { until } => (AdminState::TemporaryDown, Some(until)),
-                    PassiveVerdict::Good | PassiveVerdict::Failing => (AdminState::Up, None),
+                let end = given.after(self.fail_timeout());
+                if lasts(end, self.fail_timeout(), now) {
+                    (AdminState::TemporaryDown, Some(end))
+                } else {
+                    (AdminState::Up, None)
                 }
             }
             Some((order, _)) => (order, None),

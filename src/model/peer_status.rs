@@ -1,5 +1,7 @@
 //! What monitors, an agent and name servers say of one peer.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::agent::Agent;
@@ -7,6 +9,7 @@ use crate::model::check::Check;
 use crate::model::era::Era;
 use crate::model::resolution::Resolution;
 use crate::model::spec::MonitorSpec;
+use crate::time::Timestamp;
 
 /// What is said of a peer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,8 +30,7 @@ impl PeerStatus {
     pub(crate) fn enter(&mut self, era: Era) {
         if self.era.verdicts < era.verdicts {
             for check in &mut self.checks {
-                (check.is_down, check.streak) = (false, 0);
-                check.why.clear();
+                check.clear();
             }
             self.agent = None;
         }
@@ -64,6 +66,13 @@ impl PeerStatus {
     #[must_use]
     pub(crate) fn failed_checks(&self) -> u64 {
         self.checks.iter().map(|check| check.failed).sum()
+    }
+
+    /// The monitor whose failed checks count for the longest time.
+    #[must_use]
+    pub(crate) fn failing_by(&self, now: Timestamp, window: Duration) -> Option<&Check> {
+        let failing = self.checks.iter().filter(|check| check.is_failing(now, window));
+        failing.min_by_key(|check| check.fails(now, window).1)
     }
 
     /// The monitor that has had a verdict against it for the longest time.

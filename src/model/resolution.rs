@@ -18,3 +18,19 @@ pub(crate) struct Resolution {
     /// Why the last question was not answered; empty if it was.
     pub(crate) error: String,
 }
+
+/// What is said of a name that nobody has resolved yet.
+const PENDING: &str = "the name is not resolved yet";
+
+impl Resolution {
+    /// Of a name that nobody has resolved yet.
+    pub(crate) fn pending() -> Self {
+        Self { error: PENDING.to_owned(), ..Self::default() }
+    }
+
+    /// Whether nobody has resolved it yet.
+    #[must_use]
+    pub(crate) fn is_pending(&self) -> bool {
+        self.error == PENDING
+    }
+}

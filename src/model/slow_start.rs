@@ -35,7 +35,9 @@ pub(crate) fn factor(
     let agent = status.and_then(|status| status.agent.as_ref());
     let lifted = checks.filter(|check| !check.is_down).map(|check| check.since).chain(agent.map(|agent| agent.since));
     let lifted = lifted.filter(|since| *since != Timestamp::default() && *since <= now).max();
-    let Some(back) = failures.back_since(now).max(ordered).max(lifted) else { return (FULL_FACTOR, None) };
+    let Some(back) = failures.back_since(now, peer.fail_timeout()).max(ordered).max(lifted) else {
+        return (FULL_FACTOR, None);
+    };
     let passed = now.since(back);
     if passed >= slow_start {
         return (FULL_FACTOR, None);

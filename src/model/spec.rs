@@ -102,6 +102,8 @@ pub struct MonitorSpec {
     /// How long a check may take. Default 1 s.
     #[serde(with = "as_millis")]
     pub timeout: Duration,
+    /// The cluster through which the host asks, where it has such things; empty: the usual one for what is asked.
+    pub cluster: String,
     /// The port to check instead of the peer's own.
     pub port: Option<u16>,
     /// Which peers are checked.
@@ -122,6 +124,10 @@ pub struct MonitorSpec {
     pub method: String,
     /// The request's body.
     pub body: String,
+    /// What the beginning of an HTTP answer's body has to hold somewhere; empty: anything.
+    pub expect_body: String,
+    /// The gRPC service that is asked about; empty: the server as a whole.
+    pub service: String,
     /// What an agent over TCP is sent first.
     pub send: String,
 }
@@ -134,6 +140,7 @@ impl Default for MonitorSpec {
             name: String::new(),
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(1),
+            cluster: String::new(),
             port: None,
             peers: Selector::All,
             rise: 2,
@@ -144,6 +151,8 @@ impl Default for MonitorSpec {
             headers: Vec::new(),
             method: "GET".to_owned(),
             body: String::new(),
+            expect_body: String::new(),
+            service: String::new(),
             send: String::new(),
         }
     }

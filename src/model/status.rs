@@ -98,13 +98,11 @@ impl Status {
         }
         for peer in record.peers.iter().filter(|peer| peer.host_name().is_some()) {
             self.change(peer.id, |status| {
-                let unresolved =
-                    || Resolution { error: "the name is not resolved yet".to_owned(), ..Default::default() };
-                let name = status.name.get_or_insert_with(unresolved);
+                let name = status.name.get_or_insert_with(Resolution::pending);
                 if !record.spec.resolve_ipv6 && name.addresses.iter().any(IpAddr::is_ipv6) {
                     name.addresses.retain(IpAddr::is_ipv4);
                     if name.addresses.is_empty() {
-                        *name = unresolved();
+                        *name = Resolution::pending();
                     }
                 }
             });
@@ -131,7 +129,7 @@ mod tests {
     fn it_reads_back_and_foreign_bytes_are_refused() {
         let mut status = Status::default();
         status.change(PeerId(7), |peer| {
-            peer.change_check(&MonitorSpec::default(), |check| check.observe(Some("reset"), 2, 3))
+            peer.change_check(&MonitorSpec::default(), |check| check.why = "reset".to_owned())
         });
         status.change(PeerId(2), |peer| peer.name = Some(Resolution::default()));
         let bytes = status.encode();

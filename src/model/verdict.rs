@@ -46,6 +46,8 @@ pub(crate) struct EffectiveState<'s> {
     pub(crate) since: Option<Timestamp>,
     /// When it ends by itself.
     pub(crate) until: Option<Timestamp>,
+    /// It ends with the next request that is answered.
+    pub(crate) is_on_trial: bool,
 }
 
 impl EffectiveState<'_> {
@@ -73,13 +75,20 @@ impl EffectiveState<'_> {
             }
             Owner::Operator(order) => format!("ordered {}", order.name()),
             Owner::Agent(agent) => format!("the agent says {}", agent.summary()),
-            Owner::Monitor(check) => check.verdict_why.clone(),
+            Owner::Monitor(check) if self.state == PeerState::Down => check.verdict_why.clone(),
+            Owner::Monitor(check) if check.is_good() => "a check failed lately".to_owned(),
+            Owner::Monitor(check) => check.why.clone(),
             Owner::Resolver(resolution) if resolution.error.is_empty() => "the name does not exist".to_owned(),
             Owner::Resolver(resolution) => resolution.error.clone(),
             Owner::Passive(failures, within) => {
-                let (count, within) = (failures.count, crate::time::format_duration(within));
-                let plural = if count == 1 { "" } else { "s" };
-                format!("{count} failure{plural} within {within}")
+                let plural = if failures.count == 1 { "" } else { "s" };
+                // A window has such a length; an outage goes on.
+                match failures.is_outage && failures.last.since(failures.since) >= within {
+                    true => format!("{} failure{plural} since {}", failures.count, failures.since),
+                    false => {
+                        format!("{} failure{plural} within {}", failures.count, crate::time::format_duration(within))
+                    }
+                }
             }
         })
     }
@@ -105,7 +114,8 @@ pub(crate) fn effective_state<'s>(
     let agent = status.and_then(|status| status.agent.as_ref());
     let known = |at: Timestamp| Some(at).filter(|at| *at != Timestamp::default());
     let passive = Owner::Passive(*failures, peer.fail_timeout());
-    let lasting = |state, owner, since| EffectiveState { state, owner, since, until: None };
+    let ending = |state, owner, since, until| EffectiveState { state, owner, since, until, is_on_trial: false };
+    let lasting = |state, owner, since| ending(state, owner, since, None);
 
     if order == AdminState::Down {
         return lasting(PeerState::Down, operator, ordered_since);
@@ -126,25 +136,26 @@ pub(crate) fn effective_state<'s>(
     if let Some(agent) = agent.filter(|agent| agent.is_draining()) {
         return lasting(PeerState::Draining, Owner::Agent(agent), known(agent.since));
     }
-    match (order, failures.verdict(now, peer.fail_timeout())) {
-        (_, PassiveVerdict::Down { until }) => EffectiveState {
-            state: PeerState::TemporaryDown,
-            owner: passive,
-            since: known(failures.since),
-            until: Some(ordered_until.map_or(until, |at| at.max(until))),
+    if order == AdminState::TemporaryDown {
+        return ending(PeerState::TemporaryDown, operator, ordered_since, ordered_until);
+    }
+    let window = peer.fail_timeout();
+    match failures.verdict(now, window) {
+        PassiveVerdict::Down { until } => ending(PeerState::TemporaryDown, passive, known(failures.since), Some(until)),
+        PassiveVerdict::OnTrial { until } => EffectiveState {
+            is_on_trial: true,
+            ..ending(PeerState::TemporaryDown, passive, known(failures.since), Some(until))
         },
-        (AdminState::TemporaryDown, _) => EffectiveState {
-            state: PeerState::TemporaryDown,
-            owner: operator,
-            since: ordered_since,
-            until: ordered_until,
+        PassiveVerdict::Failing => {
+            let until = failures.since.after(window);
+            ending(PeerState::Failing, passive, known(failures.since), Some(until))
+        }
+        PassiveVerdict::Good => match status.and_then(|status| status.failing_by(now, window)) {
+            Some(check) => {
+                let (_, since) = check.fails(now, window);
+                ending(PeerState::Failing, Owner::Monitor(check), known(since), Some(since.after(window)))
+            }
+            None => lasting(PeerState::Up, Owner::Nobody, None),
         },
-        (_, PassiveVerdict::Failing) => EffectiveState {
-            state: PeerState::Failing,
-            owner: passive,
-            since: known(failures.since),
-            until: Some(failures.since.after(peer.fail_timeout())),
-        },
-        (_, PassiveVerdict::Good) => lasting(PeerState::Up, Owner::Nobody, None),
     }
 }

@@ -21,7 +21,9 @@ impl Monitor for OverTcp {
         match reply {
             Reply::Bytes(bytes) => read(bytes),
             Reply::Failed(failure) => Finding::Silent(failure.to_string()),
-            Reply::Http(..) | Reply::Connected => Finding::Silent("not an agent's answer".to_owned()),
+            Reply::Http(..) | Reply::Grpc { .. } | Reply::Connected | Reply::NotMade(_) => {
+                Finding::Silent("not an agent's answer".to_owned())
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
-//! `http`: an HTTP request whose answer has a good status.
+//! `http`: an HTTP request whose answer has a good status, and a body that holds what it should.
 //!
 //! The request is what the options say and nothing more: no header of the filter or of the proxy goes with it. `Host` is the
-//! peer's name, `host:port`, unless `header_Host` says otherwise. The whole answer has to arrive within `timeout`; its body is not
-//! looked at, so `method` `HEAD` is cheaper where servers know it.
+//! peer's name, `host:port`, unless `header_Host` says otherwise. The whole answer has to arrive within `timeout`; its body is
+//! looked at for `expect_body` alone, so without that `method` `HEAD` is cheaper where servers know it.
 
 use super::{Finding, Monitor, MonitorSpec};
 use crate::host::{CallKind, Reply};
@@ -17,10 +17,16 @@ impl Monitor for Http {
 
     fn judge(&self, config: &MonitorSpec, reply: &Reply) -> Finding {
         match answer(config, reply) {
-            Ok(_) => Finding::Good,
+            Ok(body) if holds(body, config.expect_body.as_bytes()) => Finding::Good,
+            Ok(_) => Finding::Bad("expect_body is not in the answer's body".to_owned()),
             Err(why) => Finding::Bad(why),
         }
     }
+}
+
+/// Whether `part` is somewhere in `body`, byte by byte.
+fn holds(body: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || body.windows(part.len()).any(|window| window == part)
 }
 
 /// The request of a monitor over HTTP.
@@ -42,7 +48,9 @@ pub(super) fn answer<'r>(config: &MonitorSpec, reply: &'r Reply) -> Result<&'r [
         Reply::Http(status, body) if config.ok_codes.contains(*status) => Ok(body),
         Reply::Http(status, _) => Err(format!("status {status}, expected {}", config.ok_codes)),
         Reply::Failed(failure) => Err(failure.to_string()),
-        Reply::Bytes(_) | Reply::Connected => Err("not an HTTP answer".to_owned()),
+        Reply::Grpc { .. } | Reply::Bytes(_) | Reply::Connected | Reply::NotMade(_) => {
+            Err("not an HTTP answer".to_owned())
+        }
     }
 }
 
@@ -60,6 +68,21 @@ mod tests {
         assert_eq!(judge(Reply::Http(302, Vec::new())), Finding::Good);
         assert_eq!(judge(Reply::Http(503, Vec::new())), Finding::Bad("status 503, expected 200 3xx".to_owned()));
         assert_eq!(judge(Reply::Failed(Failure::Timeout)), Finding::Bad("no answer in time".to_owned()));
+    }
+
+    #[test]
+    fn the_body_holds_what_is_expected_somewhere() {
+        let judge = |expected: &str, body: &[u8]| {
+            let config = MonitorSpec { expect_body: expected.to_owned(), ..MonitorSpec::default() };
+            Http.judge(&config, &Reply::Http(200, body.to_vec())) == Finding::Good
+        };
+        assert!(judge("", b"") && judge("ready", b"ready") && judge("ready", b"{\"is\": \"ready\"}\xff"));
+        assert!(!judge("ready", b"") && !judge("ready", b"Ready") && !judge("ready", b"read"));
+        let config = MonitorSpec { expect_body: "ready".to_owned(), ..MonitorSpec::default() };
+        let why = "expect_body is not in the answer's body";
+        assert_eq!(Http.judge(&config, &Reply::Http(200, b"no".to_vec())), Finding::Bad(why.to_owned()));
+        let why = "status 503, expected 101 102 2xx 3xx";
+        assert_eq!(Http.judge(&config, &Reply::Http(503, b"ready".to_vec())), Finding::Bad(why.to_owned()));
     }
 
     #[test]

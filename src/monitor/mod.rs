@@ -6,7 +6,8 @@
 //!
 //! | monitor | asks | is content with |
 //! | --- | --- | --- |
-//! | [`http`] | an HTTP request | a status in `ok_codes` |
+//! | [`http`] | an HTTP request | a status in `ok_codes`, and `expect_body` in the body |
+//! | [`grpc`] | the health service of gRPC | `SERVING` |
 //! | [`tcp`] | a connection | a connection |
 //! | [`agent`], over TCP | the agent of HAProxy for one line | any line; the line is a verdict of its own |
 //! | [`agent`], over HTTP | the same line as the first of an HTTP answer | the same |
@@ -18,6 +19,7 @@ use crate::model::report::Report;
 use crate::model::spec::MonitorSpec;
 
 pub mod agent;
+pub mod grpc;
 pub mod http;
 pub mod tcp;
 
@@ -48,8 +50,10 @@ pub trait Monitor {
 pub struct Grammar {
     /// `url`, `ok_codes`, `header_*`.
     pub http: bool,
-    /// `method`, `body`.
+    /// `method`, `body`, `expect_body`.
     pub request: bool,
+    /// `service`.
+    pub grpc: bool,
     /// `send`.
     pub send: bool,
 }

@@ -19,7 +19,9 @@ impl Monitor for Tcp {
             // All that can time out here is the connection.
             Reply::Failed(Failure::Timeout) => Finding::Bad("no connection in time".to_owned()),
             Reply::Failed(failure) => Finding::Bad(failure.to_string()),
-            Reply::Http(..) | Reply::Bytes(_) => Finding::Bad("not a connection".to_owned()),
+            Reply::Http(..) | Reply::Grpc { .. } | Reply::Bytes(_) | Reply::NotMade(_) => {
+                Finding::Bad("not a connection".to_owned())
+            }
         }
     }
 }

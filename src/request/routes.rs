@@ -6,6 +6,7 @@
 //! are tried, in the order of the configuration. Routes without a literal are always tried.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::rc::Rc;
 
 use regex_lite::Regex;
@@ -18,9 +19,9 @@ use crate::request::Request;
 /// and nobody else is served by this worker meanwhile.
 pub(crate) const LONGEST_PATH: usize = 2048;
 
-/// Whether a route matches is not known: its regex does not look at paths as long as this one.
+/// Whether the route at this position matches is not known: its regex does not look at paths as long as this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PathTooLong;
+pub(crate) struct PathTooLong(pub(crate) usize);
 
 /// One route. All conditions that it has must match.
 #[derive(Clone, Debug)]
@@ -46,17 +47,42 @@ impl Route {
         Self { prefix: None, path: None, regex: None, host: None, method: None, upstream }
     }
 
-    /// Whether the request matches.
-    fn matches(&self, request: &Request<'_>) -> Result<bool, PathTooLong> {
+    /// Whether the request matches this route, which is at that position.
+    fn matches(&self, at: usize, request: &Request<'_>) -> Result<bool, PathTooLong> {
         let literals = self.path.as_ref().is_none_or(|path| request.path() == path.as_bytes())
             && self.prefix.as_ref().is_none_or(|prefix| request.path().starts_with(prefix.as_bytes()))
             && self.method.as_ref().is_none_or(|method| request.method() == method.as_bytes())
             && self.host.as_ref().is_none_or(|host| request.host() == host.as_bytes());
         match &self.regex {
-            Some(_) if literals && request.path().len() > LONGEST_PATH => Err(PathTooLong),
+            Some(_) if literals && request.path().len() > LONGEST_PATH => Err(PathTooLong(at)),
             Some(regex) => Ok(literals && request.matches(regex, self.upstream.highest_group() > 0)),
             None => Ok(literals),
         }
+    }
+}
+
+impl fmt::Display for Route {
+    /// What a request must have to match.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let regex = self.regex.as_ref().map(|regex| regex.as_str());
+        let conditions = [
+            ("path", self.path.as_deref()),
+            ("prefix", self.prefix.as_deref()),
+            ("regex", regex),
+            ("host", self.host.as_deref()),
+            ("method", self.method.as_deref()),
+        ];
+        let mut separator = "";
+        for (name, condition) in conditions {
+            if let Some(condition) = condition {
+                write!(f, "{separator}{name} {condition}")?;
+                separator = ", ";
+            }
+        }
+        if separator.is_empty() {
+            f.write_str("all requests")?;
+        }
+        Ok(())
     }
 }
 
@@ -104,6 +130,11 @@ impl Routes {
         self.routes.iter()
     }
 
+    /// The route at that position.
+    pub(crate) fn get(&self, position: usize) -> Option<&Route> {
+        self.routes.get(position)
+    }
+
     /// The first route that matches, with its position.
     ///
     /// # Errors
@@ -113,7 +144,7 @@ impl Routes {
     pub(crate) fn find(&self, request: &Request<'_>) -> Result<Option<(usize, &Route)>, PathTooLong> {
         let Some(first) = self.routes.first() else { return Ok(None) };
         let is_first = self.others.first() == Some(&0);
-        if is_first && first.matches(request)? {
+        if is_first && first.matches(0, request)? {
             return Ok(Some((0, first)));
         }
         let mut fitting: Vec<&[usize]> = vec![&self.others];
@@ -130,7 +161,7 @@ impl Routes {
         let fitting = sorted(fitting.into_iter().flatten().map(|at| *at as u128));
         for at in fitting.into_iter().skip(usize::from(is_first)).map(|at| at as usize) {
             if let Some(route) = self.routes.get(at) {
-                if route.matches(request)? {
+                if route.matches(at, request)? {
                     return Ok(Some((at, route)));
                 }
             }

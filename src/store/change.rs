@@ -5,13 +5,15 @@ use std::fmt;
 use crate::host::{Expect, HostError};
 use crate::model::codec;
 use crate::model::counters::{Counters, Counts};
+use crate::model::ejection::{Assessment, Kept};
 use crate::model::error::Error;
 use crate::model::failure_table::FailureTable;
 use crate::model::failures::Failures;
 use crate::model::id::PeerId;
+use crate::model::log_budget::LogBudget;
 use crate::model::operator;
 use crate::model::overrides::Overrides;
-use crate::model::passive;
+use crate::model::passive::{self, Recovery};
 use crate::model::peer::PeerRecord;
 use crate::model::peer_status::PeerStatus;
 use crate::model::positions::Positions;
@@ -19,8 +21,9 @@ use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::model::upstream::{Declaration, Record};
 use crate::model::verdict::effective_state;
-use crate::store::{journal, keys, Store, NOTHING};
-use crate::time::Timestamp;
+use crate::store::upstream_state::Cause;
+use crate::store::{journal, keys, Codec, Store, NOTHING};
+use crate::time::{format_duration, Timestamp};
 
 /// A peer after a change, with what counts of others' words on it.
 pub(crate) struct Changed {
@@ -89,7 +92,7 @@ impl Store<'_> {
     /// there is changed where the declaration changed.
     pub(crate) fn declare(&self, upstream: &str, declaration: &Declaration<'_>) -> Result<(), Error> {
         let key = keys::record(upstream);
-        let mut rival = None;
+        let (mut rival, mut is_written) = (None, false);
         self.retry(&mut || {
             let (before, expect) = match self.host.read(&key)? {
                 None => (None, Expect::Nothing),
@@ -112,8 +115,12 @@ impl Store<'_> {
             record.revision = record.revision.wrapping_add(1);
             self.host.write(&key, &record.encode(), expect)?;
             self.host.announce();
+            is_written = true;
             Ok(())
         })?;
+        if is_written {
+            self.reconcile_state(upstream, None);
+        }
         if let Some(rival) = rival {
             log::warn!(
                 "upstream {upstream:?} is defined differently by {rival:?} and by {:?}: the definition of the latter \
@@ -147,48 +154,69 @@ impl Store<'_> {
         Ok(self.host.write(&keys::status(upstream), &status.encode(), expect)?)
     }
 
+    /// Changes what is counted against an upstream's peers. Everybody has to know.
     fn update_failures<R>(&self, upstream: &str, change: impl FnMut(&mut FailureTable) -> R) -> Result<R, Error> {
         self.update(&keys::failures(upstream), (FailureTable::decode, |table| table.encode()), |_| true, change)
     }
 
-    /// Counts a failure against a peer, of a request or of a check, and logs it. Returns what is counted now, and whether that
-    /// took the peer out of use. `status` is what is said of the upstream's peers.
+    /// Counts a failure against a peer, of a request or of what a script saw, and logs it. Returns what is counted now, and whether
+    /// that took the peer out of use. `status` is what is said of the upstream's peers.
     pub(crate) fn add_fail(
         &self,
         record: &Record,
         peer: &PeerRecord,
         status: &Status,
         why: &dyn fmt::Display,
-        is_check: bool,
+        of_request: bool,
     ) -> Result<(Failures, bool), Error> {
         let now = self.now();
-        let [before, after] =
-            self.update_failures(&record.name, |table| passive::add(table, record, peer, status, is_check, now))?;
+        let (begun, [before, after]) = self.update_failures(&record.name, |table| {
+            let [before, after] = passive::add(table, peer, of_request, now);
+            let begins = after.is_outage && (!before.is_outage || before.since != after.since);
+            (begins.then(|| table.clone()), [before, after])
+        })?;
         let state = |failures| effective_state(peer, failures, status.of(peer.id), now).state;
         let change = [state(&before), state(&after)];
-        journal::failure(&record.name, peer, &after, change, why);
-        let [from, to] = change;
-        Ok((after, from.is_usable() && !to.is_usable()))
+        let mut is_ejected = false;
+        if let Some(table) = begun {
+            let within = format_duration(peer.fail_timeout());
+            let why = format!("{why}; failure {} within {within}", after.count);
+            let kept = usage(record, &table, status, peer.id, now);
+            is_ejected = change[0].is_usable() && kept.is_none();
+            journal::failure(self, &record.name, peer, &after, change, &why, kept);
+            let cause = Cause { by: "passive", peer: &peer.server.name, why: &why };
+            self.reconcile_state(&record.name, Some(cause));
+        } else {
+            journal::failure(self, &record.name, peer, &after, change, &why.to_string(), None);
+        }
+        Ok((after, is_ejected))
     }
 
-    /// The same, for those who need not know what is counted now.
-    pub(crate) fn fail(
+    /// Notes that a request goes to a peer on trial. Nobody has to know at once.
+    pub(crate) fn begin_trial(&self, upstream: &str, peer: &PeerRecord) -> Result<(), Error> {
+        let codec: Codec<FailureTable> = (FailureTable::decode, |table| table.encode());
+        let now = self.now();
+        self.update(&keys::failures(upstream), codec, |()| false, |table| passive::begin_trial(table, peer, now))
+    }
+
+    /// Ends an outage of a peer, if this shows that it is over, and logs that. `status` is what is said of the upstream's peers.
+    pub(crate) fn recover(
         &self,
         record: &Record,
         peer: &PeerRecord,
         status: &Status,
-        why: &dyn fmt::Display,
-        is_check: bool,
-    ) -> Result<bool, Error> {
-        self.add_fail(record, peer, status, why, is_check).map(|(_, is_ejected)| is_ejected)
-    }
-
-    /// Takes back the failures that checks counted against a peer, because its monitors find it well. Returns what was
-    /// counted before and after that.
-    pub(crate) fn forgive_checks(&self, record: &Record, peer: &PeerRecord) -> Result<(Failures, Failures), Error> {
+        recovery: Recovery,
+        (by, why): (&str, &str),
+    ) -> Result<(), Error> {
         let now = self.now();
-        let [before, after] = self.update_failures(&record.name, |table| passive::forgive_checks(table, peer, now))?;
-        Ok((before, after))
+        let before = self.update_failures(&record.name, |table| passive::recover(table, peer, recovery, now))?;
+        let Some(before) = before else { return Ok(()) };
+        let name = &peer.server.name;
+        let state = |failures| effective_state(peer, failures, status.of(peer.id), now).state;
+        let change = [state(&before), state(&Failures::default())];
+        journal::observe(self, &record.name, name, change, by, why, None);
+        self.reconcile_state(&record.name, Some(Cause { by, peer: name, why }));
+        Ok(())
     }
 
     /// Clears away what no longer counts in an upstream, failures and orders that end by themselves, and logs which peers are back
@@ -196,34 +224,57 @@ impl Store<'_> {
     pub(crate) fn expire(&self, record: &Record, status: &Status) -> Result<(), Error> {
         let now = self.now();
         let back = self.update_failures(&record.name, |table| passive::expire(table, record, now))?;
+        let mut is_changed = !back.is_empty();
         for (id, failures) in back {
             let Some(peer) = record.peers.iter().find(|peer| peer.id == id) else { continue };
             let state = |failures, at| effective_state(peer, failures, status.of(id), at).state;
             // As it was until a moment ago, by what was counted until then.
-            let change = [state(&failures, just_before(failures.until)), state(&Failures::default(), now)];
-            journal::report(&record.name, &peer.server.name, change, "passive", "fail_timeout passed");
+            let end = failures.back_since(now, peer.fail_timeout()).unwrap_or(now);
+            let change = [state(&failures, just_before(end)), state(&Failures::default(), now)];
+            let why = if failures.of_requests { "no request came to try it" } else { "fail_timeout passed" };
+            journal::observe(self, &record.name, &peer.server.name, change, "passive", why, None);
         }
-        if !record.peers.iter().any(|peer| operator::ended(peer, now).is_some()) {
-            return Ok(());
-        }
-        let ended = self.update_record(&record.name, |record| {
-            let mut ended = Vec::new();
-            for peer in &mut record.peers {
-                let before = peer.clone();
-                if operator::end(peer, now) {
-                    ended.push((before, peer.clone()));
+        if record.peers.iter().any(|peer| operator::ended(peer, now).is_some()) {
+            let ended = self.update_record(&record.name, |record| {
+                let mut ended = Vec::new();
+                for peer in &mut record.peers {
+                    let before = peer.clone();
+                    if operator::end(peer, now) {
+                        ended.push((before, peer.clone()));
+                    }
                 }
+                Ok(ended)
+            })?;
+            let table = self.health(&record.name)?;
+            for (before, after) in ended {
+                let at = operator::ended(&before, now).map_or(now, just_before);
+                let state = |peer, at| effective_state(peer, &table.of(peer), status.of(peer.id), at).state;
+                let change = [state(&before, at), state(&after, now)];
+                let why = "the order was for fail_timeout";
+                journal::report(&record.name, &after.server.name, change, "operator", why, None);
+                is_changed = true;
             }
-            Ok(ended)
-        })?;
-        let table = self.health(&record.name)?;
-        for (before, after) in ended {
-            let at = operator::ended(&before, now).map_or(now, just_before);
-            let state = |peer, at| effective_state(peer, &table.of(peer), status.of(peer.id), at).state;
-            let change = [state(&before, at), state(&after, now)];
-            journal::report(&record.name, &after.server.name, change, "operator", "the order was for fail_timeout");
+        }
+        if is_changed {
+            self.reconcile_state(&record.name, None);
         }
         Ok(())
+    }
+
+    /// Changes the budget for lines about peers' states. What stays as it was is not written.
+    pub(crate) fn change_log_budget(&self, change: &mut dyn FnMut(&mut LogBudget)) -> Result<(), Error> {
+        let key = keys::log_budget();
+        self.retry(&mut || {
+            let stored = self.host.read(&key)?;
+            let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
+            let before = stored.map(|stored| LogBudget::decode(&stored.value)).unwrap_or_default();
+            let mut after = before;
+            change(&mut after);
+            if after != before {
+                self.host.write(&key, &after.encode(), expect)?;
+            }
+            Ok(())
+        })
     }
 
     /// Adds what a worker counted. Nobody has to know at once, so that is not announced.
@@ -251,4 +302,11 @@ impl Store<'_> {
 
 fn just_before(at: Timestamp) -> Timestamp {
     Timestamp::from_nanos(at.as_nanos().saturating_sub(1))
+}
+
+/// What keeps a peer in use in spite of a verdict, if anything does.
+fn usage(record: &Record, table: &FailureTable, status: &Status, peer: PeerId, now: Timestamp) -> Option<Kept> {
+    let assessment = Assessment::of(record, table, status, now);
+    let at = record.peers.iter().position(|known| known.id == peer)?;
+    assessment.get(at)?.1.note()
 }

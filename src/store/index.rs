@@ -1,6 +1,7 @@
 //! Which instances of the filter and which upstreams there are: shared data cannot be listed.
 
 use crate::model::codec;
+use crate::model::effect::{Declared, Effect};
 use crate::model::error::Error;
 use crate::model::index::{Comeback, Index};
 use crate::store::{keys, Codec, Read, Store};
@@ -25,10 +26,21 @@ impl Store<'_> {
         }
     }
 
-    /// Says which upstreams an instance of the filter has, by a configuration of its. See [`Index::register`].
-    pub(crate) fn register(&self, instance: &str, configuration: u64, upstreams: &[&str]) -> Result<bool, Error> {
-        let register = |index: &mut Index| index.register(instance, configuration, upstreams, self.now());
-        self.update(&keys::index(), CODEC, |is_new| *is_new, register)
+    /// Says which upstreams an instance of the filter has, by a configuration of its. Returns what that changed, if the
+    /// configuration came into force by that: then no other worker is told so. See [`Index::register`].
+    pub(crate) fn register(
+        &self,
+        instance: &str,
+        configuration: u64,
+        upstreams: Declared<'_>,
+    ) -> Result<Option<Effect>, Error> {
+        let mut effect = Effect::default();
+        let register = |index: &mut Index| {
+            effect = index.effect(instance, upstreams);
+            index.register(instance, configuration, upstreams, self.now())
+        };
+        let is_in_force = self.update(&keys::index(), CODEC, |is_new| *is_new, register)?;
+        Ok(is_in_force.then_some(effect))
     }
 
     /// Says that filters of a replaced configuration are there still. Nobody has to know at once.
@@ -43,18 +55,21 @@ impl Store<'_> {
         self.update(&keys::index(), CODEC, |()| false, note)
     }
 
-    /// Finds out whether a configuration is in force again. See [`Index::come_back`].
+    /// Finds out whether a configuration is in force again, and what that changed if so. See [`Index::come_back`].
     pub(crate) fn come_back(
         &self,
         instance: &str,
         configuration: u64,
         connection: u64,
         is_new: bool,
-        upstreams: &[&str],
-    ) -> Result<Comeback, Error> {
-        let come_back =
-            |index: &mut Index| index.come_back(instance, configuration, connection, is_new, upstreams, self.now());
-        let announce = |comeback: &Comeback| *comeback != Comeback::No;
-        self.update(&keys::index(), CODEC, announce, come_back)
+        upstreams: Declared<'_>,
+    ) -> Result<(Comeback, Effect), Error> {
+        let mut effect = Effect::default();
+        let come_back = |index: &mut Index| {
+            effect = index.effect(instance, upstreams);
+            index.come_back(instance, configuration, connection, is_new, upstreams, self.now())
+        };
+        let comeback = self.update(&keys::index(), CODEC, |comeback| *comeback != Comeback::No, come_back)?;
+        Ok((comeback, effect))
     }
 }

@@ -1,12 +1,14 @@
-//! The log lines of changes: one for each that somebody made, and one for each new state of a peer.
+//! The log lines of changes: one for each that somebody made, and one for each new state of a peer, as far as the budget for those goes.
 
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::model::ejection::Kept;
 use crate::model::failures::Failures;
 use crate::model::peer::PeerRecord;
 use crate::model::state::PeerState;
-use crate::time::format_duration;
+use crate::model::upstream_state::{Tally, ToldState, UpstreamState};
+use crate::store::Store;
 
 /// Who changes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,40 +38,173 @@ pub(crate) fn change(author: Author, upstream: &str, what: &dyn fmt::Display) {
     }
 }
 
-/// Writes the line that tells of a peer's new state, if it is one: by whose word, and why.
-pub(crate) fn report(upstream: &str, peer: &str, change: [PeerState; 2], by: &str, why: &str) {
+/// The same for a change that stands in shared data alone, which ends with the proxy. Whoever orders something by hand has to know
+/// that; a script does it again when it starts again.
+pub(crate) fn order(author: Author, upstream: &str, what: &dyn fmt::Display) {
+    match author {
+        Author::Script => change(author, upstream, what),
+        Author::Client(_) => change(author, upstream, &format_args!("{what} (until the proxy restarts)")),
+    }
+}
+
+/// Writes the line that tells of a peer's new state, if it is one: by whose word, and why, and what keeps it in use nevertheless.
+///
+/// An outage is one line when it begins and one when it ends, whoever finds out about it, and however: what only changes in
+/// between is for those who look for it.
+pub(crate) fn report(upstream: &str, peer: &str, change: [PeerState; 2], by: &str, why: &str, kept: Option<Kept>) {
     let [from, to] = change;
-    if from == to {
+    if from == to || (from.is_usable() && to.is_usable()) {
         return;
     }
-    let level = if to.is_usable() { log::Level::Info } else { log::Level::Warn };
-    let by = if by.contains(char::is_whitespace) { format!("{by:?}") } else { by.to_owned() };
+    let level = level(change, by);
+    let why = kept.map_or_else(|| why.to_owned(), |kept| format!("{why}; {kept}"));
+    let by = quoted(by);
     log::log!(level, "peer state: upstream={upstream} peer={peer} from={from} to={to} by={by} why={why:?}");
+}
+
+/// The same for a state that nobody ordered: such changes may come by the thousand, and are logged as long as their common budget lasts.
+pub(crate) fn observe(
+    store: &Store<'_>,
+    upstream: &str,
+    peer: &str,
+    change: [PeerState; 2],
+    by: &str,
+    why: &str,
+    kept: Option<Kept>,
+) {
+    let [from, to] = change;
+    let is_told = from != to && !(from.is_usable() && to.is_usable());
+    if is_told && may_log(store, level(change, by)) {
+        report(upstream, peer, change, by, why, kept);
+    }
+}
+
+/// How much a new state matters.
+fn level([from, to]: [PeerState; 2], by: &str) -> log::Level {
+    let is_out = |state| matches!(state, PeerState::Down | PeerState::TemporaryDown);
+    match to.is_usable() {
+        _ if is_out(from) && is_out(to) && by != "operator" && by != "script" => log::Level::Debug,
+        true => log::Level::Info,
+        false => log::Level::Warn,
+    }
+}
+
+/// Whether the budget has room for one more line about a peer.
+fn may_log(store: &Store<'_>, level: log::Level) -> bool {
+    if !log::log_enabled!(level) {
+        return false;
+    }
+    let (now, mut may) = (store.now(), true);
+    // Better one line too many than a silence that nobody knows of.
+    store.change_log_budget(&mut |budget| may = budget.take(now)).is_err() || may
+}
+
+/// Tells what was not logged of peers' states, once a minute, whichever worker comes first.
+pub(crate) fn tell_silence(store: &Store<'_>) {
+    let (now, mut silence) = (store.now(), None);
+    let told = store.change_log_budget(&mut |budget| silence = budget.tell(now));
+    if let (Ok(()), Some((lines, time))) = (told, silence) {
+        log::warn!(
+            "peer state: {lines} more changes were not logged in {}s: the status page and GET /upstreams have the states",
+            time.as_secs()
+        );
+    }
+}
+
+/// Writes the line that tells of an upstream's new state.
+pub(crate) fn upstream_state(upstream: &str, from: UpstreamState, told: &ToldState, tally: &Tally) {
+    let ToldState { state: to, by, why, .. } = told;
+    if from == *to {
+        return;
+    }
+    let level = match to {
+        UpstreamState::Up => log::Level::Info,
+        UpstreamState::Degraded => log::Level::Warn,
+        UpstreamState::Down => log::Level::Error,
+    };
+    let by = quoted(by);
+    log::log!(level, "upstream state: upstream={upstream} from={from} to={to} by={by} why={why:?} {tally}");
+}
+
+/// In quotation marks where there is a space in it.
+fn quoted(word: &str) -> String {
+    if word.contains(char::is_whitespace) {
+        format!("{word:?}")
+    } else {
+        word.to_owned()
+    }
 }
 
 /// Writes the line that tells of a failure, and of the state that it made.
 pub(crate) fn failure(
+    store: &Store<'_>,
     upstream: &str,
     peer: &PeerRecord,
     counted: &Failures,
-    change: [PeerState; 2],
-    why: &dyn fmt::Display,
+    [from, to]: [PeerState; 2],
+    why: &str,
+    kept: Option<Kept>,
 ) {
-    let [from, to] = change;
-    let (name, count) = (&peer.server.name, counted.count);
-    let within = format_duration(peer.fail_timeout());
-    if !to.is_usable() && from != to {
-        report(upstream, name, change, "passive", &format!("{why}; failure {count} within {within}"));
-        return;
+    let name = &peer.server.name;
+    if from.is_usable() && !to.is_usable() {
+        observe(store, upstream, name, [from, to], "passive", why, kept);
+    } else {
+        log::debug!("upstream={upstream} peer={name} failed: {why}; {} counted", counted.count);
     }
-    // The failure that would have taken it out of use, had not too many been out of use already.
-    let may_go = peer.max_fails() > 0 && !peer.fail_timeout().is_zero();
-    let is_spared = may_go && count == peer.max_fails() && to.is_usable();
-    let (level, and) = match is_spared {
-        true => {
-            (log::Level::Warn, "; stays in use: max_ejected_percent lets no more peers of the upstream go out of use")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::test;
+    use durpina_sim::Sim;
+
+    #[test]
+    fn all_workers_have_one_budget_and_what_is_ordered_is_always_told() {
+        let sim = Sim::new();
+        let hosts = [(); 3].map(|()| sim.worker());
+        let went = [PeerState::Up, PeerState::TemporaryDown];
+        let mut before = 0;
+        for minute in 0..4 {
+            // 100 peers that go and come all the time.
+            for second in 0..60 {
+                for change in 0..50 {
+                    let host = &hosts[change % hosts.len()];
+                    observe(
+                        &Store::new(host),
+                        "web",
+                        &format!("10.0.0.{change}:80"),
+                        went,
+                        "passive",
+                        "no connection",
+                        None,
+                    );
+                }
+                sim.advance(Duration::from_secs(1));
+                hosts.iter().for_each(|host| tell_silence(&Store::new(host)));
+                report("web", "10.0.0.1:80", went, "operator", &format!("ordered in second {second}"), None);
+            }
+            assert_eq!(sim.logged("by=operator").len(), 60 * (minute + 1));
+            let lines = sim.logged("peer state").len() - sim.logged("by=operator").len();
+            let most = if minute == 0 { 270 } else { 65 };
+            assert!(lines - before <= most, "{} lines in minute {minute}", lines - before);
+            before = lines;
         }
-        false => (log::Level::Debug, ""),
-    };
-    log::log!(level, "upstream={upstream} peer={name} failed: {why}; failure {count} within {within}{and}");
+        let told = sim.logged("were not logged");
+        assert!((3..=4).contains(&told.len()), "{told:?}");
+        assert!(told[0].contains(" more changes were not logged in 60s: the status page"), "{told:?}");
+    }
+
+    #[test]
+    fn where_the_budget_cannot_be_kept_everything_is_told() {
+        let sim = Sim::new();
+        sim.fill_up(true);
+        let host = sim.worker();
+        let went = [PeerState::Up, PeerState::TemporaryDown];
+        (0..1_000)
+            .for_each(|_| observe(&Store::new(&host), "web", "10.0.0.1:80", went, "passive", "no connection", None));
+        assert_eq!(sim.logged("peer state").len(), 1_000);
+    }
 }

@@ -3,10 +3,14 @@
 //! They hold the layout's number. A filter with another layout finds nothing and starts from its configuration, beside the old one.
 
 /// The layout of what is stored. Another number means other keys.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 pub(super) fn index() -> String {
     format!("durpina/{FORMAT}/index")
+}
+
+pub(super) fn log_budget() -> String {
+    format!("durpina/{FORMAT}/log")
 }
 
 pub(super) fn record(upstream: &str) -> String {
@@ -19,6 +23,14 @@ pub(super) fn failures(upstream: &str) -> String {
 
 pub(super) fn status(upstream: &str) -> String {
     of("status", upstream)
+}
+
+pub(super) fn state(upstream: &str) -> String {
+    of("state", upstream)
+}
+
+pub(super) fn obstacles(upstream: &str) -> String {
+    of("obstacles", upstream)
 }
 
 pub(super) fn counters(upstream: &str) -> String {

@@ -1,9 +1,10 @@
 //! The state that all workers share.
 //!
 //! Shared data knows values under keys, compare-and-swap, and nothing else: no deletion, no listing, no
-//! expiry. So an upstream is four values of bounded size. Its record is what was declared and ordered, and changes seldom; its status is
+//! expiry. So an upstream is a few values of bounded size. Its record is what was declared and ordered, and changes seldom; its status is
 //! what monitors, agents and name servers say; its failure table is the failures counted, in a few bytes, and changes at any time; its
-//! counters are what happened, for people. What there is at all stands in the index. Their format is `model::codec`'s.
+//! counters are what happened, its obstacles what keeps checks from being made, and its state what the log was told of it last: these are
+//! for people. What there is at all stands in the index. Their format is `model::codec`'s.
 //!
 //! Every change reads, has `model` decide, and writes under compare-and-swap, and does so again if somebody else was
 //! faster: no update is lost with any number of workers. What cannot be written has changed nothing, so a change is a change of one value.
@@ -14,6 +15,8 @@ pub(crate) mod change;
 pub(crate) mod index;
 pub(crate) mod journal;
 mod keys;
+mod obstacles;
+pub(crate) mod upstream_state;
 
 use crate::host::{Expect, Host, HostError, Stored};
 use crate::model::codec;

@@ -5,6 +5,8 @@ use std::rc::Rc;
 use crate::balancer::load::Load;
 use crate::host::MOST_CANDIDATES;
 use crate::model::id::PeerId;
+use crate::time::Timestamp;
+use crate::worker::peer::WorkerPeer;
 
 /// A peer that was offered to the host.
 #[derive(Debug)]
@@ -14,13 +16,24 @@ pub(crate) struct Candidate {
     pub(crate) load: Rc<Load>,
     /// Lately its address could not be connected to: whether it can now is worth knowing.
     pub(crate) is_doubtful: bool,
+    /// Its peer is on trial: whether it answers is worth knowing.
+    pub(crate) is_on_trial: bool,
     /// An attempt at it was counted already.
     pub(crate) is_judged: bool,
 }
 
 impl Candidate {
-    pub(crate) fn new(peer: PeerId, address: Rc<str>, is_doubtful: bool, load: Rc<Load>) -> Self {
-        Self { peer, address, load, is_doubtful, is_judged: false }
+    /// The peer of that id, by what the worker keeps for it.
+    pub(crate) fn of(peer: PeerId, known: &WorkerPeer, now: impl FnOnce() -> Timestamp) -> Self {
+        let (address, is_doubtful) = known.address(now);
+        Self {
+            peer,
+            address: Rc::clone(address),
+            load: Rc::clone(&known.load),
+            is_doubtful,
+            is_on_trial: known.is_on_trial(),
+            is_judged: false,
+        }
     }
 }
 

@@ -221,6 +221,18 @@ impl Directory {
         self.entries.iter().filter(|entry| entry.is_own()).map(|entry| &**entry.view.name()).collect()
     }
 
+    /// What tells the configuration's declaration of an upstream from others.
+    pub(crate) fn print(&self, name: &str) -> Option<u32> {
+        let (_, print) = self.entries.get(self.position(name)?)?.declaration.as_ref()?;
+        Some(*print as u32)
+    }
+
+    /// How many servers the configuration has.
+    pub(crate) fn own_servers(&self) -> usize {
+        let specs = self.entries.iter().filter_map(|entry| entry.declaration.as_ref());
+        specs.map(|(spec, _)| spec.servers.len()).sum()
+    }
+
     /// Has all views read again, whatever the host's version says.
     pub(crate) fn invalidate(&mut self) {
         self.entries.iter_mut().for_each(|entry| entry.view.invalidate());

@@ -19,6 +19,8 @@ pub(crate) struct WorkerPeer {
     all: Vec<Rc<str>>,
     /// Which of them is next, counted on.
     next_address: Cell<u64>,
+    /// The next request that is answered shows that an outage is over.
+    is_on_trial: Cell<bool>,
     reachability: RefCell<Reachability<Rc<str>>>,
 }
 
@@ -26,9 +28,9 @@ impl WorkerPeer {
     /// A peer with nothing under way. `None` without any address.
     pub(crate) fn new(name: &str, load: Load, addresses: Vec<String>) -> Option<Self> {
         let name: Rc<str> = Rc::from(name);
-        let (next_address, reachability) = Default::default();
-        Self { first: Rc::clone(&name), name, load: Rc::new(load), all: Vec::new(), next_address, reachability }
-            .at(addresses)
+        let (next_address, is_on_trial, reachability) = Default::default();
+        let (first, load) = (Rc::clone(&name), Rc::new(load));
+        Self { name, load, first, all: Vec::new(), next_address, is_on_trial, reachability }.at(addresses)
     }
 
     /// The same peer at other addresses. `None` without any.
@@ -57,6 +59,17 @@ impl WorkerPeer {
         let now = if reachability.is_empty() { Timestamp::default() } else { now() };
         let address = reachability.choose(&self.all, number, now).unwrap_or(&self.first);
         (address, reachability.is_doubtful(address))
+    }
+
+    /// Whether the next request that is answered shows that an outage is over.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.is_on_trial.get()
+    }
+
+    /// Says whether it is on trial, and how many requests may be in flight there, 0 for any number.
+    pub(crate) fn set_limit(&self, is_on_trial: bool, limit: u32) {
+        self.is_on_trial.set(is_on_trial);
+        self.load.set_limit(limit);
     }
 
     /// An attempt could not connect to this address.

@@ -2,18 +2,20 @@
 //!
 //! Peers are picked by rank. A backup is offered only behind all others, and becomes the first choice when no
 //! other is usable. Those who are only temporarily down come last of all: one of them may be back, and a client
-//! that would get an error otherwise can lose nothing. A peer that an operator took out of use is never tried.
+//! that would get an error otherwise can lose nothing. A peer that an operator took out of use is never tried. One on trial gets
+//! one request at a time: it has a place, and a limit of 1.
 
-use crate::model::slow_start;
-use crate::model::verdict;
 use std::rc::Rc;
 
 use crate::balancer::{Balancer, BalancerKind, Candidates, Entry, Options, Pick, RoundRobin};
+use crate::model::ejection::{Assessment, Kept, Usage};
 use crate::model::failure_table::FailureTable;
 use crate::model::peer::PeerRecord;
-use crate::model::slow_start::FULL_FACTOR;
+use crate::model::slow_start::{self, FULL_FACTOR};
 use crate::model::state::PeerState;
 use crate::model::status::Status;
+use crate::model::upstream::Record;
+use crate::model::upstream_state::{Tally, UpstreamState};
 use crate::time::Timestamp;
 use crate::worker::peer::WorkerPeer;
 
@@ -83,33 +85,37 @@ impl Pool {
         self.next_change
     }
 
-    /// Fills the pool with those of `peers` that can be picked at this moment. `worker_peers` are theirs; a peer whose
-    /// address is not known has none and cannot be picked.
+    /// Fills the pool with those of the record's peers that can be picked at this moment. `worker_peers` are theirs; a peer whose
+    /// address is not known has none and cannot be picked. Returns the upstream's state.
     pub(crate) fn fill(
         &mut self,
-        peers: &[PeerRecord],
+        record: &Record,
         worker_peers: &[Option<WorkerPeer>],
         health: &FailureTable,
         status: &Status,
         now: Timestamp,
-    ) {
+    ) -> UpstreamState {
+        let peers = &record.peers;
         let mut ranks = [Members::default(), Members::default(), Members::default()];
         self.next_change = None;
         let weight = |peer: &PeerRecord| peer.hundredths(status.of(peer.id).and_then(|status| status.agent.as_ref()));
         // Whole weights stay as they are written; where an agent made a fraction of one, all are in hundredths.
         let weights: Vec<u32> = peers.iter().map(weight).collect();
         let weight_scale = if weights.iter().all(|weight| weight % 100 == 0) { 1 } else { 100 };
-        for (at, ((peer, worker_peer), weight)) in peers.iter().zip(worker_peers).zip(weights).enumerate() {
-            let failures = health.of(peer);
-            let Some(worker_peer) = worker_peer else { continue };
+        let assessment = Assessment::of(record, health, status, now);
+        let all = peers.iter().zip(worker_peers).zip(weights).zip(&assessment.peers).enumerate();
+        for (at, (((peer, worker_peer), weight), (effective, usage))) in all {
             let said = status.of(peer.id);
-            let limit = said.and_then(|status| status.agent.as_ref()).and_then(|agent| agent.max_conns);
-            worker_peer.load.set_limit(limit.unwrap_or_else(|| peer.max_conns()));
-            let effective = verdict::effective_state(peer, &failures, said, now);
-            let (slow_start_factor, growth) = slow_start::factor(peer, &failures, said, now);
+            let (slow_start_factor, growth) = slow_start::factor(peer, &health.of(peer), said, now);
             self.next_change = [self.next_change, effective.until, growth].into_iter().flatten().min();
+            let Some(worker_peer) = worker_peer else { continue };
+            let limit = said.and_then(|status| status.agent.as_ref()).and_then(|agent| agent.max_conns);
+            let limit = limit.unwrap_or_else(|| peer.max_conns());
+            let is_tried = *usage == Usage::Kept(Kept::OnTrial);
+            let limit = if is_tried { 1 } else { limit };
+            worker_peer.set_limit(effective.is_on_trial, limit);
             // Who is out of use stays among the entries: those who hash keys hold its place for it.
-            let slow_start_factor = if effective.state.is_usable() { slow_start_factor } else { 0 };
+            let slow_start_factor = if usage.is_in_use() { slow_start_factor } else { 0 };
             let [primary, backup, resting] = &mut ranks;
             let members = if peer.server.backup { backup } else { primary };
             let (name, load) = (Rc::clone(&worker_peer.name), Rc::clone(&worker_peer.load));
@@ -118,9 +124,10 @@ impl Pool {
                 weight: if weight_scale == 1 { weight / 100 } else { weight },
                 weight_scale,
                 slow_start_factor,
+                is_limited: limit != 0,
                 load,
             };
-            if effective.state == PeerState::TemporaryDown {
+            if effective.state == PeerState::TemporaryDown && !usage.is_in_use() {
                 resting.add(at, Entry { slow_start_factor: FULL_FACTOR, ..entry.clone() });
             }
             members.add(at, entry);
@@ -128,6 +135,7 @@ impl Pool {
         for (rank, members) in self.ranks.iter_mut().zip(ranks) {
             rank.set(members);
         }
+        Tally::of(record, &assessment, now).state
     }
 
     /// Up to `wanted` peers in the order in which they are to be tried, none twice, by their positions in
@@ -166,19 +174,22 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn down(seconds: u64) -> Failures {
-        Failures { count: 1, checks: 0, since: NOW, until: NOW.after(Duration::from_secs(seconds)) }
+        let last = Timestamp::from_nanos(NOW.after(Duration::from_secs(seconds)).as_nanos() - 10_000_000_000);
+        Failures { count: 1, is_outage: true, of_requests: false, since: NOW, last, ..Failures::default() }
     }
 
     /// Who is picked, from servers in the grammar of the configuration and the failures of some of them.
     fn picks(servers: &[Server], failures: &[(usize, Failures)], now: Timestamp, wanted: usize) -> Vec<u32> {
-        let record = |(id, server): (u32, &Server)| PeerRecord::new(PeerId(id), server.clone(), true);
-        let peers: Vec<PeerRecord> = (0..).zip(servers).map(record).collect();
+        let peer = |(id, server): (u32, &Server)| PeerRecord::new(PeerId(id), server.clone(), true);
+        let mut record = Record::new("u");
+        record.spec.max_ejected_percent = 100;
+        record.peers = (0..).zip(servers).map(peer).collect();
         let worker_peer = |server: &Server| WorkerPeer::new(&server.name, Load::default(), vec![server.name.clone()]);
         let worker_peers: Vec<Option<WorkerPeer>> = servers.iter().map(worker_peer).collect();
         let mut health = FailureTable::default();
-        failures.iter().for_each(|(at, failures)| health.set(&peers[*at], *failures));
+        failures.iter().for_each(|(at, failures)| health.set(&record.peers[*at], *failures));
         let mut pool = Pool::new(None, Options::default());
-        pool.fill(&peers, &worker_peers, &health, &Status::default(), now);
+        pool.fill(&record, &worker_peers, &health, &Status::default(), now);
         pool.pick(&Pick::default(), wanted).as_slice().to_vec()
     }
 
@@ -197,9 +208,11 @@ mod tests {
     #[test]
     fn who_is_temporarily_down_is_the_last_resort() {
         let servers = [server("a"), Server { backup: true, ..server("b") }, Server { down: true, ..server("c") }];
-        assert_eq!(picks(&servers, &[(0, down(5)), (1, down(5))], NOW, 3), [0, 1], "but never who was taken down");
+        assert_eq!(picks(&servers, &[(0, down(5)), (1, down(5))], NOW, 3), [1, 0], "but never who was taken down");
         assert_eq!(picks(&servers, &[(0, down(5))], NOW, 3), [1, 0], "and behind everybody who is usable");
         assert_eq!(picks(&servers, &[(0, down(5))], NOW.after(Duration::from_secs(5)), 3), [0, 1]);
+        let servers = [server("a"), Server { down: true, ..server("b") }];
+        assert_eq!(picks(&servers, &[(0, down(5))], NOW, 3), [0], "and the last one that is left");
         let drained = [Server { drain: true, ..server("a") }, Server { down: true, ..server("b") }];
         assert!(picks(&drained, &[], NOW, 3).is_empty());
     }

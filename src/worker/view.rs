@@ -25,6 +25,7 @@ use crate::model::positions::Positions;
 use crate::model::status::Status;
 use crate::model::template::Template;
 use crate::model::upstream::{Declaration, Record};
+use crate::model::upstream_state::UpstreamState;
 use crate::registry::Registry;
 use crate::store::{Read, Store};
 use crate::time::Timestamp;
@@ -58,6 +59,8 @@ pub(crate) struct View {
     pool: Option<Pool>,
     /// Something that picks depend on changed since the pool was filled.
     pool_is_stale: bool,
+    /// The upstream's state of which this worker knows that it is told.
+    state: Option<UpstreamState>,
     /// Somebody picked since it was last asked whether the pool can go, and since when nobody did.
     was_picked: bool,
     unused_since: Timestamp,
@@ -87,6 +90,7 @@ impl View {
             in_flight: Rc::default(),
             pool: None,
             pool_is_stale: false,
+            state: None,
             was_picked: false,
             unused_since: Timestamp::default(),
             counted: Timestamp::default(),
@@ -254,8 +258,12 @@ impl View {
         let balancer = &self.record.spec.balancer;
         let options = Options { seed: self.seed, bound: balancer.bound, reduction: balancer.reduction };
         let pool = self.pool.get_or_insert_with(|| Pool::new(self.kind.clone(), options));
-        pool.fill(&self.record.peers, &self.worker_peers, &self.health, &self.status, host.now());
+        let state = pool.fill(&self.record, &self.worker_peers, &self.health, &self.status, host.now());
         self.pool_is_stale = false;
+        if self.state != Some(state) {
+            // The worker that made it so may not have got round to telling of it.
+            self.state = Store::new(host).reconcile_state(&self.name, None);
+        }
     }
 
     /// Lets go of what picks need, if there were none for so long. To be called now and then.
@@ -321,12 +329,17 @@ impl View {
             let position = *position as usize;
             let peer = self.record.peers.get(position);
             let known = self.worker_peers.get(position).and_then(Option::as_ref);
-            *slot = peer.zip(known).map(|(peer, known)| {
-                let (address, is_doubtful) = known.address(|| host.now());
-                Candidate::new(peer.id, Rc::clone(address), is_doubtful, Rc::clone(&known.load))
-            });
+            *slot = peer.zip(known).map(|(peer, known)| Candidate::of(peer.id, known, || host.now()));
         }
         candidates
+    }
+
+    /// Notes that a request goes to a peer on trial.
+    pub(crate) fn begin_trial(&self, host: &dyn Host, id: PeerId) {
+        if let Some(peer) = self.find(id) {
+            // Where that cannot be written the trial may be forgotten early: the peer is in use then.
+            let _ = Store::new(host).begin_trial(&self.name, peer);
+        }
     }
 
     /// What is kept for the peer of that id.

@@ -271,6 +271,11 @@ fn a_listener_of_its_own_shows_and_changes_what_the_other_serves() {
     let peers = Request::new("POST", "/upstreams/web/peers").header("authorization", secret);
     let answer = send(&mut admin, &peers.header("content-type", "text/plain").body(server(&a, "weight=9")));
     assert_eq!(answer.status, 404, "the prefix belongs to the path");
+    // The other listener's filter declares its upstreams at a tick of its own.
+    eventually("the upstream is there", PATIENCE, || {
+        let read = Request::get("/durpina/upstreams/web").header("authorization", secret);
+        send(&mut admin, &read).status == 200
+    });
     let peers = Request::new("POST", "/durpina/upstreams/web/peers").header("authorization", secret);
     let answer = send(&mut admin, &peers.header("content-type", "text/plain").body(server(&a, "weight=9")));
     assert_eq!(answer.status, 201, "{}", answer.text());

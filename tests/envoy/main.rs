@@ -9,10 +9,12 @@
 //! - [`failures`]: what counts against a peer and what does not; [`blame`]: each way in which a request can end, and whose fault it is;
 //! - [`hostile`]: peers that send without an end cost little;
 //! - [`hygiene`]: what clients send chooses no peer and crashes nothing, what servers get holds nothing of ours;
+//! - [`log`]: what it says of answers that no server gave, of refusals, of configurations;
 //! - [`monitors`]: dead servers are found without traffic, agents are heard;
 //! - [`names`]: names of servers are looked up, again and again;
 //! - [`routing`]: which requests go to which upstream;
 //! - [`soak`]: healthy servers are blamed for nothing, whatever clients do;
+//! - [`state`]: what is shown is what is the case;
 //! - [`configuration`]: what is accepted, what is refused, and what an update leaves alone.
 //!
 //! `make test` builds the filter, fetches Envoy and runs this. By hand: `make build`, then
@@ -35,10 +37,13 @@ mod failover;
 mod failures;
 mod hostile;
 mod hygiene;
+mod log;
 mod monitors;
 mod names;
+mod probes;
 mod routing;
 mod soak;
+mod state;
 use durpina_e2e as support;
 
 use std::fmt::Display;

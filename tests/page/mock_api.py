@@ -40,10 +40,34 @@ def make_peer(name, weight=1, configured=True, **more):
     peer = {
         "name": name, "address": bare, "weight": weight, "state": "up", "host": bare, "port": int(port), "addresses": [bare],
         "initial_weight": weight, "effective_weight": float(weight), "by": None, "why": None, "since": None, "until": None,
-        "fails": 0, "max_fails": 1, "fail_timeout": "10s", "max_conns": 0, "slow_start": "0ms", "backup": False,
+        "in_use": True, "fails": 0, "max_fails": 1, "fail_timeout": "10s", "max_conns": 0, "slow_start": "0ms", "backup": False,
         "configured": configured, "in_flight": 0, "picks": 0, "failures": 0, "checks": [], "description": None,
     }
     return peer | more
+
+
+def is_up(peer):
+    return peer["state"] in ("up", "failing")
+
+
+def is_taken_out(peer):
+    return not is_up(peer) and peer["by"] in ("operator", "configuration")
+
+
+def judge(upstream):
+    """Puts the upstream's state into its document, made of its peers'."""
+    peers = upstream["peers"]
+    up, out = sum(map(is_up, peers)), sum(map(is_taken_out, peers))
+    state = "down" if not up else "up" if up == len(peers) - out else "degraded"
+    if state != upstream.get("state"):
+        # The first of the gravest: what failed comes before what somebody took out.
+        bad = next((peer for peer in sorted(peers, key=is_taken_out) if not is_up(peer)), None)
+        reason = bad and bad["why"] or "out of use"
+        by, why = (bad["by"], f"peer {bad['name']}: {reason}") if bad else ("configuration", "there is no peer")
+        if state == "up":
+            by = why = None
+        upstream.update(state=state, since=rfc3339(time.time() - 90), by=by, why=why)
+    upstream.update(peers_up=up, peers_out=out)
 
 
 def make_check(ok=True, why=None, ms=3):
@@ -63,13 +87,14 @@ def make_upstreams():
                           state="failing", by="passive", why="reset by the server", since=rfc3339(now - 4),
                           checks=[make_check()]),
                 make_peer("10.0.0.3:8080", 2, picks=9120, failures=41, fails=1, state="temporary_down", by="passive", why=refused,
-                          since=rfc3339(now - 6), until=rfc3339(now + 4), effective_weight=0,
+                          since=rfc3339(now - 6), until=rfc3339(now + 4), effective_weight=0, in_use=False,
                           checks=[make_check(False, refused, 1)]),
-                make_peer("app4.example:8080", 4, picks=18000, state="down", by="http", why="status 503, expected 200",
-                          since=rfc3339(now - 90000), effective_weight=0, failures=12, addresses=["10.0.0.4", "10.0.1.4"],
+                make_peer("app4.example:8080", 4, picks=18000, state="down", by="monitor http",
+                          why="status 503, expected 200; kept in use: max_ejected_percent (50 %) lets no more peers go out of use",
+                          since=rfc3339(now - 90000), failures=12, addresses=["10.0.0.4", "10.0.1.4"],
                           checks=[make_check(False, "status 503, expected 200", 12)]),
                 make_peer("app5.example:8080", address=None, addresses=[], state="draining", by="operator",
-                          since=rfc3339(now - 700), effective_weight=0, configured=False, description="maintenance until noon"),
+                          since=rfc3339(now - 700), effective_weight=0, in_use=False, configured=False, description="maintenance until noon"),
                 make_peer("10.0.0.9:8080", backup=True, max_conns=100, checks=[make_check()]),
             ],
             "monitors": [{"id": "http", "name": "http", "interval": "5s", "timeout": "1s", "schedule": "rotate", "rise": 2,
@@ -105,13 +130,18 @@ class Api:
 
     def __init__(self):
         self.upstreams = make_upstreams()
+        self.judge()
         self.traffic_at = time.time()
+
+    def judge(self):
+        for upstream in self.upstreams:
+            judge(upstream)
 
     def pass_traffic(self):
         """80 requests a second and upstream, by weight."""
         now = time.time()
         for upstream in self.upstreams:
-            peers = [p for p in upstream["peers"] if p["state"] in ("up", "failing") and not p["backup"]]
+            peers = [p for p in upstream["peers"] if p["in_use"] and not p["backup"]]
             for peer in peers:
                 peer["picks"] += round(80 * (now - self.traffic_at) * peer["weight"] / sum(p["weight"] for p in peers))
         self.traffic_at = now
@@ -124,6 +154,7 @@ class Api:
 
     def answer(self, method, names, content_type, body):
         self.pass_traffic()
+        self.judge()
         if names == ["upstreams"] and method == "GET":
             return 200, self.upstreams
         if len(names) < 3 or names[0] != "upstreams" or names[2] != "peers":
@@ -163,7 +194,7 @@ class Api:
         if "state" in change:
             state = STATES[change["state"]]
             up = state == "up"
-            peer.update(state=state, by=None if up else "operator", why=None, until=None, fails=0,
+            peer.update(state=state, in_use=up, by=None if up else "operator", why=None, until=None, fails=0,
                         since=rfc3339(time.time()), effective_weight=float(peer["weight"]) if up else 0)
         return peer
 

@@ -111,7 +111,7 @@ class PageTest(unittest.TestCase):
         return self.row(page, peer).locator(f'[data-label="{title}"]')
 
     def result(self, page):
-        return page.get_by_role("status")
+        return page.locator("#result")
 
     def add_button(self, page):
         return page.get_by_role("button", name=f"Add a peer to {self.upstream}", exact=True)
@@ -160,6 +160,110 @@ class PageTest(unittest.TestCase):
             expect(self.cell(page, "In flight")).to_have_text("17")
             expect(self.cell(page, "Failures")).to_contain_text("1,234")
             expect(self.cell(page, "Last checks")).to_contain_text("http: ✕ failedstatus 503, 12 ms")
+
+    def test_upstreams_in_trouble_stand_at_the_top(self):
+        page = self.open()
+        template = next(u for u in api("GET", "upstreams") if u["name"] == self.upstream)
+        peer = template["peers"][0] | {"state": "up", "in_use": True, "by": None, "why": None, "since": None, "until": None}
+
+        def upstream(name, state, up, out=0, total=3, by="passive", why="peer 10.0.0.1:80: no connection"):
+            peers = [peer | {"name": f"10.0.0.{i}:80"} for i in range(total)]
+            return template | {"name": name, "state": state, "since": "2020-01-02T03:04:05.000Z", "by": by, "why": why, "peers": peers,
+                               "peers_up": up, "peers_out": out}
+
+        well = upstream("well", "up", 3, by=None, why=None)
+        maintained = upstream("maintained", "up", 2, out=1, by=None, why=None)
+        worse = upstream("worse", "degraded", 1, out=1)
+        dead = upstream("dead", "down", 0)
+        alarm = page.locator("#alarm")
+        lines = alarm.get_by_role("listitem")
+        since = r"since 2020-01-0\d \d\d:\d\d:05"
+        with self.answers(page, json=[maintained, well, worse, dead, upstream("bare", "down", 0, total=0, by="configuration", why="there is no peer")]):
+            expect(lines).to_have_text([
+                re.compile(rf"^✕ down dead: 0 of 3 up, {since}, by passive: peer 10\.0\.0\.1:80: no connection$"),
+                re.compile(rf"^✕ down bare: 0 of 0 up, {since}, by configuration: there is no peer$"),
+                re.compile(rf"^▲ degraded worse: 1 of 3 up, 1 in maintenance, {since}, by passive: "),
+            ])
+            expect(page).to_have_title("2 down, 1 degraded – durpina")
+            expect(page.locator("#summary")).to_have_text("5 upstreams: 2 down, 1 degraded; 12 peers")
+            self.screenshot(page, "alarm")
+            # What is hidden or far away is one key away.
+            page.get_by_label("Filter").fill("no such peer")
+            section = page.get_by_role("region", name="Upstream worse", exact=True)
+            expect(section).to_be_hidden()
+            alarm.get_by_role("link", name="worse").press("Enter")
+            expect(section).to_be_in_viewport()
+            expect(self.table(page, "maintained").locator("caption")).to_have_text("Peers of maintained: 2 of 3 up, 1 in maintenance")
+        with self.answers(page, json=[well]):
+            expect(lines).to_have_count(0)
+            expect(alarm).to_be_hidden()
+            expect(page).to_have_title("all up – durpina")
+
+    def test_an_upstream_shows_its_state_and_why(self):
+        page = self.open()
+        document = api("GET", "upstreams")
+        upstream = next(u for u in document if u["name"] == self.upstream)
+        # All look up, and the API knows better: nothing here counts peers by itself.
+        upstream.update(state="degraded", since="2020-01-02T03:04:05.000Z", by="monitor http", why="peer <b>: status 503",
+                        peers_up=1, peers_out=1)
+        total = len(upstream["peers"])
+        section = page.get_by_role("region", name=f"Upstream {self.upstream}", exact=True)
+        with self.answers(page, json=document):
+            expect(section.locator(".badge")).to_have_text("▲ degraded")
+            expect(section).to_contain_text(re.compile(r"since 2020-01-0\d \d\d:\d\d:05, by monitor http: peer <b>: status 503"))
+            expect(section.locator("caption")).to_have_text(f"Peers of {self.upstream}: 1 of {total} up, 1 in maintenance")
+
+    def test_a_peer_that_is_kept_in_use_does_not_look_well(self):
+        page = self.open()
+        document = api("GET", "upstreams")
+        kept, well, *others = next(u for u in document if u["name"] == self.upstream)["peers"]
+        for peer in others:
+            peer.update(state="up", in_use=True, by=None, why=None)
+        kept.update(state="down", in_use=True, by="monitor http", why="status 503; kept in use: no other peer is left")
+        well.update(state="up", in_use=True, by=None, why=None)
+        state = self.cell(page, "State")
+        with self.answers(page, json=document):
+            expect(state.locator("b")).to_have_text("✕ down")
+            expect(state.locator(".tag")).to_have_text(["kept in use"])
+            expect(state).to_contain_text("by monitor http: status 503; kept in use: no other peer is left")
+            expect(self.cell(page, "State", self.other).locator(".tag")).to_have_count(0)
+            page.get_by_label("Filter").fill("kept in use")
+            expect(self.row(page, self.other)).to_be_hidden()
+            expect(self.row(page)).to_be_visible()
+        kept.update(in_use=False, why="status 503")
+        with self.answers(page, json=document):
+            expect(state.locator(".tag")).to_have_count(0)
+
+    def test_what_keeps_checks_from_being_made_is_told(self):
+        page = self.open()
+        document = api("GET", "upstreams")
+        upstream = next(u for u in document if u["name"] == self.upstream)
+        upstream.update(problem="no name server answers", monitors=[
+            {"id": "tcp", "name": "tcp", "problem": "the <b>gateway</b> is not there"}, {"id": "http", "name": "http", "problem": None}])
+        section = page.get_by_role("region", name=f"Upstream {self.upstream}", exact=True)
+        told = "names cannot be looked up: no name server answers · tcp cannot check: the <b>gateway</b> is not there"
+        with self.answers(page, json=document):
+            expect(section).to_contain_text(told)
+        upstream.update(problem=None, monitors=[])
+        with self.answers(page, json=document):
+            expect(section).not_to_contain_text("cannot")
+
+    def test_maintenance_is_called_maintenance(self):
+        page = self.open()
+        document = api("GET", "upstreams")
+        peer = next(u for u in document if u["name"] == self.upstream)["peers"][0]
+        state = self.cell(page, "State")
+        for by, tags in [("operator", ["maintenance"]), ("configuration", ["maintenance"]), ("agent", []), ("passive", [])]:
+            peer.update(state="down", in_use=False, by=by, why="it was said")
+            with self.answers(page, json=document):
+                expect(state).to_contain_text(f"by {by}: it was said")
+                expect(state.locator(".tag")).to_have_text(tags)
+        peer.update(state="draining", by="operator")
+        with self.answers(page, json=document):
+            expect(state.locator("b")).to_have_text("◌ draining")
+            expect(state.locator(".tag")).to_have_text(["maintenance"])
+            page.get_by_label("Filter").fill("maintenance")
+            expect(self.row(page)).to_be_visible()
 
     def test_shares_are_overall_at_first_and_then_of_late(self):
         page = self.open(token=False)
@@ -496,9 +600,21 @@ class PageTest(unittest.TestCase):
 
     def test_refreshes_are_not_announced(self):
         page = self.open()
+        self.failures_expected = True
+        document = api("GET", "upstreams")
+
+        # Traffic goes on, and no state changes meanwhile, as one could in a running filter.
+        def answer(route):
+            for upstream in document:
+                for peer in upstream["peers"]:
+                    peer.update(picks=peer["picks"] + 7, failures=peer["failures"] + 1, in_flight=peer["in_flight"] + 1)
+            route.fulfill(json=document)
+
+        page.route("**/upstreams", answer)
         live = page.locator("[aria-live], [role=status], [role=alert], [role=log], output")
-        self.assertEqual(live.evaluate_all("all => all.map(node => node.id)"), ["trouble", "result", "error"])
-        page.wait_for_timeout(500)
+        self.assertEqual(live.evaluate_all("all => all.map(node => node.id)"), ["alarm", "trouble", "result", "error"])
+        in_flight = document[0]["peers"][0]["in_flight"]
+        expect(self.cell(page, "In flight")).not_to_have_text(str(in_flight))
         page.evaluate("""() => {
           window.announced = 0;
           const count = (changes) => { announced += changes.length };
@@ -507,6 +623,32 @@ class PageTest(unittest.TestCase):
         }""")
         page.wait_for_timeout(2.5 * REFRESH)
         self.assertEqual(page.evaluate("announced"), 0)
+
+    def test_a_change_for_the_worse_is_announced_once_and_alone(self):
+        page = self.open()
+        document = api("GET", "upstreams")
+        template = next(u for u in document if u["name"] == self.upstream)
+        facts = {"state": "degraded", "since": "2020-01-02T03:04:05.000Z", "by": "passive", "why": "peer a: no connection"}
+        sick, well = template | facts | {"name": "sick"}, template | {"name": "well", "state": "up", "by": None, "why": None}
+        self.failures_expected = True
+        now = [sick, well]
+        page.route("**/upstreams", lambda route: route.fulfill(json=now))
+        lines = page.locator("#alarm li")
+        expect(lines).to_have_text([re.compile("^▲ degraded sick: ")])
+        # The lines that each change of the page touches.
+        page.evaluate("""() => {
+          window.announced = [];
+          const lineOf = (node) => (node.nodeType === Node.ELEMENT_NODE ? node : node.parentElement)?.closest("li")?.textContent;
+          new MutationObserver((changes) => {
+            const touched = changes.flatMap((change) => [change.target, ...change.addedNodes]).map(lineOf);
+            announced.push([...new Set(touched.filter(Boolean))]);
+          }).observe(document.getElementById("alarm"), {childList: true, characterData: true, subtree: true});
+        }""")
+        now[1] = well | facts | {"state": "down"}
+        expect(lines).to_have_count(2)
+        page.wait_for_timeout(1.5 * REFRESH)
+        self.assertEqual(page.evaluate("announced"), [[lines.first.text_content()]], "the other line is not touched")
+        self.assertRegex(lines.first.text_content(), "^✕ down well: ")
 
     def test_axe_finds_nothing(self):
         self.failures_expected = True
@@ -537,7 +679,7 @@ class PageTest(unittest.TestCase):
         self.assertEqual(headers["cache-control"], "no-store")
         self.assertEqual(headers["x-content-type-options"], "nosniff")
         self.assertRegex(headers["content-type"], "^text/html")
-        self.assertLess(len(response.body()), 30_000)
+        self.assertLess(len(response.body()), 32_000)
         for token in [" style=", " onclick", "innerHTML", "insertAdjacentHTML", "document.write"]:
             self.assertNotIn(token, response.text())
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy_wasm_sim::{Behaviour, Process, Request};
+use proxy_wasm_sim::{Behaviour, Peer, Process, Request};
 use serde_json::json;
 
 use crate::{api, module, reference};
@@ -60,4 +60,29 @@ fn a_seed_is_a_run() {
     assert!(traces[0].len() > 1_000);
     assert_eq!(traces[0], traces[1]);
     assert_ne!(traces[0], traces[2]);
+}
+
+/// Through the gateway for TCP, whose mark tells a server that is dead from a gateway that is missing.
+#[test]
+fn connections_and_agents_are_checked_through_the_gateway() {
+    let mut process = reference::envoy(module(), 3);
+    process.world().peers.insert(PEERS[0].to_owned(), Peer::speaking(|_| b"up 50%\n".to_vec()));
+    process.world().peer(PEERS[1]).behaviour = Behaviour::Refuses;
+    process.world().peer(PEERS[2]).behaviour = Behaviour::BlackHole;
+    let monitor = |name: &str| json!({ "name": name, "interval": "1s", "schedule": "all", "timeout": "2s", "fall": 2 });
+    let filter = json!({
+        "upstreams": { "web": { "servers": PEERS, "monitors": [monitor("tcp"), monitor("haproxy-agent-check")], "max_ejected_percent": 100 } },
+        "upstream": "web",
+        "admin": api::admin(),
+        "envoy": { "access_log": true },
+    });
+    process.start(&reference::plugins(&filter)).unwrap();
+    process.run_for(Duration::from_secs(8)).unwrap();
+    let web = api::upstream(&mut process, 0);
+    let found: Vec<_> = web["peers"].as_array().unwrap().iter().map(|peer| (&peer["state"], &peer["by"])).collect();
+    assert_eq!(found[0].0, "up", "{web}");
+    assert_eq!(found[1..], [(&json!("down"), &json!("monitor tcp")); 2], "{web}");
+    assert_eq!(web["peers"][0]["weight"], 1, "half of 1, rounded up: {web}");
+    let of_gateway = process.logs().into_iter().filter(|line| line.text.contains("gateway")).collect::<Vec<_>>();
+    assert!(of_gateway.is_empty(), "{of_gateway:?}");
 }

@@ -9,6 +9,9 @@ const PEER_HEADERS: [&str; 3] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpin
 /// Methods whose requests are also retried when a connection breaks.
 const SAFE: [&str; 6] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"];
 
+/// What the gateway for TCP sets on its answers.
+const MARK: &str = "x-durpina-gateway";
+
 struct Reference;
 
 impl Wiring for Reference {
@@ -26,7 +29,7 @@ impl Wiring for Reference {
         let peer = call.header("x-durpina-peer").filter(|peer| peer.parse::<std::net::SocketAddr>().is_ok());
         match (call.to, peer) {
             ("durpina_probe", Some(peer)) => Destination::Http(peer),
-            ("durpina_tcp", Some(peer)) => Destination::Tcp(peer),
+            ("durpina_tcp", Some(peer)) => Destination::Gateway(peer, vec![(MARK.to_owned(), "1".to_owned())]),
             ("durpina_probe" | "durpina_tcp", None) => Destination::Fails,
             _ => Destination::Unknown,
         }

@@ -75,7 +75,9 @@ impl Config {
     /// The listeners that clients connect to.
     pub(super) fn http_listeners(&mut self) -> Vec<&mut Value> {
         let listeners = self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("an array of listeners");
-        listeners.iter_mut().filter(|listener| !listener["address"]["socket_address"].is_null()).collect()
+        let is_peer = |listener: &Value| listener["name"].as_str().is_some_and(|name| name.starts_with("peer_"));
+        let of_clients = |listener: &Value| !listener["address"]["socket_address"].is_null() && !is_peer(listener);
+        listeners.iter_mut().filter(|listener| of_clients(listener)).collect()
     }
 
     /// The time that a request has with all its retries, on every route.
@@ -134,6 +136,80 @@ impl Config {
             let options = &mut options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
             options["explicit_http_config"] = json!({ "http2_protocol_options": {} });
         }
+        self
+    }
+
+    /// Without this listener, of which nothing else is left out.
+    #[must_use]
+    pub fn without_listener(mut self, name: &str) -> Config {
+        let listeners = self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("an array of listeners");
+        let before = listeners.len();
+        listeners.retain(|listener| listener["name"] != name);
+        assert!(listeners.len() < before, "no listener {name}");
+        self
+    }
+
+    /// The gateway leaves no mark on its answers, as in configurations from before there was one.
+    #[must_use]
+    pub fn unmarked_gateway(mut self) -> Config {
+        self.change("the gateway's mark", |object| {
+            (object.get("response_headers_to_add")?[0]["header"]["key"] == "x-durpina-gateway").then_some(())?;
+            object.remove("response_headers_to_add").map(drop)
+        });
+        self
+    }
+
+    /// A peer at `addr` that hands what it is asked on to `server`, over plain HTTP/1.1: with this TLS context
+    /// (`DownstreamTlsContext`) if any, for this server name if any, over HTTP/2 or HTTP/1.1. It is this Envoy itself.
+    #[must_use]
+    pub fn peer(
+        mut self,
+        addr: SocketAddr,
+        server: SocketAddr,
+        tls: Option<&Value>,
+        sni: Option<&str>,
+        h2: bool,
+    ) -> Config {
+        let name = format!("peer_{}", addr.port());
+        let manager =
+            "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+        let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+        let route = json!({ "match": { "prefix": "/" }, "route": { "cluster": name } });
+        let manager = json!({
+            "@type": manager,
+            "stat_prefix": name,
+            "codec_type": if h2 { "HTTP2" } else { "HTTP1" },
+            "http_filters": [{ "name": "router", "typed_config": { "@type": router } }],
+            "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [route] }] },
+        });
+        let mut chain = json!({ "filters": [{ "name": "manager", "typed_config": manager }] });
+        if let Some(tls) = tls {
+            chain["transport_socket"] = json!({ "name": "tls", "typed_config": tls });
+        }
+        if let Some(sni) = sni {
+            chain["filter_chain_match"] = json!({ "server_names": [sni] });
+        }
+        let inspector = "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector";
+        let inspector = json!({ "name": "inspector", "typed_config": { "@type": inspector } });
+        let listener = json!({
+            "name": name,
+            "address": socket_address(addr),
+            "listener_filters": if tls.is_some() { json!([inspector]) } else { json!([]) },
+            "filter_chains": [chain],
+        });
+        self.bootstrap["static_resources"]["listeners"].as_array_mut().expect("an array of listeners").push(listener);
+        self.cluster_of(&name, &[server])
+    }
+
+    /// One more cluster: a copy of another one with some members replaced.
+    #[must_use]
+    pub fn cluster_like(mut self, like: &str, name: &str, members: &Value) -> Config {
+        let mut cluster = self.cluster(like).clone();
+        cluster["name"] = name.into();
+        for (key, value) in members.as_object().expect("an object") {
+            cluster[key] = value.clone();
+        }
+        self.bootstrap["static_resources"]["clusters"].as_array_mut().expect("an array of clusters").push(cluster);
         self
     }
 

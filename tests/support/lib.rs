@@ -8,7 +8,7 @@
 //! - [`callgrind`]: such a process whose instructions are counted;
 //! - [`server`]: HTTP servers that answer, hang, reset or talk nonsense on command, in this process or
 //!   in one of their own that can be killed;
-//! - [`tcp`]: servers of other protocols; [`h2`]: of HTTP/2, frame by frame; [`dns`]: a real name server; [`hostile`]: peers that do
+//! - [`tcp`]: servers of other protocols; [`h2`]: of HTTP/2, frame by frame; [`dns`]: a real name server; [`tls`]: a certificate; [`hostile`]: peers that do
 //!   their worst;
 //! - [`client`]: one HTTP/1.1 connection that can send any bytes; [`load`]: many of them at once;
 //! - [`ports`]: addresses that nobody else takes while a test uses them.
@@ -32,6 +32,7 @@ pub mod load;
 pub mod ports;
 pub mod server;
 pub mod tcp;
+pub mod tls;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -23,8 +23,12 @@ pub(crate) enum Map {
     Response = 2,
     /// The first headers of a gRPC stream.
     Stream = 4,
+    /// The trailers of a gRPC stream; its headers if it ended with those.
+    StreamEnd = 5,
     /// The headers of a reply to a call.
     Call = 6,
+    /// The trailers of a reply to a call.
+    CallEnd = 7,
 }
 
 /// A call over HTTP.
@@ -72,6 +76,8 @@ pub(crate) trait Abi {
     fn http_call(&self, call: &HttpCall<'_>) -> Result<u32>;
     /// Opens a gRPC stream with these first headers, and returns its token. `service` is a message `GrpcService`.
     fn grpc_stream(&self, service: &str, name: &str, method: &str, headers: &[(&str, &str)]) -> Result<u32>;
+    /// What the host says of the status with which a stream was closed.
+    fn stream_status(&self) -> Result<Vec<u8>>;
     /// Says that nothing more will be sent over a stream.
     fn grpc_close(&self, token: u32) -> Result<()>;
     /// Ends a stream.
@@ -82,6 +88,12 @@ pub(crate) trait Abi {
 pub(crate) fn text(abi: &impl Abi, path: &[u8]) -> String {
     let value = abi.property(path).ok().flatten().unwrap_or_default();
     String::from_utf8_lossy(&value).into_owned()
+}
+
+/// A header that holds a status.
+pub(crate) fn status(abi: &impl Abi, map: Map) -> Option<u16> {
+    let status = abi.header(map, ":status").ok()??;
+    std::str::from_utf8(&status).ok()?.parse().ok()
 }
 
 /// An integer property: eight bytes, little endian.

@@ -13,7 +13,7 @@ use crate::abi::{integer, text, Abi, Map};
 pub(crate) const ADDRESS: &[u8] = b"upstream\0address";
 pub(crate) const FLAGS: &[u8] = b"response\0flags";
 const ATTEMPTS: &[u8] = b"upstream\0request_attempt_count";
-const CODE: &[u8] = b"response\0code";
+pub(crate) const CODE: &[u8] = b"response\0code";
 const DETAILS: &[u8] = b"response\0code_details";
 const DURATION: &[u8] = b"request\0duration";
 const METHOD: &[u8] = b"request\0method";
@@ -21,6 +21,7 @@ const DEADLINE: &[u8] = b"request\0headers\0grpc-timeout";
 
 /// Envoy's response flags: `envoy/stream_info/stream_info.h`, by bit.
 mod flag {
+    pub(super) const NO_HEALTHY_UPSTREAM: u64 = 1 << 1;
     pub(super) const UPSTREAM_REQUEST_TIMEOUT: u64 = 1 << 2;
     pub(super) const UPSTREAM_REMOTE_RESET: u64 = 1 << 4;
     pub(super) const UPSTREAM_CONNECTION_FAILURE: u64 = 1 << 5;
@@ -70,6 +71,11 @@ impl<A: Abi> Evidence<'_, A> {
         let mut attempts = earlier_attempts(offered, earlier, &address);
         attempts.push(Attempt { address: Some(address).filter(|address| !address.is_empty()), end });
         attempts
+    }
+
+    /// Whether Envoy answered because the cluster had no server for the request.
+    pub(crate) fn found_nobody(&self) -> bool {
+        integer(self.0, FLAGS).unwrap_or_default() & flag::NO_HEALTHY_UPSTREAM != 0
     }
 
     /// How the last attempt of a request ended.

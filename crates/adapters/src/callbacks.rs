@@ -99,14 +99,21 @@ impl<G: Guest> Root<G> {
 }
 
 impl<G: Guest> Context for Root<G> {
-    fn on_http_call_response(&mut self, token: u32, headers: usize, _body: usize, _trailers: usize) {
-        let reply = self.vm.host.reply(token, headers);
+    fn on_http_call_response(&mut self, token: u32, headers: usize, _body: usize, trailers: usize) {
+        let reply = self.vm.host.reply(token, headers, trailers);
         self.reply(CallId::Reply(token), &reply);
     }
 
     fn on_grpc_stream_initial_metadata(&mut self, token: u32, headers: u32) {
-        let reply = self.vm.host.connected(headers);
-        self.reply(CallId::Stream(token), &reply);
+        if let Some(reply) = self.vm.host.connected(headers) {
+            self.reply(CallId::Stream(token), &reply);
+        }
+    }
+
+    fn on_grpc_stream_trailing_metadata(&mut self, token: u32, headers: u32) {
+        if let Some(reply) = self.vm.host.ended(headers) {
+            self.reply(CallId::Stream(token), &reply);
+        }
     }
 
     /// The server speaks on a connection that was only opened to see whether it can be: it gets no further word.
@@ -116,7 +123,8 @@ impl<G: Guest> Context for Root<G> {
     }
 
     fn on_grpc_stream_close(&mut self, token: u32, _status: u32) {
-        self.reply(CallId::Stream(token), &Reply::Failed(Failure::Connect));
+        let reply = self.vm.host.closed();
+        self.reply(CallId::Stream(token), &reply);
     }
 }
 

@@ -12,21 +12,26 @@
 //!   failed, and the last one's address tells whether they went to the candidates.
 //! - Calls to servers go through clusters that send to whatever address a header names. Bytes over TCP are the body of a
 //!   `POST` to the gateway, a listener of the reference configuration that turns it into a TCP connection. A
-//!   connection alone is a gRPC stream through the same gateway, because that tells of its first headers at once.
+//!   connection alone is a gRPC stream through the same gateway, because that tells of its first headers at once. What comes back,
+//!   and from whom, is in [`answers`](crate::answers).
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 
 use durpina_host::{
-    millis, Attempt, Call, CallId, CallKind, CalloutClusters, Capabilities, EndCall, Expect, Failure, Host, HostError,
-    Reply, RequestHost, Response, ResponseHost, Stored, Timestamp, LONGEST_REPLY, MOST_CANDIDATES,
+    millis, Attempt, Call, CallId, CallKind, Capabilities, EndCall, Expect, Host, HostError, Reply, RequestHost,
+    Response, ResponseHost, Stored, Stray, Timestamp, MOST_CANDIDATES,
 };
 
-use crate::abi::{integer, text, Abi, HttpCall, Map, Status};
-use crate::blame::{earlier_attempts, Evidence, ADDRESS, FLAGS};
+use crate::abi::{integer, status, text, Abi, HttpCall, Map, Status};
+use crate::answers::{Answers, Sent};
+use crate::blame::{earlier_attempts, Evidence, ADDRESS, CODE, FLAGS};
 
 /// The request headers of the candidates, in their order.
 const PEER_HEADERS: [&str; MOST_CANDIDATES] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
+
+/// How the names of the clusters begin that take the candidates.
+const OUR_CLUSTERS: &str = "durpina";
 
 /// How often Envoy retries at the most, whatever the route says. Envoy removes it from what servers see.
 const MAX_RETRIES: &str = "x-envoy-max-retries";
@@ -43,8 +48,10 @@ pub(crate) struct Envoy<A> {
     random: Cell<Option<u64>>,
     /// Whether there is an access log that tells of failed requests.
     reports: Cell<bool>,
-    /// The calls under way that are HTTP requests themselves: of others, HTTP is only the wrapping.
-    http_calls: RefCell<Vec<u32>>,
+    /// The calls under way that are requests to a server themselves, and not to the gateway.
+    requests: RefCell<Vec<(u32, Sent)>>,
+    /// It was said that the gateway does not mark its answers.
+    has_told_of_mark: Cell<bool>,
 }
 
 /// What tells workers of changes.
@@ -63,7 +70,8 @@ impl<A: Abi> Envoy<A> {
             version: Cell::new(Version::Unknown),
             random: Cell::new(None),
             reports: Cell::new(false),
-            http_calls: RefCell::new(Vec::new()),
+            requests: RefCell::new(Vec::new()),
+            has_told_of_mark: Cell::new(false),
         }
     }
 
@@ -96,42 +104,33 @@ impl<A: Abi> Envoy<A> {
         std::str::from_utf8(&address).ok()?.parse().ok()
     }
 
-    /// A header that holds a status.
-    fn status(&self, map: Map) -> Option<u16> {
-        let status = self.abi.header(map, ":status").ok()??;
-        std::str::from_utf8(&status).ok()?.parse().ok()
+    /// What is to be read from replies.
+    fn answers(&self) -> Answers<'_, A> {
+        Answers { abi: &self.abi, has_told_of_mark: &self.has_told_of_mark }
     }
 
     /// What a reply to [`Host::call`] says that did not open a stream. Asked for in its callback only.
-    pub(crate) fn reply(&self, token: u32, headers: usize) -> Reply {
-        let is_http = self.http_calls.try_borrow_mut().is_ok_and(|mut calls| {
-            let found = calls.iter().position(|call| *call == token);
-            found.map(|at| calls.swap_remove(at)).is_some()
+    pub(crate) fn reply(&self, token: u32, headers: usize, trailers: usize) -> Reply {
+        let sent = self.requests.try_borrow_mut().ok().and_then(|mut requests| {
+            let found = requests.iter().position(|(known, _)| *known == token)?;
+            Some(requests.swap_remove(found).1)
         });
-        let body = self.abi.call_body(LONGEST_REPLY).unwrap_or_default();
-        let Some(status) = self.status(Map::Call).filter(|_| headers > 0) else {
-            return Reply::Failed(Failure::Timeout);
-        };
-        // Envoy's own answers say nothing of how long a server took.
-        let is_envoys = !matches!(self.abi.header(Map::Call, "x-envoy-upstream-service-time"), Ok(Some(_)));
-        match status {
-            _ if !is_envoys && is_http => Reply::Http(status, body),
-            200 if !is_http => Reply::Bytes(body),
-            504 => Reply::Failed(Failure::Timeout),
-            502 => Reply::Failed(Failure::Protocol),
-            _ if names_a_reset(&body) => Reply::Failed(Failure::Reset),
-            _ => Reply::Failed(Failure::Connect),
-        }
+        self.answers().reply(sent.unwrap_or(Sent::Tcp), headers, trailers)
     }
 
-    /// What the first headers of a stream say.
-    pub(crate) fn connected(&self, headers: u32) -> Reply {
-        let status = self.abi.header(Map::Stream, ":status").ok().flatten();
-        if headers > 0 && status.is_none_or(|status| status == b"200") {
-            Reply::Connected
-        } else {
-            Reply::Failed(Failure::Connect)
-        }
+    /// What the first headers of a stream say, if anything.
+    pub(crate) fn connected(&self, headers: u32) -> Option<Reply> {
+        self.answers().connected(headers)
+    }
+
+    /// What the last headers of a stream say, if anything.
+    pub(crate) fn ended(&self, headers: u32) -> Option<Reply> {
+        self.answers().ended(headers)
+    }
+
+    /// What is to be said of a stream that is over, and of which nothing was said before. Asked for in its callback only.
+    pub(crate) fn closed(&self) -> Reply {
+        self.answers().closed()
     }
 }
 
@@ -192,28 +191,44 @@ impl<A: Abi> Host for Envoy<A> {
         })
     }
 
-    fn call(&self, clusters: &CalloutClusters, call: &Call) -> Result<CallId, HostError> {
-        let peer = call.to.to_string();
+    fn call(&self, call: &Call) -> Result<CallId, HostError> {
+        let (peer, to) = (call.to.to_string(), call.cluster.as_str());
         let first = (PEER_HEADERS[0], peer.as_str());
         let failed = |name| move |Status(status)| HostError::Status(name, status);
-        let tcp = [first, (":method", "POST"), (":path", "/"), (":authority", "durpina")];
-        let mut http = Vec::new();
-        let (to, headers, body) = match &call.kind {
+        let post = |path, authority| [first, (":method", "POST"), (":path", path), (":authority", authority)];
+        let mut headers = Vec::new();
+        let (mut framed, mut sent) = (Vec::new(), None);
+        let body = match &call.kind {
             CallKind::Connect => {
-                let opened = self.abi.grpc_stream(&grpc_service(&clusters.tcp), "durpina", "connect", &[first]);
+                let opened = self.abi.grpc_stream(&grpc_service(to), "durpina", "connect", &[first]);
                 return opened.map(CallId::Stream).map_err(failed("grpc_stream"));
             }
-            CallKind::Tcp(bytes) => (&clusters.tcp, tcp.as_slice(), bytes),
-            CallKind::Http { method, path, authority, headers, body } => {
-                http.extend([first, (":method", method), (":path", path), (":authority", authority)]);
-                http.extend(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-                (&clusters.probe, http.as_slice(), body)
+            CallKind::Tcp(bytes) => {
+                headers.extend(post("/", "durpina"));
+                bytes
+            }
+            CallKind::Grpc { path, authority, message } => {
+                headers.extend(post(path, authority));
+                headers.extend([("content-type", "application/grpc"), ("te", "trailers")]);
+                // Not compressed, and the length: gRPC over HTTP/2, "Length-Prefixed-Message".
+                framed.push(0);
+                framed.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
+                framed.extend_from_slice(message);
+                sent = Some(Sent::Grpc);
+                &framed
+            }
+            CallKind::Http { method, path, authority, headers: others, body } => {
+                headers.extend([first, (":method", method), (":path", path), (":authority", authority)]);
+                headers.extend(others.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+                sent = Some(Sent::Http);
+                body
             }
         };
         let timeout = u32::try_from(millis(call.timeout)).unwrap_or(u32::MAX);
-        let token = self.abi.http_call(&HttpCall { to, headers, body, timeout }).map_err(failed("http_call"))?;
-        if let (CallKind::Http { .. }, Ok(mut calls)) = (&call.kind, self.http_calls.try_borrow_mut()) {
-            calls.push(token);
+        let call = HttpCall { to, headers: &headers, body, timeout };
+        let token = self.abi.http_call(&call).map_err(failed("http_call"))?;
+        if let (Some(sent), Ok(mut requests)) = (sent, self.requests.try_borrow_mut()) {
+            requests.push((token, sent));
         }
         Ok(CallId::Reply(token))
     }
@@ -311,7 +326,7 @@ impl<A: Abi> ResponseHost for Envoy<A> {
     }
 
     fn response_status(&self) -> Option<u16> {
-        self.status(Map::Response)
+        status(&self.abi, Map::Response)
     }
 
     fn ended_well(&self) -> bool {
@@ -320,6 +335,20 @@ impl<A: Abi> ResponseHost for Envoy<A> {
 
     fn attempts(&self, offered: &[&str]) -> Vec<Attempt> {
         Evidence(&self.abi).all_attempts(offered)
+    }
+
+    fn stray(&self) -> Option<Stray> {
+        if !Evidence(&self.abi).found_nobody() {
+            return None;
+        }
+        let cluster = self.text(b"xds\0cluster_name");
+        // Others have clusters without an endpoint for reasons of their own.
+        cluster.starts_with(OUR_CLUSTERS).then(|| Stray {
+            cluster,
+            status: integer(&self.abi, CODE).and_then(|code| u16::try_from(code).ok()).unwrap_or_default(),
+            path: self.abi.property(b"request\0path").ok().flatten().unwrap_or_default(),
+            client: RequestHost::client(self),
+        })
     }
 }
 
@@ -339,12 +368,6 @@ fn grpc_service(cluster: &str) -> String {
     }
 }
 
-/// Whether Envoy's own answer tells of a connection that broke.
-fn names_a_reset(body: &[u8]) -> bool {
-    let body = String::from_utf8_lossy(body);
-    ["connection termination", "remote reset"].iter().any(|reason| body.contains(reason))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -361,7 +384,7 @@ mod tests {
     }
 
     fn call(kind: CallKind) -> Call {
-        Call { to: A.parse().unwrap(), timeout: Duration::from_millis(1_500), kind }
+        Call { to: A.parse().unwrap(), timeout: Duration::from_millis(1_500), cluster: "to".to_owned(), kind }
     }
 
     #[test]
@@ -387,6 +410,28 @@ mod tests {
         envoy.abi.refuses.set(Some(10));
         assert_eq!(envoy.offer(&[A, B, C]), Err(HostError::Status("replace_header_map_value", 10)));
         assert_eq!(envoy.offer(&[]), Err(HostError::Status("remove_header_map_value", 10)));
+    }
+
+    #[test]
+    fn a_stray_request_is_one_for_which_our_cluster_had_nobody() {
+        let stray = |flags, cluster: &str| {
+            let envoy = envoy();
+            envoy.abi.set_number(FLAGS, flags);
+            envoy.abi.set_number(CODE, 503);
+            envoy.abi.set_text(b"xds\0cluster_name", cluster);
+            envoy.abi.set_text(b"request\0path", "/a?b");
+            envoy.abi.set_text(b"source\0address", "192.0.2.7:1234");
+            envoy.stray()
+        };
+        let expected = Stray {
+            cluster: "durpina".to_owned(),
+            status: 503,
+            path: b"/a?b".to_vec(),
+            client: "192.0.2.7".parse().ok(),
+        };
+        assert_eq!(stray(2, "durpina"), Some(expected));
+        assert_eq!(stray(0, "durpina"), None);
+        assert_eq!(stray(2, "others"), None, "a cluster of others that has nobody");
     }
 
     #[test]
@@ -416,7 +461,7 @@ mod tests {
 
     #[test]
     fn calls_go_through_their_clusters() {
-        let (envoy, clusters) = (envoy(), CalloutClusters::default());
+        let envoy = envoy();
         let http = CallKind::Http {
             method: "GET".to_owned(),
             path: "/up".to_owned(),
@@ -424,15 +469,20 @@ mod tests {
             headers: vec![("x-a".to_owned(), "1".to_owned())],
             body: b"b".to_vec(),
         };
-        assert_eq!(envoy.call(&clusters, &call(http)), Ok(CallId::Reply(1)));
-        assert_eq!(envoy.call(&clusters, &call(CallKind::Tcp(b"q".to_vec()))), Ok(CallId::Reply(2)));
-        assert_eq!(envoy.call(&clusters, &call(CallKind::Connect)), Ok(CallId::Stream(3)));
+        let grpc = CallKind::Grpc { path: "/S/M".to_owned(), authority: "web".to_owned(), message: b"hi".to_vec() };
+        assert_eq!(envoy.call(&call(http)), Ok(CallId::Reply(1)));
+        assert_eq!(envoy.call(&call(CallKind::Tcp(b"q".to_vec()))), Ok(CallId::Reply(2)));
+        assert_eq!(envoy.call(&call(CallKind::Connect)), Ok(CallId::Stream(3)));
+        assert_eq!(envoy.call(&call(grpc)), Ok(CallId::Reply(4)));
         let opened = envoy.abi.opened.borrow();
-        let probe =
-            "durpina_probe x-durpina-peer=10.0.0.1:80 :method=GET :path=/up :authority=web x-a=1 \"b\" within 1500 ms";
+        let probe = "to x-durpina-peer=10.0.0.1:80 :method=GET :path=/up :authority=web x-a=1 \"b\" within 1500 ms";
         assert_eq!(opened[0], probe);
-        assert!(opened[1].starts_with("durpina_tcp x-durpina-peer=10.0.0.1:80 :method=POST"), "{}", opened[1]);
-        assert!(opened[2].contains("durpina_tcp") && opened[2].contains(A), "{}", opened[2]);
+        assert!(opened[1].starts_with("to x-durpina-peer=10.0.0.1:80 :method=POST"), "{}", opened[1]);
+        assert!(opened[2].contains("\\u{2}to") && opened[2].contains(A), "{}", opened[2]);
+        let health =
+            "to x-durpina-peer=10.0.0.1:80 :method=POST :path=/S/M :authority=web content-type=application/grpc \
+                      te=trailers \"\\0\\0\\0\\0\\u{2}hi\" within 1500 ms";
+        assert_eq!(opened[3], health);
         envoy.end_call(CallId::Stream(3), EndCall::Cancel);
         envoy.end_call(CallId::Reply(1), EndCall::Cancel);
         assert_eq!(*envoy.abi.ended.borrow(), [3], "a call ends by itself");
@@ -442,56 +492,22 @@ mod tests {
     fn a_call_that_cannot_be_made_is_an_error() {
         let envoy = envoy();
         envoy.abi.refuses.set(Some(2));
-        let clusters = CalloutClusters::default();
-        assert_eq!(envoy.call(&clusters, &call(CallKind::Tcp(Vec::new()))), Err(HostError::Status("http_call", 2)));
-        assert_eq!(envoy.call(&clusters, &call(CallKind::Connect)), Err(HostError::Status("grpc_stream", 2)));
+        assert_eq!(envoy.call(&call(CallKind::Tcp(Vec::new()))), Err(HostError::Status("http_call", 2)));
+        assert_eq!(envoy.call(&call(CallKind::Connect)), Err(HostError::Status("grpc_stream", 2)));
     }
 
-    /// What a reply with this status and body means, of a server or of Envoy itself, to a call over HTTP or TCP.
-    fn replied(status: &str, body: &str, of_server: bool, is_http: bool) -> Reply {
+    #[test]
+    fn a_reply_is_read_as_what_was_sent() {
         let envoy = envoy();
-        let http = CallKind::Http {
-            method: String::new(),
-            path: String::new(),
-            authority: String::new(),
-            headers: Vec::new(),
-            body: Vec::new(),
-        };
-        let kind = if is_http { http } else { CallKind::Tcp(Vec::new()) };
-        let Ok(CallId::Reply(token)) = envoy.call(&CalloutClusters::default(), &call(kind)) else { panic!("a call") };
-        envoy.abi.set_header(Map::Call, ":status", status);
-        *envoy.abi.call_body.borrow_mut() = body.as_bytes().to_vec();
-        if of_server {
-            envoy.abi.set_header(Map::Call, "x-envoy-upstream-service-time", "3");
+        let message = CallKind::Grpc { path: String::new(), authority: String::new(), message: Vec::new() };
+        assert_eq!(envoy.call(&call(CallKind::Tcp(Vec::new()))), Ok(CallId::Reply(1)));
+        assert_eq!(envoy.call(&call(message)), Ok(CallId::Reply(2)));
+        for (name, value) in [(":status", "200"), ("x-envoy-upstream-service-time", "3"), ("x-durpina-gateway", "1")] {
+            envoy.abi.set_header(Map::Call, name, value);
         }
-        envoy.reply(token, 3)
-    }
-
-    #[test]
-    fn replies_are_told_from_envoy_s_own_answers() {
-        let failed = |failure| Reply::Failed(failure);
-        assert_eq!(replied("503", "busy", true, true), Reply::Http(503, b"busy".to_vec()));
-        assert_eq!(replied("503", "remote connection failure", false, true), failed(Failure::Connect));
-        assert_eq!(replied("503", "reset reason: connection termination", false, true), failed(Failure::Reset));
-        assert_eq!(replied("504", "", false, true), failed(Failure::Timeout));
-        assert_eq!(replied("502", "", false, true), failed(Failure::Protocol));
-        assert_eq!(replied("200", "up", true, false), Reply::Bytes(b"up".to_vec()));
-        assert_eq!(replied("503", "", true, false), failed(Failure::Connect), "the gateway's word is Envoy's");
-        assert_eq!(replied("x", "", true, true), failed(Failure::Timeout));
-    }
-
-    #[test]
-    fn a_reply_without_headers_did_not_come_in_time() {
-        assert_eq!(envoy().reply(9, 0), Reply::Failed(Failure::Timeout));
-    }
-
-    #[test]
-    fn a_connection_is_there_at_its_first_headers() {
-        let envoy = envoy();
-        assert_eq!(envoy.connected(0), Reply::Failed(Failure::Connect));
-        assert_eq!(envoy.connected(1), Reply::Connected);
-        envoy.abi.set_header(Map::Stream, ":status", "503");
-        assert_eq!(envoy.connected(1), Reply::Failed(Failure::Connect));
+        assert!(matches!(envoy.reply(2, 3, 0), Reply::Grpc { .. }));
+        assert_eq!(envoy.reply(1, 3, 0), Reply::Bytes(Vec::new()));
+        assert_eq!(envoy.reply(2, 3, 0), Reply::Bytes(Vec::new()), "only once");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) struct Fake {
     pub(crate) data: RefCell<HashMap<String, (Vec<u8>, u32)>>,
     /// Metrics that count; none where the operator rejects them.
     pub(crate) gauge: Cell<Option<u64>>,
+    /// The body of a reply to a call, or the words with which a stream was closed.
     pub(crate) call_body: RefCell<Vec<u8>>,
     /// The calls and streams that were opened, in words.
     pub(crate) opened: RefCell<Vec<String>>,
@@ -130,6 +131,10 @@ impl Abi for Fake {
 
     fn grpc_stream(&self, service: &str, _name: &str, _method: &str, headers: &[(&str, &str)]) -> Result<u32> {
         self.open(format!("stream {service:?} {headers:?}"))
+    }
+
+    fn stream_status(&self) -> Result<Vec<u8>> {
+        Ok(self.call_body.borrow().clone())
     }
 
     fn grpc_close(&self, token: u32) -> Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! - `abi`: the calls of the ABI, behind a trait, so that what follows is tested natively;
 //! - `envoy`: what Envoy makes of the vocabulary of [`durpina_host`]; `blame`: whose fault it is when a request fails there;
+//!   `answers`: what the replies to its own calls mean there, and whose words they are;
 //! - `raw`: the calls themselves, and the only unsafe code (wasm only);
 //! - `callbacks`: the proxy's calls of the filter (wasm only).
 //!
@@ -16,6 +17,8 @@
 // Natively only tests use these.
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod abi;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod answers;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod blame;
 #[cfg(target_arch = "wasm32")]

@@ -55,6 +55,7 @@ extern "C" {
         headers_size: usize,
         grpc_status: i32,
     ) -> u32;
+    fn proxy_get_status(code: *mut u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_grpc_close(token: u32) -> u32;
     fn proxy_grpc_cancel(token: u32) -> u32;
 }
@@ -220,6 +221,11 @@ impl Abi for ProxyWasm {
     fn grpc_stream(&self, service: &str, name: &str, method: &str, headers: &[(&str, &str)]) -> Result<u32> {
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         hostcalls::open_grpc_stream(service, name, method, headers).map_err(|status| Status(status as u32))
+    }
+
+    fn stream_status(&self) -> Result<Vec<u8>> {
+        let mut code = 0;
+        bytes(|data, size| unsafe { proxy_get_status(&raw mut code, data, size) })
     }
 
     fn grpc_close(&self, token: u32) -> Result<()> {

@@ -150,8 +150,9 @@ pub(crate) enum Command {
 pub(crate) enum Action {
     /// Shows the peers of an upstream
     ///
-    /// STATE is the state that counts: up and failing get requests; temporary_down, down and draining get none. WHY is who
-    /// put the peer into its state, the reason, and when the state ends by itself. A "-" stands where the API says nothing.
+    /// STATE is what is said of the peer: nothing is against it in up and failing. IN-USE is whether it gets requests: "yes",
+    /// "no", or "kept", which is in spite of its state. WHY is who put the peer into its state, the reason, also for being
+    /// kept, and when the state ends by itself. A "-" stands where the API says nothing.
     #[command(after_help = texts::PEERS)]
     Peers {
         /// Name of the upstream
@@ -166,7 +167,8 @@ pub(crate) enum Action {
     },
     /// Shows an upstream with its peers and monitors, or all upstreams in short
     ///
-    /// USABLE counts the peers that get requests.
+    /// STATE is up, degraded or down. UP is how many peers nothing is against, of how many; OUT are those that an operator or
+    /// the configuration took out. WHY is whose word put the upstream into its state, and the reason.
     #[command(after_help = texts::INFO)]
     Info {
         /// Name of the upstream; without it, one line for each upstream

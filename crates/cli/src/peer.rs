@@ -10,6 +10,7 @@ pub(crate) struct Peer {
     name: String,
     address: Option<String>,
     state: Option<String>,
+    in_use: Option<bool>,
     weight: Option<u64>,
     fails: Option<u64>,
     in_flight: Option<u64>,
@@ -20,17 +21,24 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Whether it gets requests.
-    pub(crate) fn is_usable(&self) -> bool {
+    /// Whether nothing is against it.
+    pub(crate) fn is_up(&self) -> bool {
         matches!(self.state.as_deref(), Some("up" | "failing"))
+    }
+
+    /// Whether it gets requests, and whether in spite of its state.
+    fn use_in_a_word(&self) -> &'static str {
+        match self.in_use {
+            Some(true) if self.is_up() => "yes",
+            Some(true) => "kept",
+            Some(false) => "no",
+            None => "",
+        }
     }
 
     /// Who put it into its state, why, and until when; empty when there is nothing to say.
     fn reason(&self) -> String {
-        let mut reason = match (self.by.as_deref(), self.why.as_deref()) {
-            (Some(by), Some(why)) => format!("{by}: {why}"),
-            (one, other) => one.or(other).unwrap_or_default().to_owned(),
-        };
+        let mut reason = whose_and_why(self.by.as_deref(), self.why.as_deref());
         if let Some(until) = &self.until {
             if !reason.is_empty() {
                 reason += ", ";
@@ -41,12 +49,21 @@ impl Peer {
     }
 }
 
+/// Who put something into its state, and why; empty when neither is known.
+pub(crate) fn whose_and_why(by: Option<&str>, why: Option<&str>) -> String {
+    match (by, why) {
+        (Some(by), Some(why)) => format!("{by}: {why}"),
+        (one, other) => one.or(other).unwrap_or_default().to_owned(),
+    }
+}
+
 /// One peer a row.
 pub(crate) fn table(peers: &[Peer]) -> String {
     let columns = [
         ("PEER", Align::Left),
         ("ADDRESS", Align::Left),
         ("STATE", Align::Left),
+        ("IN-USE", Align::Left),
         ("WEIGHT", Align::Right),
         ("FAILS", Align::Right),
         ("IN-FLIGHT", Align::Right),
@@ -59,6 +76,7 @@ pub(crate) fn table(peers: &[Peer]) -> String {
             peer.name.clone(),
             peer.address.clone().unwrap_or_default(),
             peer.state.clone().unwrap_or_default(),
+            peer.use_in_a_word().to_owned(),
             number(peer.weight),
             number(peer.fails),
             number(peer.in_flight),
@@ -93,9 +111,20 @@ mod tests {
         assert_eq!(
             table(&peers),
             "\
-PEER  ADDRESS  STATE  WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY
-a:80  -        -           -      -          -      -
+PEER  ADDRESS  STATE  IN-USE  WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY
+a:80  -        -      -            -      -          -      -
 "
         );
+    }
+
+    #[test]
+    fn kept_is_who_gets_requests_in_spite_of_its_state() {
+        let word = |state: &str, in_use: Option<bool>| {
+            Peer { state: Some(state.to_owned()), in_use, ..Peer::default() }.use_in_a_word()
+        };
+        assert_eq!([word("up", Some(true)), word("failing", Some(true))], ["yes", "yes"]);
+        assert_eq!([word("down", Some(true)), word("temporary_down", Some(true))], ["kept", "kept"]);
+        assert_eq!([word("down", Some(false)), word("draining", Some(false))], ["no", "no"]);
+        assert_eq!([word("up", None), word("down", None)], ["", ""], "an API that does not say");
     }
 }

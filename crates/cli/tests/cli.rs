@@ -14,13 +14,13 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-const PEER: &str = r#"{"name": "10.0.0.1:80", "address": "10.0.0.1", "weight": 5, "state": "up", "host": "10.0.0.1", "port": 80,
+const PEER: &str = r#"{"name": "10.0.0.1:80", "address": "10.0.0.1", "weight": 5, "state": "up", "in_use": true, "host": "10.0.0.1", "port": 80,
  "addresses": ["10.0.0.1"], "initial_weight": 5, "effective_weight": 5.0, "by": null, "why": null, "since": null,
  "until": null, "fails": 0, "max_fails": 1, "fail_timeout": "10s", "max_conns": 0, "slow_start": "0ms", "backup": false,
  "configured": true, "in_flight": 2, "picks": 1234, "failures": 3, "checks": [], "description": null}"#;
 
 const FAILED_PEER: &str = r#"{"name": "[::1]:8080", "address": "::1", "weight": 1, "state": "temporary_down", "by": "passive",
- "why": "connection refused", "until": "2026-11-22T10:45:31.250Z", "fails": 1, "in_flight": 0, "picks": 7}"#;
+ "why": "connection refused", "in_use": false, "until": "2026-11-22T10:45:31.250Z", "fails": 1, "in_flight": 0, "picks": 7}"#;
 
 /// What the API was asked.
 #[derive(Clone, Debug, Default)]
@@ -158,9 +158,9 @@ fn peers_are_a_table() {
     api.durpina(&["peers", "web"]).expect(
         0,
         "\
-PEER         ADDRESS   STATE           WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY
-10.0.0.1:80  10.0.0.1  up                   5      0          2   1234
-[::1]:8080   ::1       temporary_down       1      1          0      7  passive: connection refused, until 2026-11-22T10:45:31.250Z
+PEER         ADDRESS   STATE           IN-USE  WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY
+10.0.0.1:80  10.0.0.1  up              yes          5      0          2   1234
+[::1]:8080   ::1       temporary_down  no           1      1          0      7  passive: connection refused, until 2026-11-22T10:45:31.250Z
 ",
         "",
     );
@@ -195,7 +195,7 @@ fn names_and_selectors_are_encoded() {
     let api = Api::json("[]");
     api.durpina(&["peers", "a/b ü?", "--selector", "down&x"]).expect(
         0,
-        "PEER  ADDRESS  STATE  WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY\n",
+        "PEER  ADDRESS  STATE  IN-USE  WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY\n",
         "",
     );
     assert_eq!(api.request().line, "GET /durpina/upstreams/a%2Fb%20%C3%BC%3F/peers?selector=down%26x HTTP/1.1");
@@ -219,19 +219,24 @@ fn the_token_is_sent_and_never_shown() {
 
 #[test]
 fn info_shows_one_upstream_or_all() {
+    let kept = FAILED_PEER.replace(r#""in_use": false"#, r#""in_use": true"#);
     let upstream = format!(
-        r#"{{"name": "web", "revision": 7, "peers": [{PEER}], "monitors": [{{"id": "http", "name": "http", "interval": "5s",
+        r#"{{"name": "web", "revision": 7, "peers": [{PEER}, {kept}], "monitors": [{{"id": "http", "name": "http", "interval": "5s",
         "timeout": "1s", "schedule": "rotate", "rise": 2, "fall": 3, "peers": "all", "port": null, "url": "/up"}}],
+        "state": "degraded", "since": "2026-11-22T10:45:21.250Z", "by": "passive", "why": "peer [::1]:8080: no connection",
+        "peers_up": 1, "peers_out": 0,
         "balancer": "round-robin", "retries": 2, "max_ejected_percent": 50}}"#
     );
     let api = Api::json(&upstream);
     api.durpina(&["info", "web"]).expect(
         0,
         "\
-web: revision 7, balancer round-robin, retries 2
+web: degraded (1 of 2 up) since 2026-11-22T10:45:21.250Z, by passive: peer [::1]:8080: no connection
+revision 7, balancer round-robin, retries 2
 
-PEER         ADDRESS   STATE  WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY
-10.0.0.1:80  10.0.0.1  up          5      0          2   1234
+PEER         ADDRESS   STATE           IN-USE  WEIGHT  FAILS  IN-FLIGHT  PICKS  WHY
+10.0.0.1:80  10.0.0.1  up              yes          5      0          2   1234
+[::1]:8080   ::1       temporary_down  kept         1      1          0      7  passive: connection refused, until 2026-11-22T10:45:31.250Z
 
 MONITOR  KIND  INTERVAL  TIMEOUT  RISE  FALL  SCHEDULE
 http     http        5s       1s     2     3  rotate
@@ -244,8 +249,8 @@ http     http        5s       1s     2     3  rotate
     api.durpina(&["info"]).expect(
         0,
         "\
-UPSTREAM  REVISION  PEERS  USABLE  MONITORS  BALANCER
-web              7      1       1         1  round-robin
+UPSTREAM  STATE      UP  OUT  REVISION  MONITORS  BALANCER     WHY
+web       degraded  1/2    0         7         1  round-robin  passive: peer [::1]:8080: no connection
 ",
         "",
     );

@@ -1,6 +1,7 @@
 //! Attempts of a request at servers, and how they fail.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// An attempt of a request that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +10,20 @@ pub struct Attempt {
     pub address: Option<String>,
     /// How it ended.
     pub end: End,
+}
+
+/// A request for which nothing was offered, and which the host's own routes sent to where only what was offered can be found: it
+/// was answered by the host, with an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Where it was sent, by the host's name of it.
+    pub cluster: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// The path as the client sent it, with the query.
+    pub path: Vec<u8>,
+    /// The client's address, as the host has it.
+    pub client: Option<IpAddr>,
 }
 
 /// How an attempt ended.

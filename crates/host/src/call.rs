@@ -22,6 +22,15 @@ pub enum CallKind {
         /// The body.
         body: Vec<u8>,
     },
+    /// A gRPC call of one message for one message, over HTTP/2.
+    Grpc {
+        /// The path: `/`, the service, `/`, the method.
+        path: String,
+        /// The `:authority`.
+        authority: String,
+        /// The message, without the five bytes before it.
+        message: Vec<u8>,
+    },
     /// Bytes over TCP; the reply is what comes back until the server closes.
     Tcp(Vec<u8>),
     /// A TCP connection, and nothing over it.
@@ -35,22 +44,39 @@ pub struct Call {
     pub to: SocketAddr,
     /// How long the whole may take.
     pub timeout: Duration,
+    /// The name of the cluster through which Envoy makes it. Other hosts have no use for it.
+    pub cluster: String,
     /// What is sent.
     pub kind: CallKind,
 }
 
-/// The names of the clusters through which Envoy makes calls. Other hosts have no use for them.
+/// The names of the clusters through which Envoy makes calls that name none themselves. Other hosts have no use for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CalloutClusters {
     /// For HTTP.
     pub probe: String,
+    /// For gRPC.
+    pub grpc: String,
     /// For TCP.
     pub tcp: String,
 }
 
+impl CalloutClusters {
+    /// The one for calls of this kind.
+    #[must_use]
+    pub fn of(&self, kind: &CallKind) -> &str {
+        match kind {
+            CallKind::Http { .. } => &self.probe,
+            CallKind::Grpc { .. } => &self.grpc,
+            CallKind::Tcp(_) | CallKind::Connect => &self.tcp,
+        }
+    }
+}
+
 impl Default for CalloutClusters {
     fn default() -> Self {
-        Self { probe: "durpina_probe".to_owned(), tcp: "durpina_tcp".to_owned() }
+        let name = str::to_owned;
+        Self { probe: name("durpina_probe"), grpc: name("durpina_probe_h2"), tcp: name("durpina_tcp") }
     }
 }
 
@@ -68,12 +94,23 @@ pub enum CallId {
 pub enum Reply {
     /// An HTTP answer: its status, and as much of its body as [`LONGEST_REPLY`].
     Http(u16, Vec<u8>),
+    /// An answer over HTTP with status 200 to a gRPC call.
+    Grpc {
+        /// The status of the call (`grpc-status`), where the host says what it is.
+        status: Option<u32>,
+        /// What the server says of it (`grpc-message`), percent-encoded; often empty.
+        message: String,
+        /// The body: the answer's message with the five bytes before it, as much of it as [`LONGEST_REPLY`].
+        body: Vec<u8>,
+    },
     /// The bytes that came back, as many as [`LONGEST_REPLY`].
     Bytes(Vec<u8>),
     /// The connection is there.
     Connected,
     /// The server failed.
     Failed(Failure),
+    /// The host did not get as far as the server, so this says nothing of it; why.
+    NotMade(String),
 }
 
 /// How a call is ended.
@@ -85,5 +122,6 @@ pub enum EndCall {
     Cancel,
 }
 
-/// As much of a reply as is looked at, in bytes: a message of DNS over TCP has no more (RFC 1035, section 4.2.2).
-pub const LONGEST_REPLY: usize = 65_537;
+/// As much of a reply is looked at, in bytes: what the reference configuration lets Envoy take of an answer. A message of DNS over
+/// TCP has no more than 65,537 (RFC 1035, section 4.2.2).
+pub const LONGEST_REPLY: usize = 262_144;

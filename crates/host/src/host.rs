@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{Attempt, Call, CallId, CalloutClusters, EndCall, Expect, HostError, Stored, Timestamp};
+use crate::{Attempt, Call, CallId, EndCall, Expect, HostError, Stored, Stray, Timestamp};
 
 /// How many servers a request can be offered: the first choice and two retries.
 pub const MOST_CANDIDATES: usize = 3;
@@ -19,13 +19,16 @@ pub struct Capabilities {
     pub most_calls: usize,
     /// Whether a call may be made while a reply to another one is being handled. Where it may not, it waits for the next tick.
     pub calls_from_replies: bool,
+    /// Whether a call goes through a cluster that has a name. Where it does not, such names are ignored.
+    pub has_clusters: bool,
 }
 
 /// Envoy's.
 impl Default for Capabilities {
     fn default() -> Self {
         // Each call is a connection and a file descriptor.
-        Self { resolves_names: false, survives_refusal: true, most_calls: 500, calls_from_replies: true }
+        let (resolves_names, survives_refusal, calls_from_replies, has_clusters) = (false, true, true, true);
+        Self { resolves_names, survives_refusal, most_calls: 500, calls_from_replies, has_clusters }
     }
 }
 
@@ -79,7 +82,7 @@ pub trait Host {
     /// # Errors
     ///
     /// [`HostError::Status`] when the host cannot make such a call: there will be no reply.
-    fn call(&self, clusters: &CalloutClusters, call: &Call) -> Result<CallId, HostError>;
+    fn call(&self, call: &Call) -> Result<CallId, HostError>;
 
     /// Ends a call whose reply is not waited for any more, or a connection that was only opened to see whether it can be.
     fn end_call(&self, call: CallId, how: EndCall);
@@ -154,4 +157,7 @@ pub trait ResponseHost: Host {
     /// All attempts of a request that is over, in their order, those that [`earlier_attempts`](Self::earlier_attempts) told of
     /// included.
     fn attempts(&self, offered: &[&str]) -> Vec<Attempt>;
+
+    /// What became of a request for which nothing was offered, if it strayed; asked when it is over.
+    fn stray(&self) -> Option<Stray>;
 }

@@ -24,7 +24,7 @@ mod host;
 mod shared;
 mod time;
 
-pub use attempt::{Attempt, End, Failure};
+pub use attempt::{Attempt, End, Failure, Stray};
 pub use call::{Call, CallId, CallKind, CalloutClusters, EndCall, Reply, LONGEST_REPLY};
 pub use guest::{Guest, Outcome};
 pub use host::{Capabilities, Host, RequestHost, Response, ResponseHost, MOST_CANDIDATES};

@@ -130,6 +130,9 @@ pub enum Destination {
     /// The body as bytes over TCP to a peer; what it sends until it closes is the body of the reply. A gRPC stream is a
     /// connection and nothing more.
     Tcp(String),
+    /// The same through a gateway: a proxy that speaks HTTP with this one and TCP with the peer. All that it answers bears these
+    /// headers, and what goes wrong with the peer is told by the gateway, and so is an answer of a server.
+    Gateway(String, Vec<(String, String)>),
     /// The host knows no such cluster.
     Unknown,
     /// The host cannot make this call now.

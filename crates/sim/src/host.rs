@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use durpina_host::{
-    Attempt, Call, CallId, CallKind, CalloutClusters, Capabilities, End, EndCall, Expect, Failure, Host, HostError,
-    Outcome, RequestHost, Response, ResponseHost, Stored, Timestamp,
+    Attempt, Call, CallId, CallKind, Capabilities, End, EndCall, Expect, Failure, Host, HostError, Outcome,
+    RequestHost, Response, ResponseHost, Stored, Stray, Timestamp,
 };
 
 use crate::sent::{Answer, Sent};
@@ -24,6 +24,7 @@ pub struct SimHost {
     pub(crate) answer: RefCell<Option<Response>>,
     pub(crate) ended: RefCell<Attempts>,
     pub(crate) elsewhere: RefCell<Option<Attempts>>,
+    pub(crate) leads_here: Cell<bool>,
 }
 
 /// What became of a request's attempts.
@@ -71,6 +72,11 @@ impl SimHost {
         *self.elsewhere.borrow_mut() = Some(Attempts { all, status: Some(status), is_flagged });
     }
 
+    /// The proxy's own routes send all requests to where only what was offered can be found, whether anything was or not.
+    pub fn route_here(&self) {
+        self.leads_here.set(true);
+    }
+
     /// Tries the candidates in order, as a proxy with two retries does.
     pub(crate) fn attempt(&self, outcome: Outcome) -> Answer {
         *self.ended.borrow_mut() = Attempts::default();
@@ -78,6 +84,10 @@ impl SimHost {
             return Answer::Refused(response.status, String::from_utf8_lossy(&response.body).into_owned());
         }
         let offered = self.offered.borrow().clone().expect("the filter leaves what clients sent in place");
+        if offered.is_empty() && self.leads_here.get() {
+            *self.ended.borrow_mut() = Attempts { all: Vec::new(), status: Some(503), is_flagged: true };
+            return Answer::Failed { attempts: 0 };
+        }
         if offered.is_empty() {
             return Answer::Untouched;
         }
@@ -168,7 +178,7 @@ impl Host for SimHost {
         Ok(())
     }
 
-    fn call(&self, _clusters: &CalloutClusters, call: &Call) -> Result<CallId, HostError> {
+    fn call(&self, call: &Call) -> Result<CallId, HostError> {
         let Capabilities { most_calls, calls_from_replies, .. } = self.shared.capabilities;
         assert!(calls_from_replies || !self.replying.get(), "a call from a reply, which this host does not survive");
         assert!(self.calls.borrow().len() < most_calls, "more calls at a time than this host can make");
@@ -266,5 +276,11 @@ impl ResponseHost for SimHost {
         let earlier = attempts.len().saturating_sub(1);
         attempts.iter_mut().take(earlier).for_each(|attempt| attempt.end = End::Failed(Failure::Retried));
         attempts
+    }
+
+    fn stray(&self) -> Option<Stray> {
+        let (sent, status) = (self.sent.borrow(), self.ended.borrow().status?);
+        let stray = || Stray { cluster: "durpina".to_owned(), status, path: sent.path.clone(), client: sent.client };
+        self.leads_here.get().then(stray)
     }
 }

@@ -45,6 +45,7 @@ impl Sim {
                 deaf: Cell::new(false),
                 full: Cell::new(false),
                 refusing: Cell::new(false),
+                missing: RefCell::default(),
                 reports: Cell::new(false),
                 writes: Cell::new(0),
                 servers: RefCell::default(),
@@ -70,6 +71,7 @@ impl Sim {
             answer: RefCell::new(None),
             ended: RefCell::default(),
             elsewhere: RefCell::default(),
+            leads_here: Cell::new(false),
         }
     }
 
@@ -120,6 +122,15 @@ impl Sim {
     /// Calls cannot be made until further notice.
     pub fn refuse_calls(&self, refuse: bool) {
         self.shared.refusing.set(refuse);
+    }
+
+    /// Calls through this cluster get nowhere from now on, and this is why; or they do again.
+    pub fn lose_cluster(&self, cluster: &str, why: Option<&str>) {
+        let mut missing = self.shared.missing.borrow_mut();
+        match why {
+            Some(why) => missing.insert(cluster.to_owned(), why.to_owned()),
+            None => missing.remove(cluster),
+        };
     }
 
     /// The host reports failed attempts from now on, if the configuration wants that.

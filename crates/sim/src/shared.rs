@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) deaf: Cell<bool>,
     pub(crate) full: Cell<bool>,
     pub(crate) refusing: Cell<bool>,
+    /// Clusters behind which nothing is: what the host says of each.
+    pub(crate) missing: RefCell<HashMap<String, String>>,
     pub(crate) reports: Cell<bool>,
     pub(crate) writes: Cell<usize>,
     pub(crate) servers: RefCell<HashMap<String, Behaviour>>,
@@ -46,15 +48,25 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn reply(&self, call: &Call) -> Reply {
         let address = call.to.to_string();
+        if let Some(why) = self.missing.borrow().get(&call.cluster) {
+            return Reply::NotMade(why.clone());
+        }
         let behaviour = self.servers.borrow().get(&address).copied().unwrap_or(Behaviour::Answers(200));
         match (behaviour, &call.kind) {
             (Behaviour::Fails(failure), _) => Reply::Failed(failure),
-            (Behaviour::Breaks(_), CallKind::Http { .. }) => Reply::Failed(Failure::Reset),
-            (Behaviour::Stalls(_) | Behaviour::Abandoned, CallKind::Http { .. }) => Reply::Failed(Failure::Timeout),
+            (Behaviour::Breaks(_), CallKind::Http { .. } | CallKind::Grpc { .. }) => Reply::Failed(Failure::Reset),
+            (Behaviour::Stalls(_) | Behaviour::Abandoned, CallKind::Http { .. } | CallKind::Grpc { .. }) => {
+                Reply::Failed(Failure::Timeout)
+            }
             (_, CallKind::Connect) => Reply::Connected,
             (Behaviour::Answers(status), CallKind::Http { .. }) => {
                 Reply::Http(status, self.talk.borrow().get(&address).cloned().unwrap_or_default())
             }
+            (Behaviour::Answers(200), CallKind::Grpc { .. }) => {
+                let body = self.talk.borrow().get(&address).cloned().unwrap_or_default();
+                Reply::Grpc { status: Some(0), message: String::new(), body }
+            }
+            (Behaviour::Answers(status), CallKind::Grpc { .. }) => Reply::Http(status, Vec::new()),
             (_, CallKind::Tcp(bytes)) if call.to.port() == 53 => Reply::Bytes(dns::answer(bytes, &self.names.borrow())),
             (_, CallKind::Tcp(_)) => Reply::Bytes(self.talk.borrow().get(&address).cloned().unwrap_or_default()),
         }

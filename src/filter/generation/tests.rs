@@ -182,3 +182,34 @@ fn two_filters_of_one_name_settle_on_the_later_one_and_it_is_said_once() {
     let mut third = start(&sim, &config("10.0.0.3:80"));
     assert_eq!(over(&mut third, connection + 1), "10.0.0.3:80");
 }
+
+#[test]
+fn what_takes_effect_is_one_line_of_all_workers_and_what_is_only_tried_is_none() {
+    let sim = Sim::new();
+    let tried = Worker::start(&sim, &config(A)).unwrap();
+    assert_eq!(sim.logged("configuration:"), [""; 0]);
+    let mut first: Vec<Worker> = (0..4).map(|_| Worker::start(&sim, &config(A)).unwrap()).collect();
+    for worker in &mut first {
+        worker.tick();
+    }
+    drop(tried);
+    let lines = sim.logged("configuration:");
+    let expected = "configuration: generation 1, 1 upstreams, 1 servers, 1 changed (1 new, 0 removed); shared data was empty, as after a restart: \
+                    what the API changed before is gone; filter \"test\"";
+    assert_eq!(lines, [expected]);
+    assert_eq!(over(&mut first[0], 1), A);
+    let mut second: Vec<Worker> = (0..4).map(|_| start(&sim, &config(B))).collect();
+    assert_eq!(over(&mut second[0], 2), B);
+    for _ in 0..5 {
+        sim.advance(Duration::from_secs(1));
+        for worker in first.iter_mut().chain(&mut second) {
+            worker.tick();
+        }
+    }
+    let lines = sim.logged("configuration:");
+    let expected = "configuration: generation 2, 1 upstreams, 1 servers, 1 changed (0 new, 0 removed); filter \"test\"";
+    assert_eq!(lines.get(1..), Some([expected.to_owned()].as_slice()));
+    assert_eq!(over(&mut first[1], 3), A, "it comes back");
+    let lines = sim.logged("configuration:");
+    assert_eq!(lines.last().unwrap(), &expected.replace("generation 2", "generation 3"));
+}

@@ -35,6 +35,13 @@ struct Wanted {
     kind: CallKind,
 }
 
+/// The way that a call takes.
+struct Way {
+    address: String,
+    is_tcp: bool,
+    gateway: Option<Pairs>,
+}
+
 fn http_call(guest: &mut Guest<'_>, args: &Args) -> Answer {
     let &[to, to_size, headers, headers_size, body, body_size, _, _, timeout, token, ..] = args;
     let Some(found) = pairs::decode(&guest.read(headers, headers_size)?) else { return Ok(Status::ParseFailure) };
@@ -104,9 +111,10 @@ fn dispatch(guest: &mut Guest<'_>, wanted: Wanted, token_at: u64) -> Answer {
         let outgoing = Outgoing { to: &wanted.to, headers: &wanted.headers, is_grpc: wanted.kind != CallKind::Http };
         wiring.call(&outgoing)
     };
-    let (address, is_tcp) = match destination {
-        Destination::Http(address) => (address, false),
-        Destination::Tcp(address) => (address, true),
+    let way = match destination {
+        Destination::Http(address) => Way { address, is_tcp: false, gateway: None },
+        Destination::Tcp(address) => Way { address, is_tcp: true, gateway: None },
+        Destination::Gateway(address, marks) => Way { address, is_tcp: true, gateway: Some(pairs::of(&marks)) },
         Destination::Unknown | Destination::Fails => {
             // The connection that was taken for it is never given back.
             guest.facts()?.lost_slots += 1;
@@ -116,7 +124,7 @@ fn dispatch(guest: &mut Guest<'_>, wanted: Wanted, token_at: u64) -> Answer {
     };
     let token = {
         let mut core = guest.core();
-        begin(&mut core, wanted, (vm, now.context, root), address, is_tcp)
+        begin(&mut core, wanted, (vm, now.context, root), way)
     };
     guest.write_u32(token_at, token)
 }
@@ -140,8 +148,7 @@ fn begin(
     core: &mut Core,
     wanted: Wanted,
     (vm, context, root): (crate::vm::VmId, u32, u32),
-    address: String,
-    is_tcp: bool,
+    Way { address, is_tcp, gateway }: Way,
 ) -> u32 {
     let received = Received { at: core.now(), is_call: true, headers: wanted.headers, body: wanted.body.clone() };
     let mut rng = core.rng.clone();
@@ -163,6 +170,7 @@ fn begin(
         root,
         kind: wanted.kind,
         is_tcp,
+        gateway,
         address,
         course,
         headers: Pairs::new(),

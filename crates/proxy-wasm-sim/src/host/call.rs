@@ -22,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) root: u32,
     pub(crate) kind: CallKind,
     pub(crate) is_tcp: bool,
+    /// What a gateway between here and the peer sets on all that it answers.
+    pub(crate) gateway: Option<Pairs>,
     pub(crate) address: String,
     pub(crate) course: Course,
     /// Headers of the reply, or the first metadata.

@@ -1,7 +1,7 @@
 //! The ends of a module's calls.
 
 use super::worker::{Callback, Job, Then};
-use crate::host::call::{dispatch_status, own_answer, CallKind};
+use crate::host::call::{dispatch_status, flags_and_details, own_answer, CallKind};
 use crate::pairs::{self, Pairs};
 use crate::personality::Replies;
 use crate::process::Process;
@@ -30,7 +30,8 @@ impl Process {
             let mut core = self.core.borrow_mut();
             let Some(call) = core.calls.get_mut(&token) else { return };
             call.headers = vec![(":status".to_owned(), b"200".to_vec())];
-            1
+            call.headers.extend(call.gateway.iter().flatten().cloned());
+            u32::try_from(call.headers.len()).unwrap_or(u32::MAX)
         };
         let job = self.call_job(token, "proxy_on_grpc_receive_initial_metadata", vec![count], Then::Nothing);
         self.next_jobs(index, job.into_iter().collect());
@@ -45,22 +46,19 @@ impl Process {
                 let (end, kind) = (call.course.end.1, call.kind);
                 let answer = call.course.answer.take().map(|(_, answer)| answer);
                 let (mut headers, body) = match (end, answer) {
-                    (End::Answered(status), Some(answer)) => {
-                        let mut headers = vec![(":status".to_owned(), status.to_string().into_bytes())];
-                        headers.extend(pairs::of(&answer.headers));
-                        if replies == Replies::Status {
-                            headers.push(("x-envoy-upstream-service-time".to_owned(), b"0".to_vec()));
-                        }
-                        (headers, answer.body)
-                    }
+                    (End::Answered(status), Some(answer)) => (reply(status, &answer.headers), answer.body),
                     (end, _) if replies == Replies::Status => match own_answer(end) {
-                        Some((status, body)) => {
-                            (vec![(":status".to_owned(), status.to_string().into_bytes())], body.as_bytes().to_vec())
-                        }
+                        Some((status, body)) => (reply(status, &[]), body.as_bytes().to_vec()),
                         None => (Pairs::new(), Vec::new()),
                     },
                     _ => (Pairs::new(), Vec::new()),
                 };
+                // What a gateway says of a peer is a server's answer to this proxy.
+                let is_servers = matches!(end, End::Answered(_)) || call.gateway.is_some();
+                if replies == Replies::Status && is_servers && !headers.is_empty() {
+                    headers.extend(call.gateway.iter().flatten().cloned());
+                    headers.push(("x-envoy-upstream-service-time".to_owned(), b"0".to_vec()));
+                }
                 if replies == Replies::DispatchStatus {
                     headers.insert(0, (":dispatch_status".to_owned(), dispatch_status(end).as_bytes().to_vec()));
                 }
@@ -89,16 +87,32 @@ impl Process {
                 vec![message, self.call_job(token, "proxy_on_grpc_close", vec![0], Then::CallTold)]
             }
             CallKind::GrpcCall | CallKind::GrpcStream => {
-                if let Some(call) = self.core.borrow_mut().calls.get_mut(&token) {
-                    call.headers.clear();
-                    call.status = (UNAVAILABLE, "unavailable".to_owned());
-                }
+                let last = self.failed_grpc(token, end);
                 let first = self.call_job(token, "proxy_on_grpc_receive_initial_metadata", vec![0], Then::Nothing);
-                let first = first.filter(|_| kind == CallKind::GrpcStream);
-                vec![first, self.call_job(token, "proxy_on_grpc_close", vec![UNAVAILABLE], Then::CallTold)]
+                let last = self.call_job(token, "proxy_on_grpc_receive_trailing_metadata", vec![last], Then::Nothing);
+                let is_stream = kind == CallKind::GrpcStream;
+                let close = self.call_job(token, "proxy_on_grpc_close", vec![UNAVAILABLE], Then::CallTold);
+                vec![first.filter(|_| is_stream), last.filter(|_| is_stream), close]
             }
         };
         self.next_jobs(index, jobs.into_iter().flatten().collect());
+    }
+
+    /// A gRPC call that came to no good: an answer that is nothing but headers, which are the last metadata, and the status by which it
+    /// is closed. How many headers that are.
+    fn failed_grpc(&self, token: u32, end: End) -> u32 {
+        let mut core = self.core.borrow_mut();
+        let Some(call) = core.calls.get_mut(&token) else { return 0 };
+        let words = own_answer(end).map_or("", |(_, words)| words);
+        let details = if call.gateway.is_some() { "via_upstream" } else { flags_and_details(end).1 };
+        call.headers.clear();
+        call.trailers = pairs::of(
+            &[(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "14"), ("grpc-message", words)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        call.trailers.extend(call.gateway.iter().flatten().cloned());
+        call.status = (UNAVAILABLE, format!("{words}{{{details}}}"));
+        u32::try_from(call.trailers.len()).unwrap_or(u32::MAX)
     }
 
     /// The module was told of the end of a call.
@@ -111,4 +125,11 @@ impl Process {
             facts.lost_slots += 1;
         }
     }
+}
+
+/// The headers of an answer.
+fn reply(status: u16, headers: &[(String, String)]) -> Pairs {
+    let mut all = vec![(":status".to_owned(), status.to_string().into_bytes())];
+    all.extend(pairs::of(headers));
+    all
 }

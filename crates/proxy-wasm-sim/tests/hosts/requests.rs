@@ -171,3 +171,51 @@ fn request_headers_are_out_of_reach_in_the_response_phase_of_envoy() {
         assert_eq!(said(&process), status);
     }
 }
+
+/// What a gateway says bears its mark, be it an answer or a word on a peer that is not there; without a gateway nothing does.
+#[test]
+fn a_gateway_marks_what_it_says_of_a_peer() {
+    struct Calls(Destination);
+    impl Wiring for Calls {
+        fn route(&self, _: &Routed<'_>) -> Decision {
+            Decision::Status(204)
+        }
+        fn call(&self, _: &Outgoing<'_>) -> Destination {
+            self.0.clone()
+        }
+    }
+    // For each callback a letter, the number of headers, and whether the mark is there (0) or not (1).
+    let module = module(
+        r#"(data (i32.const 100) "x-mark") (data (i32.const 110) "<>[]{}")
+           (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+             (drop (call $grpc (i32.const 1100) (i32.const 4) (i32.const 1100) (i32.const 4) (i32.const 1100) (i32.const 4)
+               (i32.const 0) (i32.const 0) (i32.const 8)))
+             (i32.const 1))
+           (func $tell (param $letter i32) (param $map i32) (param $count i32)
+             (call $text (local.get $letter) (i32.const 1))
+             (call $say (local.get $count))
+             (call $say (call $header (local.get $map) (i32.const 100) (i32.const 6) (i32.const 8) (i32.const 12))))
+           (func (export "proxy_on_grpc_receive_initial_metadata") (param i32 i32 i32)
+             (call $tell (i32.const 110) (i32.const 4) (local.get 2)))
+           (func (export "proxy_on_grpc_receive_trailing_metadata") (param i32 i32 i32)
+             (call $tell (i32.const 111) (i32.const 5) (local.get 2)))
+           (func (export "proxy_on_grpc_close") (param i32 i32 i32) (call $say (local.get 2)))"#,
+    );
+    let peer = || "10.0.0.1:80".to_owned();
+    let gateway = || Destination::Gateway(peer(), vec![("x-mark".to_owned(), "1".to_owned())]);
+    for (to, behaviour, told) in [
+        (gateway(), Behaviour::Answers, "<20"),
+        (gateway(), Behaviour::Refuses, "<01>50>"),
+        (Destination::Tcp(peer()), Behaviour::Answers, "<11"),
+        (Destination::Tcp(peer()), Behaviour::Refuses, "<01>41>"),
+    ] {
+        let what = format!("{to:?} {behaviour:?}");
+        let mut process = Process::envoy(&module, 1).wiring(Calls(to));
+        process.world().peer("10.0.0.1:80").behaviour = behaviour;
+        process.start(&[Plugin::filter("f", "")]).unwrap();
+        // It waits: with it the call would end.
+        process.send(Request::get("/"));
+        process.run_for(Duration::from_secs(3)).unwrap();
+        assert_eq!(said(&process), told, "{what}");
+    }
+}

@@ -1,0 +1,39 @@
+//! What keeps checks and lookups from being made: that a cluster is missing, or the gateway behind it. Nobody's failure, and told in
+//! the log and by the API.
+
+use super::complaints::{Cause, Complaints};
+use crate::model::id::PeerId;
+use crate::model::spec::MonitorSpec;
+use crate::store::Store;
+use crate::worker::view::View;
+
+/// A call that was to be made.
+pub(super) struct Asked<'a> {
+    /// The upstream's position.
+    pub(super) position: usize,
+    pub(super) peer: PeerId,
+    /// Who asks; `None` for the resolver.
+    pub(super) monitor: Option<&'a MonitorSpec>,
+    pub(super) cluster: &'a str,
+}
+
+/// Notes why a call did not get as far as the server, and has the log tell it; or that it did. Returns a sentence for people.
+pub(super) fn note(
+    store: &Store<'_>,
+    complaints: &mut Complaints,
+    view: &View,
+    asked: &Asked<'_>,
+    why: Option<&str>,
+) -> Option<String> {
+    let why = why.map(|why| format!("calls go through the cluster {:?}: {why}", asked.cluster));
+    if let Some(why) = &why {
+        let upstream = view.name();
+        let peer = view.find(asked.peer).map_or("", |peer| &peer.server.name);
+        let (what, by) = asked.monitor.map_or(("looked up by", "resolver"), |spec| ("checked by monitor", &spec.id));
+        let line = format!("upstream={upstream} peer={peer} cannot be {what} {by:?}: {why}");
+        complaints.say(store.now(), Cause::call(asked.cluster), &line);
+    }
+    // What cannot be written now is tried again with the next check; where nothing can, others say so.
+    let _ = store.set_obstacle(view.name(), asked.monitor, why.as_deref());
+    why
+}
