@@ -128,6 +128,52 @@ fn a_peer_that_comes_back_is_on_trial_until_it_answers() {
     }
 }
 
+/// The worker whose request it is has read nothing since it began.
+#[test]
+fn what_was_said_of_a_peer_while_a_request_was_under_way_counts_for_what_the_log_says() {
+    let sim = Sim::new();
+    let (mut one, other) = (worker(&sim, &three()), worker(&sim, &three()));
+    let lines = |sim: &Sim| sim.logged(&format!("peer={A} from="));
+    sim.server(A, Behaviour::Fails(Failure::Timeout));
+    let (_, mut request) = one.begin(Sent::get("/"));
+    peer(&other, A).set_state(AdminState::Down).unwrap();
+    one.end(&mut request);
+    assert_eq!(lines(&sim).len(), 1, "it was down already: {:?}", lines(&sim));
+
+    peer(&other, A).set_state(AdminState::Up).unwrap();
+    let (_, mut request) = loop {
+        let begun = one.begin(Sent::get("/"));
+        if one.host.offered()[0] == A {
+            break begun;
+        }
+    };
+    peer(&other, A).set_state(AdminState::Down).unwrap();
+    peer(&other, A).set_state(AdminState::Up).unwrap();
+    one.end(&mut request);
+    assert_eq!((lines(&sim).len(), peer(&other, A).state()), (4, PeerState::Up), "{:?}", lines(&sim));
+}
+
+#[test]
+fn a_trial_that_ends_after_an_order_is_not_told_as_its_end() {
+    let sim = Sim::new();
+    let (mut one, other) = (worker(&sim, &three()), worker(&sim, &three()));
+    sim.server(A, Behaviour::Fails(Failure::Timeout));
+    get(&mut one);
+    sim.server(A, Behaviour::Answers(200));
+    sim.advance(Duration::from_secs(10));
+    let (_, mut trial) = loop {
+        let begun = one.begin(Sent::get("/"));
+        if one.host.offered()[0] == A {
+            break begun;
+        }
+    };
+    peer(&other, A).set_state(AdminState::Down).unwrap();
+    one.end(&mut trial);
+    let lines = sim.logged(&format!("peer={A} from="));
+    assert!(lines.len() == 2 && lines[1].contains("to=down by=script"), "{lines:?}");
+    assert_eq!(peer(&other, A).state(), PeerState::Down);
+}
+
 #[test]
 fn an_outage_that_no_request_could_end_is_forgotten() {
     let sim = Sim::new();
@@ -731,8 +777,8 @@ fn whatever_happens_all_workers_agree() {
             worker.host.skew(0);
             worker.tick();
         });
-        // Failures no longer count after this, and every server answers.
-        sim.advance(seconds(20));
+        // Failures no longer count after this, a request on trial is not waited for any more, and every server answers.
+        sim.advance(seconds(80));
         let expected = expected.into_inner();
         expected.keys().for_each(|name| sim.server(name, Behaviour::Answers(200)));
         let usable: u32 = expected.values().filter(|(_, up)| *up).map(|(weight, _)| u32::from(*weight)).sum();
