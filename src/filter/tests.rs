@@ -174,6 +174,29 @@ fn a_trial_that_ends_after_an_order_is_not_told_as_its_end() {
     assert_eq!(peer(&other, A).state(), PeerState::Down);
 }
 
+/// Half of the servers are dead, and everybody knows: all that is lost of a trial is an attempt.
+#[test]
+fn who_tries_a_peer_has_others_left() {
+    for balancer in ["round-robin", "random", "least-conn", "least-time", "ip-hash"] {
+        let sim = Sim::new();
+        let names: Vec<String> = (1..=6).map(|n| format!("10.0.0.{n}:80")).collect();
+        let text = config(&format!("\"{}\"", names.join("\", \"")));
+        let more = format!(r#"], "max_ejected_percent": 100, "balancer": "{balancer}"}}}}"#);
+        let mut worker = worker(&sim, &text.replace("]}}", &more));
+        names[..3].iter().for_each(|name| sim.server(name, Behaviour::Fails(Failure::Connect)));
+        let send = |worker: &mut Worker, n: u32| worker.send(Sent::get("/").client(&format!("192.0.2.{}", n % 200)));
+        (0..200).for_each(|n| drop(send(&mut worker, n)));
+        let mut trials = 0;
+        for n in 0..2_000 {
+            sim.advance(Duration::from_millis(50));
+            let answer = send(&mut worker, n);
+            assert!(matches!(answer, Answer::Served { attempts: 1 | 2, .. }), "{balancer}: {answer:?}");
+            trials += u32::from(matches!(answer, Answer::Served { attempts: 2, .. }));
+        }
+        assert!(trials > 9, "{balancer}: {trials}");
+    }
+}
+
 #[test]
 fn an_outage_that_no_request_could_end_is_forgotten() {
     let sim = Sim::new();
