@@ -68,15 +68,13 @@ impl Rank {
         balancer.pick(request, candidates);
     }
 
-    /// Adds peers that are open and not on trial, beginning at another one each time.
-    fn add_others(&self, start: usize, picked: &mut Candidates) {
+    /// Adds peers that are open and not on trial, beginning at the next of them each time.
+    fn add_others(&self, number: usize, picked: &mut Candidates) {
         let members = self.members.entries.iter().zip(&self.members.positions);
-        let start = start.checked_rem(self.members.entries.len()).unwrap_or(0);
-        for (entry, peer) in members.clone().skip(start).chain(members.take(start)) {
-            if entry.is_open() && !self.members.is_tried(*peer) {
-                picked.push(*peer);
-            }
-        }
+        let others = members.filter(|(entry, peer)| entry.is_open() && !self.members.is_tried(**peer));
+        let start = number.checked_rem(others.clone().count()).unwrap_or(0);
+        let in_turn = others.clone().skip(start).chain(others.take(start));
+        in_turn.for_each(|(_, peer)| picked.push(*peer));
     }
 }
 
@@ -89,7 +87,7 @@ pub(crate) struct Pool {
     ranks: [Rank; 3],
     /// When a peer's state will change by itself.
     next_change: Option<Timestamp>,
-    /// Where to look for the next one in the place of a peer on trial.
+    /// Counts the requests that got others in the place of peers on trial.
     spare: usize,
 }
 
