@@ -197,6 +197,24 @@ fn who_tries_a_peer_has_others_left() {
     }
 }
 
+/// Event streams: new ones come all the time, and none of them ends.
+#[test]
+fn requests_that_go_on_keep_no_outage_alive() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &config(&format!("\"{A}\"")));
+    sim.server(A, Behaviour::Fails(Failure::Reset));
+    get(&mut worker);
+    sim.server(A, Behaviour::Answers(200));
+    let mut open = Vec::new();
+    for _ in 0..80 {
+        sim.advance(seconds(1));
+        open.push(worker.begin(Sent::get("/")));
+    }
+    assert_eq!(peer(&worker, A).state(), PeerState::Up);
+    let lines = sim.logged(&format!("peer={A} from=temporary_down"));
+    assert!(lines.len() == 1 && lines[0].contains("why=\"a request on trial goes on\""), "{lines:?}");
+}
+
 #[test]
 fn an_outage_that_no_request_could_end_is_forgotten() {
     let sim = Sim::new();

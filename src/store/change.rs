@@ -245,7 +245,11 @@ impl Store<'_> {
             // As it was until a moment ago, by what was counted until then.
             let end = failures.back_since(now, peer.fail_timeout()).unwrap_or(now);
             let change = [state(&failures, just_before(end)), state(&Failures::default(), now)];
-            let why = if failures.of_requests { "no request came to try it" } else { "fail_timeout passed" };
+            let why = match failures.of_requests {
+                true if failures.is_tried(peer.fail_timeout()) => "a request on trial goes on",
+                true => "no request came to try it",
+                false => "fail_timeout passed",
+            };
             journal::observe(self, &record.name, &peer.server.name, change, "passive", why, None);
         }
         if record.peers.iter().any(|peer| operator::ended(peer, now).is_some()) {
