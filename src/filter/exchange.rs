@@ -243,10 +243,13 @@ fn answered(host: &dyn Host, directory: &Directory, upstream: usize, candidate: 
             worker_peer.connected(&candidate.address);
         }
     }
-    if let Some(peer) = view.find(candidate.peer).filter(|_| candidate.is_on_trial && is_good) {
+    if candidate.is_on_trial && is_good {
+        let store = Store::new(host);
+        // What was said while the request was under way may be what keeps the peer out of use now.
+        let Some((record, status)) = store.latest(view.name()) else { return };
+        let Some(peer) = record.peers.iter().find(|peer| peer.id == candidate.peer) else { return };
         let reason = ("passive", "a request was answered");
-        let ended = Store::new(host).recover(view.record(), peer, view.status(), Recovery::Answered, reason);
-        if let Err(error) = ended {
+        if let Err(error) = store.recover(&record, peer, &status, Recovery::Answered, reason) {
             let (upstream, peer) = (view.name(), &peer.server.name);
             log::error!("the end of an outage of {peer} in upstream {upstream:?} cannot be written: {error}");
         }

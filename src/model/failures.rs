@@ -32,7 +32,7 @@ pub(crate) struct Failures {
     pub(crate) since: Timestamp,
     /// When the last failure was.
     pub(crate) last: Timestamp,
-    /// When the last request went there on trial; the epoch if none did.
+    /// When the first request went there on trial; the epoch if none did.
     pub(crate) tried: Timestamp,
 }
 
@@ -80,14 +80,20 @@ impl Failures {
         }
     }
 
+    /// Whether a request went there on trial since the last failure.
+    #[must_use]
+    pub(crate) fn is_tried(&self, fail_timeout: Duration) -> bool {
+        self.tried >= self.last.after(fail_timeout)
+    }
+
     /// When an outage is over of which no request shows that.
     fn forgotten(&self, fail_timeout: Duration) -> Timestamp {
         let end = self.last.after(fail_timeout);
         let untried = end.after(fail_timeout);
-        if self.tried < end {
-            untried
-        } else {
+        if self.is_tried(fail_timeout) {
             untried.max(self.tried.after(LONGEST_TRIAL))
+        } else {
+            untried
         }
     }
 

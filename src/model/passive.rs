@@ -18,10 +18,12 @@ pub(crate) fn add(table: &mut FailureTable, peer: &PeerRecord, of_request: bool,
     [before, after]
 }
 
-/// Notes that a request goes to a peer on trial.
+/// Notes that a request goes to a peer on trial. The first one is what is waited for: streams that never end must not keep an outage
+/// alive by following each other.
 pub(crate) fn begin_trial(table: &mut FailureTable, peer: &PeerRecord, now: Timestamp) {
     let failures = table.of(peer);
-    if matches!(failures.verdict(now, peer.fail_timeout()), PassiveVerdict::OnTrial { .. }) {
+    let is_on_trial = matches!(failures.verdict(now, peer.fail_timeout()), PassiveVerdict::OnTrial { .. });
+    if is_on_trial && !failures.is_tried(peer.fail_timeout()) {
         table.set(peer, Failures { tried: now, ..failures });
     }
 }

@@ -4,8 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::model::ejection::Kept;
-use crate::model::failures::Failures;
-use crate::model::peer::PeerRecord;
 use crate::model::state::PeerState;
 use crate::model::upstream_state::{Tally, ToldState, UpstreamState};
 use crate::store::Store;
@@ -132,24 +130,6 @@ fn quoted(word: &str) -> String {
         format!("{word:?}")
     } else {
         word.to_owned()
-    }
-}
-
-/// Writes the line that tells of a failure, and of the state that it made.
-pub(crate) fn failure(
-    store: &Store<'_>,
-    upstream: &str,
-    peer: &PeerRecord,
-    counted: &Failures,
-    [from, to]: [PeerState; 2],
-    why: &str,
-    kept: Option<Kept>,
-) {
-    let name = &peer.server.name;
-    if from.is_usable() && !to.is_usable() {
-        observe(store, upstream, name, [from, to], "passive", why, kept);
-    } else {
-        log::debug!("upstream={upstream} peer={name} failed: {why}; {} counted", counted.count);
     }
 }
 
