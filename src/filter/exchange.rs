@@ -14,6 +14,7 @@ use crate::store::Store;
 use crate::time::Timestamp;
 use crate::worker::candidate::{with_addresses, Candidate};
 use crate::worker::directory::Directory;
+use crate::worker::peer::Proof;
 use crate::worker::view::View;
 
 /// The status that answers are counted as of which the host reports nothing.
@@ -118,7 +119,7 @@ impl Exchange {
         }
         if self.failing_status(directory).is_none() {
             // What is in doubt is looked at, or its failure would be taken back first.
-            if self.reported && !self.first().is_some_and(|first| first.is_doubtful || first.is_on_trial) {
+            if self.reported && !self.first().is_some_and(|first| first.is_doubtful || first.proof != Proof::None) {
                 // All that is no success is reported right after this, and counted as what it is then.
                 self.answered(host, directory, 0, ASSUMED);
                 return true;
@@ -235,21 +236,32 @@ fn count_failure(host: &dyn Host, view: &View, peer: &PeerRecord, load: &Load, f
 
 /// A candidate answered, well or with one of the `fail_codes`: what was in doubt is known now.
 fn answered(host: &dyn Host, directory: &Directory, upstream: usize, candidate: &Candidate, is_good: bool) {
-    let Some(view) = directory.view(upstream).filter(|_| candidate.is_doubtful || candidate.is_on_trial) else {
-        return;
-    };
+    let is_news = candidate.is_doubtful || candidate.proof != Proof::None;
+    let Some(view) = directory.view(upstream).filter(|_| is_news) else { return };
     if candidate.is_doubtful {
         if let Some(worker_peer) = view.worker_peer(candidate.peer) {
             worker_peer.connected(&candidate.address);
         }
     }
-    if candidate.is_on_trial && is_good {
+    let recovery = match candidate.proof {
+        Proof::Trial => Recovery::Answered,
+        Proof::Kept => {
+            // Such a peer gets many requests, and not each is worth a look at shared data.
+            let known = view.find(candidate.peer).map(|peer| (view.health().of(peer), peer.fail_timeout()));
+            if !known.is_some_and(|(failures, window)| failures.is_calm(host.now(), window)) {
+                return;
+            }
+            Recovery::AnsweredInUse
+        }
+        Proof::None => return,
+    };
+    if is_good {
         let store = Store::new(host);
         // What was said while the request was under way may be what keeps the peer out of use now.
         let Some((record, status)) = store.latest(view.name()) else { return };
         let Some(peer) = record.peers.iter().find(|peer| peer.id == candidate.peer) else { return };
         let reason = ("passive", "a request was answered");
-        if let Err(error) = store.recover(&record, peer, &status, Recovery::Answered, reason) {
+        if let Err(error) = store.recover(&record, peer, &status, recovery, reason) {
             let (upstream, peer) = (view.name(), &peer.server.name);
             log::error!("the end of an outage of {peer} in upstream {upstream:?} cannot be written: {error}");
         }

@@ -34,6 +34,7 @@ use crate::store::{journal, Store};
 use crate::time::Timestamp;
 use crate::worker::candidate::with_addresses;
 use crate::worker::directory::Directory;
+use crate::worker::peer::Proof;
 pub(crate) use exchange::Exchange;
 use generation::Generation;
 use refusal::{Refusal, Refusals, Why};
@@ -295,7 +296,7 @@ impl Filter {
         if candidates.iter().flatten().next().is_none() {
             return Err(refusal(view.name(), Why::Nobody));
         }
-        if let Some(first) = candidates.first().and_then(Option::as_ref).filter(|first| first.is_on_trial) {
+        if let Some(first) = candidates.first().and_then(Option::as_ref).filter(|first| first.proof == Proof::Trial) {
             view.begin_trial(host, first.peer);
         }
         with_addresses(&candidates, |addresses| host.offer(addresses))

@@ -201,18 +201,44 @@ fn who_tries_a_peer_has_others_left() {
 #[test]
 fn requests_that_go_on_keep_no_outage_alive() {
     let sim = Sim::new();
-    let mut worker = worker(&sim, &config(&format!("\"{A}\"")));
+    let mut worker = worker(&sim, &config(&format!("\"{A}\", \"{B}\"")));
     sim.server(A, Behaviour::Fails(Failure::Reset));
     get(&mut worker);
     sim.server(A, Behaviour::Answers(200));
     let mut open = Vec::new();
-    for _ in 0..80 {
+    for _ in 0..90 {
         sim.advance(seconds(1));
         open.push(worker.begin(Sent::get("/")));
     }
     assert_eq!(peer(&worker, A).state(), PeerState::Up);
     let lines = sim.logged(&format!("peer={A} from=temporary_down"));
     assert!(lines.len() == 1 && lines[0].contains("why=\"a request on trial goes on\""), "{lines:?}");
+}
+
+/// Of a single server none goes, and a request that fails now and then is no outage of ten seconds.
+#[test]
+fn a_peer_that_is_kept_in_use_is_up_again_by_an_answer_a_second_later() {
+    for reports in [false, true] {
+        let sim = Sim::new();
+        if reports {
+            sim.report_failures();
+        }
+        let mut worker = worker(&sim, &config(&format!("\"{A}\"")));
+        sim.server(A, Behaviour::Fails(Failure::Reset));
+        get(&mut worker);
+        sim.server(A, Behaviour::Answers(200));
+        get(&mut worker);
+        assert_eq!(peer(&worker, A).state(), PeerState::TemporaryDown, "not at once: it may fail every other request");
+        sim.advance(Duration::from_secs(1));
+        get(&mut worker);
+        assert_eq!(peer(&worker, A).state(), PeerState::Up);
+        let told = sim.logged("upstream state");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[1].contains("from=down to=up by=passive why=\"peer 10.0.0.1:80: a request was answered\""),
+            "{told:?}"
+        );
+    }
 }
 
 #[test]

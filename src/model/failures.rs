@@ -16,6 +16,10 @@ use crate::time::Timestamp;
 /// How long a trial is waited for. A request that goes on for longer has begun to be answered, or its worker is gone.
 const LONGEST_TRIAL: Duration = Duration::from_secs(60);
 
+/// So long after the last failure an answered request shows that a peer is well that is kept in use. One that fails now and then is not
+/// called well between any two failures.
+const CALM: Duration = Duration::from_secs(1);
+
 /// How far the clocks of two workers may differ: nginx's workers cache the time.
 const SKEW: Duration = Duration::from_secs(1);
 
@@ -107,6 +111,13 @@ impl Failures {
             (true, true) => self.forgotten(fail_timeout),
         };
         (back != Timestamp::default() && back <= now).then_some(back)
+    }
+
+    /// Whether a request that is answered now shows that the outage is over, where the peer is in use in spite of it.
+    #[must_use]
+    pub(crate) fn is_calm(&self, now: Timestamp, fail_timeout: Duration) -> bool {
+        let is_out = !matches!(self.verdict(now, fail_timeout), PassiveVerdict::Good | PassiveVerdict::Failing);
+        is_out && self.of_requests && self.last.after(CALM.min(fail_timeout)) <= now
     }
 
     /// Whether anything of this still matters.

@@ -33,6 +33,8 @@ pub(crate) fn begin_trial(table: &mut FailureTable, peer: &PeerRecord, now: Time
 pub(crate) enum Recovery {
     /// A peer on trial answered a request.
     Answered,
+    /// A peer that is kept in use answered a request.
+    AnsweredInUse,
     /// Good checks, begun after the failure of that time.
     Checked(Timestamp),
 }
@@ -48,6 +50,7 @@ pub(crate) fn recover(
     let verdict = before.verdict(now, peer.fail_timeout());
     let is_over = match recovery {
         Recovery::Answered => matches!(verdict, PassiveVerdict::OnTrial { .. }),
+        Recovery::AnsweredInUse => before.is_calm(now, peer.fail_timeout()),
         Recovery::Checked(last) => {
             before.last == last && matches!(verdict, PassiveVerdict::OnTrial { .. } | PassiveVerdict::Down { .. })
         }

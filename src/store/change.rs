@@ -279,9 +279,9 @@ impl Store<'_> {
         Ok(())
     }
 
-    /// Changes the budget for lines about peers' states. What stays as it was is not written.
-    pub(crate) fn change_log_budget(&self, change: &mut dyn FnMut(&mut LogBudget)) -> Result<(), Error> {
-        let key = keys::log_budget();
+    /// Changes the budget for lines about the states of peers, or of upstreams. What stays as it was is not written.
+    pub(crate) fn change_log_budget(&self, subject: &str, change: &mut dyn FnMut(&mut LogBudget)) -> Result<(), Error> {
+        let key = keys::log_budget(subject);
         self.retry(&mut || {
             let stored = self.host.read(&key)?;
             let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));

@@ -16,8 +16,9 @@ use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::model::upstream_state::{Tally, UpstreamState};
+use crate::model::verdict::Owner;
 use crate::time::Timestamp;
-use crate::worker::peer::WorkerPeer;
+use crate::worker::peer::{Proof, WorkerPeer};
 
 /// What a pool is made of: each rank's entries, and where their peers stand in the record.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -130,7 +131,12 @@ impl Pool {
             let limit = limit.unwrap_or_else(|| peer.max_conns());
             let is_tried = *usage == Usage::Kept(Kept::OnTrial);
             let limit = if is_tried { 1 } else { limit };
-            worker_peer.set_limit(effective.is_on_trial, limit);
+            let proof = match (usage, effective.owner) {
+                (Usage::Kept(Kept::OnTrial), _) => Proof::Trial,
+                (Usage::Kept(_), Owner::Passive(..)) => Proof::Kept,
+                _ => Proof::None,
+            };
+            worker_peer.set_limit(proof, limit);
             // Who is out of use stays among the entries: those who hash keys hold its place for it.
             let slow_start_factor = if usage.is_in_use() { slow_start_factor } else { 0 };
             let [primary, backup, resting] = &mut ranks;
