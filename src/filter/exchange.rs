@@ -93,11 +93,7 @@ impl Exchange {
             return;
         }
         if !self.reported {
-            let earlier = with_addresses(&self.candidates, |offered| host.earlier_attempts(offered));
-            for attempt in earlier {
-                self.judge_one(host, directory, &attempt);
-                self.go_on(host);
-            }
+            self.judge_earlier(host, directory);
         }
         // A response time says nothing of a peer without the attempts before it.
         let is_first = !self.candidates.iter().flatten().any(|candidate| candidate.is_judged);
@@ -109,6 +105,23 @@ impl Exchange {
         let matters = record.is_some_and(|record| !record.spec.fail_codes.is_empty());
         if matters || !self.reported {
             self.status = host.response_status();
+        }
+    }
+
+    /// The answer goes on. What the host reports it reports at the end, and nobody may wait for that: the next requests would go to the
+    /// dead peer first, too.
+    pub(super) fn streaming(&mut self, host: &dyn ResponseHost, directory: &Directory) {
+        if self.is_routed() && self.reported && self.judged == 0 {
+            self.judge_earlier(host, directory);
+        }
+    }
+
+    /// Counts the attempts before the one that is answered.
+    fn judge_earlier(&mut self, host: &dyn ResponseHost, directory: &Directory) {
+        let earlier = with_addresses(&self.candidates, |offered| host.earlier_attempts(offered));
+        for attempt in earlier {
+            self.judge_one(host, directory, &attempt);
+            self.go_on(host);
         }
     }
 
@@ -319,6 +332,27 @@ mod tests {
             sim.server(B, Behaviour::Breaks(200));
             assert_eq!(get(worker), Answer::Served { by: B.to_owned(), status: 200, attempts: 2 });
             assert_eq!(blamed(worker), [A, B]);
+        });
+    }
+
+    /// A stream of events, say.
+    #[test]
+    fn the_attempts_before_an_answer_that_goes_on_count_at_once_and_once() {
+        workers(r#", "fail_codes": "500""#, |sim, worker| {
+            sim.server(A, Behaviour::Fails(Failure::Connect));
+            let (_, mut stream) = worker.begin(Sent::get("/"));
+            worker.go_on(&mut stream);
+            worker.go_on(&mut stream);
+            let count = |worker: &Worker| {
+                let store = Store::new(&worker.host);
+                let (record, _) = store.record("u").unwrap().unwrap();
+                store.health("u").unwrap().of(&record.peers[0]).count
+            };
+            // A host that reports nothing is asked when the answer's headers are there, which in this simulation is at the end.
+            assert_eq!(count(worker), u32::from(worker.host.reports_failures()));
+            worker.end(&mut stream);
+            assert_eq!(count(worker), 1);
+            assert_eq!(blamed(worker), [A]);
         });
     }
 

@@ -207,6 +207,10 @@ impl Guest for Filter {
         exchange.response(host, &self.directory);
     }
 
+    fn streaming(&mut self, host: &dyn ResponseHost, exchange: &mut Exchange) {
+        exchange.streaming(host, &self.directory);
+    }
+
     fn done(&mut self, host: &dyn ResponseHost, exchange: &mut Exchange) -> bool {
         if exchange.may_stray() {
             // Whatever goes wrong is reported right after this. Where it is not, asking after each would cost a twentieth of a request.

@@ -158,7 +158,7 @@ impl<G: Guest + 'static> RootContext for Root<G> {
 
     fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
         let (vm, filter) = (Rc::clone(&self.vm), Rc::clone(&self.filter));
-        Some(Box::new(Stream { vm, filter, exchange: G::Exchange::default(), gathers: false }))
+        Some(Box::new(Stream { vm, filter, exchange: G::Exchange::default(), gathers: false, parts: 0 }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -172,6 +172,8 @@ struct Stream<G: Guest> {
     exchange: G::Exchange,
     /// The body of a request that the guest answers is on its way.
     gathers: bool,
+    /// How many parts of the answer's body have come, the last one apart.
+    parts: u8,
 }
 
 impl<G: Guest> Stream<G> {
@@ -221,6 +223,19 @@ impl<G: Guest> HttpContext for Stream<G> {
     fn on_http_response_headers(&mut self, _headers: usize, _end: bool) -> Action {
         if let Ok(mut filter) = self.filter.try_borrow_mut() {
             filter.response(&self.vm.host, &mut self.exchange);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
+        if size > 0 && !end {
+            self.parts = self.parts.saturating_add(1);
+            // The first part is of every answer; to look at each would cost all of them.
+            if self.parts == 2 {
+                if let Ok(mut filter) = self.filter.try_borrow_mut() {
+                    filter.streaming(&self.vm.host, &mut self.exchange);
+                }
+            }
         }
         Action::Continue
     }

@@ -96,6 +96,12 @@ impl<G: Guest> Worker<G> {
         (answer, Ended { exchange, attempts })
     }
 
+    /// Tells the filter that a request's answer goes on.
+    pub fn go_on(&mut self, ended: &mut Ended<G::Exchange>) {
+        *self.host.ended.borrow_mut() = ended.attempts.clone();
+        self.filter.streaming(&self.host, &mut ended.exchange);
+    }
+
     /// Tells the filter of a request's end.
     pub fn end(&mut self, ended: &mut Ended<G::Exchange>) {
         *self.host.ended.borrow_mut() = ended.attempts.clone();
