@@ -72,6 +72,11 @@ impl WorkerPeer {
         (address, reachability.is_doubtful(address))
     }
 
+    /// One of the addresses, if it is one.
+    pub(crate) fn known_address(&self, address: &str) -> Option<&Rc<str>> {
+        [&self.first].into_iter().chain(&self.all).find(|known| ***known == *address)
+    }
+
     /// What the next answered request says of the peer.
     pub(crate) fn proof(&self) -> Proof {
         self.proof.get()
