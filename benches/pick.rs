@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use durpina::balancer::{Balancer, BalancerKind, Candidates, Entry, KeySource, Options, Pick};
+use durpina::settings::Settings;
 use durpina::time::Timestamp;
 use durpina::Registry;
 
@@ -55,7 +56,10 @@ fn keys(kind: &BalancerKind, peers: usize) -> Option<(f64, f64)> {
     };
     let all = entries(peers, "all 1", 80);
     let rest: Vec<Entry> = all[1..].to_vec();
-    let (mut before, mut after) = ((kind.new)(&Options::default()), (kind.new)(&Options::default()));
+    let (mut before, mut after) = (
+        kind.make(&Options::default(), &mut Settings::default()),
+        kind.make(&Options::default(), &mut Settings::default()),
+    );
     before.set_entries(&all);
     after.set_entries(&rest);
     let moved = (0..100_000).filter(|key| {
@@ -105,7 +109,7 @@ fn main() {
                 if matches!(kind.name, "unweighted-round-robin" | "ip-hash" | "ketama") && weights != "all 1" {
                     continue;
                 }
-                let picker = (kind.new)(&Options { seed: 1, ..Options::default() });
+                let picker = kind.make(&Options { seed: 1, ..Options::default() }, &mut Settings::default());
                 cases.push(Case {
                     kind,
                     peers,
@@ -123,7 +127,7 @@ fn main() {
         for (case, port) in cases.iter_mut().zip(81..) {
             if round % 20 == 0 {
                 let entries = entries(case.peers, case.weights, port);
-                case.picker = (case.kind.new)(&Options { seed: 1, ..Options::default() });
+                case.picker = case.kind.make(&Options { seed: 1, ..Options::default() }, &mut Settings::default());
                 let (start, before) = (Instant::now(), ALLOCATED.load(Relaxed));
                 case.picker.set_entries(&entries);
                 case.build.push(start.elapsed().as_nanos() as f64 / 1_000.0);
@@ -134,7 +138,7 @@ fn main() {
                 for n in 0..PICKS {
                     let mut candidates = Candidates::with_room_for(wanted);
                     let now = Timestamp::from_nanos(1_700_000_000_000_000_000 + n as u64 * 1_000);
-                    case.picker.pick(&Pick { key: black_box(&n.to_le_bytes()), now }, &mut candidates);
+                    case.picker.pick(&Pick { key: black_box(&n.to_le_bytes()), now, request: None }, &mut candidates);
                     black_box(candidates);
                 }
                 samples.push(start.elapsed().as_nanos() as f64 / PICKS as f64);

@@ -1,5 +1,6 @@
 //! The balancers and monitors that a filter knows, by the names that configurations use.
 
+use std::fmt;
 use std::rc::Rc;
 
 use crate::balancer::{BalancerKind, Ketama, KeySource, LeastConn, LeastTime, Random, Rendezvous, RoundRobin};
@@ -8,13 +9,96 @@ use crate::monitor::{agent, grpc, http, tcp, Grammar, MonitorKind};
 /// The balancers and monitors that there are.
 ///
 /// One that is made by [`Registry::default`] holds those that durpina brings. Clones are cheap and share what they hold.
+///
+/// ```
+/// use durpina::monitor::{Finding, MonitorKind, Step};
+/// use durpina::Registry;
+///
+/// let always = |name| MonitorKind::with_check(name, |_, _| Ok(Step::Done(Finding::Good)));
+/// let mut registry = Registry::default();
+/// assert!(registry.add_monitor(always("always")).is_ok());
+/// let error = registry.add_monitor(always("http")).unwrap_err();
+/// assert_eq!(error.to_string(), "there is a monitor \"http\" already");
+/// assert!(registry.add_monitor(always("not a name")).is_err());
+/// ```
 #[derive(Clone)]
 pub struct Registry {
-    balancers: Rc<[Rc<BalancerKind>]>,
-    monitors: Rc<[Rc<MonitorKind>]>,
+    balancers: Rc<Vec<Rc<BalancerKind>>>,
+    monitors: Rc<Vec<Rc<MonitorKind>>>,
+    errors: Rc<Vec<RegistryError>>,
 }
 
+/// Why a balancer or a monitor cannot be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryError {
+    what: &'static str,
+    name: &'static str,
+    is_taken: bool,
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, name, is_taken } = self;
+        if *is_taken {
+            return write!(f, "there is a {what} {name:?} already");
+        }
+        write!(f, "expected a {what}'s name of 1 to 64 lower-case letters, digits, -, _ and ., found {name:?}")
+    }
+}
+
+impl std::error::Error for RegistryError {}
+
 impl Registry {
+    /// Adds a balancer.
+    ///
+    /// # Errors
+    ///
+    /// That there is one of that name, or that the name cannot be one.
+    pub fn add_balancer(&mut self, kind: BalancerKind) -> Result<(), RegistryError> {
+        check("balancer", kind.name, self.balancer(kind.name).is_some())?;
+        Rc::make_mut(&mut self.balancers).push(Rc::new(kind));
+        Ok(())
+    }
+
+    /// Adds a monitor.
+    ///
+    /// # Errors
+    ///
+    /// That there is one of that name, or that the name cannot be one.
+    pub fn add_monitor(&mut self, kind: MonitorKind) -> Result<(), RegistryError> {
+        check("monitor", kind.name, self.monitor(kind.name).is_some())?;
+        Rc::make_mut(&mut self.monitors).push(Rc::new(kind));
+        Ok(())
+    }
+
+    /// The same registry with one more balancer. For the start of a filter, where nobody can take an error: a balancer that
+    /// [cannot be added](Self::add_balancer) has every configuration refused, and the proxy's log tells why.
+    #[must_use]
+    pub fn with_balancer(mut self, kind: BalancerKind) -> Self {
+        let added = self.add_balancer(kind);
+        self.note(added)
+    }
+
+    /// The same registry with one more monitor. For the start of a filter, where nobody can take an error: a monitor that
+    /// [cannot be added](Self::add_monitor) has every configuration refused, and the proxy's log tells why.
+    #[must_use]
+    pub fn with_monitor(mut self, kind: MonitorKind) -> Self {
+        let added = self.add_monitor(kind);
+        self.note(added)
+    }
+
+    fn note(mut self, added: Result<(), RegistryError>) -> Self {
+        if let Err(error) = added {
+            Rc::make_mut(&mut self.errors).push(error);
+        }
+        self
+    }
+
+    /// What could not be added.
+    pub(crate) fn errors(&self) -> &[RegistryError] {
+        &self.errors
+    }
+
     /// The balancer of that name.
     #[must_use]
     pub(crate) fn balancer(&self, name: &str) -> Option<&Rc<BalancerKind>> {
@@ -38,16 +122,27 @@ impl Registry {
     }
 }
 
+/// Whether a name can be that of one more.
+fn check(what: &'static str, name: &'static str, is_taken: bool) -> Result<(), RegistryError> {
+    let is_good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    if is_taken || !(1..=64).contains(&name.len()) || !name.bytes().all(is_good) {
+        return Err(RegistryError { what, name, is_taken });
+    }
+    Ok(())
+}
+
 impl Default for Registry {
     fn default() -> Self {
-        Self { balancers: balancers().map(Rc::new).into(), monitors: monitors().map(Rc::new).into() }
+        let nothing = Self { balancers: Rc::default(), monitors: Rc::default(), errors: Rc::default() };
+        let registry = balancers().into_iter().fold(nothing, Self::with_balancer);
+        monitors().into_iter().fold(registry, Self::with_monitor)
     }
 }
 
 /// The balancers that durpina brings.
 fn balancers() -> [BalancerKind; 8] {
     use KeySource::{Client, Nothing, Template};
-    let kind = |name, key, new| BalancerKind { name, key, timed: false, table: None, new };
+    let kind = BalancerKind::built_in;
     let hash = |kind| BalancerKind { table: Some(&Rendezvous::TABLE), ..kind };
     [
         kind("round-robin", Nothing, |_| Box::new(RoundRobin::weighted())),
@@ -66,21 +161,14 @@ fn balancers() -> [BalancerKind; 8] {
 
 /// The monitors that durpina brings.
 fn monitors() -> [MonitorKind; 5] {
-    let http = Grammar { http: true, ..Grammar::default() };
-    let send = Grammar { send: true, ..Grammar::default() };
+    let none = Grammar::default();
+    let http = Grammar { http: true, ..none };
+    let kind = MonitorKind::built_in;
     [
-        MonitorKind { name: "http", grammar: Grammar { request: true, ..http }, monitor: Box::new(http::Http) },
-        MonitorKind {
-            name: "grpc",
-            grammar: Grammar { grpc: true, ..Grammar::default() },
-            monitor: Box::new(grpc::Grpc),
-        },
-        MonitorKind { name: "tcp", grammar: Grammar::default(), monitor: Box::new(tcp::Tcp) },
-        MonitorKind { name: "haproxy-agent-check", grammar: send, monitor: Box::new(agent::OverTcp) },
-        MonitorKind {
-            name: "http-haproxy-agent-check",
-            grammar: Grammar { send: true, ..http },
-            monitor: Box::new(agent::OverHttp),
-        },
+        kind("http", Grammar { request: true, ..http }, || Box::new(http::Http)),
+        kind("grpc", Grammar { grpc: true, ..none }, || Box::new(grpc::Grpc)),
+        kind("tcp", none, || Box::new(tcp::Tcp)),
+        kind("haproxy-agent-check", Grammar { send: true, ..none }, || Box::new(agent::OverTcp)),
+        kind("http-haproxy-agent-check", Grammar { send: true, ..http }, || Box::new(agent::OverHttp)),
     ]
 }

@@ -11,6 +11,7 @@ mod changes;
 mod envoy;
 mod error;
 mod json;
+mod maps;
 mod monitor;
 mod read;
 mod resolver;
@@ -25,6 +26,7 @@ use crate::host::{CalloutClusters, Capabilities};
 use crate::model::access::AdminAccess;
 use crate::model::spec::UpstreamSpec;
 use crate::registry::Registry;
+use crate::request::maps::Maps;
 use crate::request::routes::{Route, Routes};
 
 pub(crate) use changes::read_changes;
@@ -44,6 +46,8 @@ pub struct Config {
     pub upstreams: Vec<(String, UpstreamSpec)>,
     /// Which requests go to which upstream.
     pub(crate) routes: Routes,
+    /// Variables that it defines itself.
+    pub(crate) maps: Option<Maps>,
     /// Whether Envoy has an access log that reports failed attempts.
     pub(crate) reports: bool,
     /// What calls to servers are made through.
@@ -84,6 +88,9 @@ impl Config {
             errors.say(&root, "expected a JSON object, found nothing");
             return None;
         }
+        for error in registry.errors() {
+            errors.say(&root, error.to_string());
+        }
         let json = json::parse(&root, text, errors)?;
         let mut object = Object::open(&root, &json, "a JSON object", errors)?;
         let upstreams = object.get("upstreams");
@@ -94,6 +101,7 @@ impl Config {
         let default_port = object.get("default_port");
         let admin = object.get("admin");
         let envoy = object.get("envoy");
+        let maps = object.get("maps");
         object.close(None, errors);
 
         let at = root.key("default_port");
@@ -102,8 +110,11 @@ impl Config {
         let resolver = resolver.unwrap_or_default();
         let resolve_ipv6 =
             ipv6.and_then(|value| read::boolean(&root.key("resolver_ipv6"), value, errors)).unwrap_or(true);
+        let names = maps::names(maps, routes);
+        let maps = maps.and_then(|value| maps::maps(&root.key("maps"), value, &names, errors));
         let (host_resolves, host_has_clusters) = (host.resolves_names, host.has_clusters);
-        let scope = upstream::Scope { registry, resolver: &resolver, resolve_ipv6, host_resolves, host_has_clusters };
+        let (resolver, names) = (resolver.as_slice(), names.as_slice());
+        let scope = upstream::Scope { registry, resolver, resolve_ipv6, host_resolves, host_has_clusters, names };
         let at = root.key("upstreams");
         let upstreams = upstreams.map(|value| upstream::upstreams(&at, value, default_port, scope, errors));
         let mut upstreams = upstreams.unwrap_or_default();
@@ -111,19 +122,20 @@ impl Config {
 
         let known: HashSet<&str> = upstreams.iter().map(|(name, _)| name.as_str()).collect();
         let at = root.key("routes");
-        let mut table = routes.map(|value| routes::routes(&at, value, &known, errors)).unwrap_or_default();
+        let mut table =
+            routes.map(|value| routes::routes(&at, value, &known, maps.as_ref(), errors)).unwrap_or_default();
         if let Some(value) = upstream {
             let at = root.key("upstream");
             if routes.is_some() {
                 errors.say(&at, "expected either \"upstream\" or \"routes\", found both");
             }
-            table.extend(routes::target(&at, value, 0, &known, errors).map(Route::to));
+            table.extend(routes::target(&at, value, None, &known, maps.as_ref(), errors).map(Route::to));
         }
         let admin = admin.and_then(|value| admin::admin(&root.key("admin"), value, errors));
         let mut clusters = CalloutClusters::default();
         let at = root.key("envoy");
         let reports = envoy.is_some_and(|value| envoy::envoy(&at, value, &mut clusters, errors));
-        Some(Self { upstreams, routes: Routes::new(table), reports, clusters, admin, warnings: Vec::new() })
+        Some(Self { upstreams, routes: Routes::new(table), maps, reports, clusters, admin, warnings: Vec::new() })
     }
 }
 

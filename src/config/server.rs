@@ -84,12 +84,16 @@ fn object(
     let name = object.get("name");
     let host = object.get("host");
     let port = object.get("port");
+    let labels = object.get("labels");
     for key in PARAMETERS {
         if let Some(value) = object.get(key) {
             parameter(&at.key(key), key, value, &mut server, errors);
         }
     }
     object.close(None, errors);
+    if let Some(value) = labels {
+        server.labels = read_labels(&at.key("labels"), value, errors);
+    }
 
     let port = match port {
         Some(value) => Some(read::integer(&at.key("port"), value, 1..=65535, errors)?),
@@ -135,6 +139,26 @@ fn object(
         }
     };
     Some((endpoint, server))
+}
+
+/// The most labels of a server.
+const MOST_LABELS: usize = 16;
+
+fn read_labels(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Vec<(String, String)> {
+    let Some(object) = Object::open(at, value, "an object of labels by name", errors) else { return Vec::new() };
+    if object.entries().len() > MOST_LABELS {
+        errors.expected(at, format_args!("at most {MOST_LABELS} labels"), object.entries().len());
+    }
+    let mut labels = Vec::new();
+    for (name, value) in object.entries() {
+        let place = at.key(name);
+        if !(1..=63).contains(&name.len()) || name.chars().any(char::is_control) {
+            errors.expected(&place, "a label's name of 1 to 63 bytes without control characters", quoted(name));
+        }
+        let text = read::sized(&place, value, "a text", 0..=255, errors);
+        labels.extend(text.map(|text| (name.clone(), text.to_owned())));
+    }
+    labels
 }
 
 /// nginx's `server` directive without the keyword and the semicolon.

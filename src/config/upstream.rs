@@ -7,11 +7,12 @@ use std::net::SocketAddr;
 
 use super::error::{quoted, ConfigErrors, Place};
 use super::json::{Json, Object};
-use super::{monitor, read, server};
-use crate::balancer::{BalancerKind, KeySource};
+use super::{maps, monitor, read, server};
+use crate::balancer::{BalancerKind, KeySource, Options};
 use crate::model::server::{Server, ServerHost};
 use crate::model::upstream::MOST_PEERS;
 use crate::registry::Registry;
+use crate::settings::Settings;
 
 /// Names of upstreams are keys of shared data, words of log lines and parts of URLs.
 const LONGEST_NAME: usize = 255;
@@ -26,6 +27,8 @@ pub(super) struct Scope<'c> {
     pub(super) resolve_ipv6: bool,
     pub(super) host_resolves: bool,
     pub(super) host_has_clusters: bool,
+    /// The variables that the configuration names itself.
+    pub(super) names: &'c [String],
 }
 
 pub(super) fn upstreams(
@@ -82,8 +85,7 @@ fn upstream(
     if let Some(value) = servers {
         spec.servers = read_servers(&at.key("servers"), value, &spec, scope, errors);
     }
-    if let Some(balancer) = balancer.and_then(|value| read_balancer(&at.key("balancer"), value, scope.registry, errors))
-    {
+    if let Some(balancer) = balancer.and_then(|value| read_balancer(&at.key("balancer"), value, scope, errors)) {
         spec.balancer = balancer;
     }
     if let Some(retries) = retries.and_then(|value| read::integer(&at.key("retries"), value, 0..=2, errors)) {
@@ -148,7 +150,8 @@ fn read_servers(
     servers
 }
 
-fn read_balancer(at: &Place<'_>, value: &Json, registry: &Registry, errors: &mut ConfigErrors) -> Option<BalancerSpec> {
+fn read_balancer(at: &Place<'_>, value: &Json, scope: Scope<'_>, errors: &mut ConfigErrors) -> Option<BalancerSpec> {
+    let Scope { registry, names, .. } = scope;
     let mut spec = BalancerSpec::default();
     let (mut key, mut bound) = (None, None);
     let kind = match value {
@@ -157,19 +160,32 @@ fn read_balancer(at: &Place<'_>, value: &Json, registry: &Registry, errors: &mut
             let name = object.get("name");
             key = object.get("key");
             bound = object.get("bound");
+            let kind = name.and_then(|name| balancer_kind(&at.key("name"), name, registry, errors));
+            if let Some(kind) = kind.filter(|kind| !kind.is_built_in()) {
+                let make = |settings: &mut Settings| drop(kind.make(&Options::default(), settings));
+                spec.options = object.own(None, names, make, errors);
+            }
             object.close(None, errors);
-            let Some(name) = name else {
+            if name.is_none() {
                 errors.say(at, "expected a balancer with a \"name\", found none");
-                return None;
-            };
-            balancer_kind(&at.key("name"), name, registry, errors)?
+            }
+            kind?
         }
-        other => balancer_kind(at, other, registry, errors)?,
+        other => {
+            let kind = balancer_kind(at, other, registry, errors)?;
+            if !kind.is_built_in() {
+                // What it cannot do without is missing here as well.
+                let mut object = Object::none(at);
+                spec.options =
+                    object.own(None, names, |settings| drop(kind.make(&Options::default(), settings)), errors);
+            }
+            kind
+        }
     };
     spec.name = kind.name.to_owned();
     match (kind.key, key) {
         (KeySource::Template, Some(value)) => {
-            spec.key = read::template(&at.key("key"), value, "a text with variables", errors);
+            spec.key = maps::template(&at.key("key"), value, "a text with variables", names, errors);
         }
         (KeySource::Template, None) => {
             errors.say(at, format!("expected {} with a \"key\", found none", kind.name));

@@ -18,6 +18,7 @@ mod refusal;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use xxhash_rust::xxh64::xxh64;
@@ -28,6 +29,7 @@ use crate::checks::Checks;
 use crate::config::{Config, ConfigErrors};
 use crate::host::{CallId, Guest, Host, Outcome, Reply, RequestHost, ResponseHost};
 use crate::registry::Registry;
+use crate::request::maps::Maps;
 use crate::request::routes::{PathTooLong, Route, Routes};
 use crate::request::Request;
 use crate::store::{journal, Store};
@@ -58,6 +60,7 @@ pub struct Filter {
     routes: Routes,
     /// For each route, the position of the upstream that it names, where it names one of this configuration's.
     targets: Vec<Option<usize>>,
+    maps: Option<Rc<Maps>>,
     directory: Directory,
     generation: Generation,
     /// When all views were told to read again, whatever the host's version says.
@@ -101,6 +104,7 @@ impl Guest for Filter {
         Ok(Self {
             targets: config.routes.iter().map(target).collect(),
             routes: config.routes,
+            maps: config.maps.map(Rc::new),
             directory,
             generation: Generation::new(configuration),
             invalidated: Timestamp::default(),
@@ -118,6 +122,7 @@ impl Guest for Filter {
         Self {
             routes: Routes::default(),
             targets: Vec::new(),
+            maps: None,
             directory: Directory::empty(),
             generation: Generation::refused(),
             invalidated: Timestamp::default(),
@@ -167,7 +172,8 @@ impl Guest for Filter {
             self.generation.watch_connections(host, &mut self.directory);
         }
         // What a route needs as well is read once.
-        let request = Request::new(host);
+        let maps = self.maps.clone();
+        let request = Request::new(host).with_maps(maps.as_deref());
         if let Some(admin) = self.admin.as_mut().filter(|admin| admin.is_for(request.target())) {
             let _ = host.offer(&[]);
             if let Some(refusal) = has_body.then(|| admin.refuse(host)).flatten() {
@@ -291,7 +297,7 @@ impl Filter {
             }
         }
         let now = if timed { host.now() } else { Timestamp::default() };
-        let candidates = view.pick(host, &Pick { key: &key, now });
+        let candidates = view.pick(host, &Pick { key: &key, now, request: Some(request) });
         if candidates.iter().flatten().next().is_none() {
             return Err(refusal(view.name(), Why::Nobody));
         }

@@ -22,11 +22,13 @@ pub struct BalancerSpec {
     pub bound: Option<f64>,
     /// How often its table is cut to a quarter, because the configuration has many of them: see `balancer::table`.
     pub reduction: u8,
+    /// The options of a balancer of one's own, a JSON object; empty for none.
+    pub options: String,
 }
 
 impl Default for BalancerSpec {
     fn default() -> Self {
-        Self { name: "round-robin".to_owned(), key: None, bound: None, reduction: 0 }
+        Self { name: "round-robin".to_owned(), key: None, bound: None, reduction: 0, options: String::new() }
     }
 }
 
@@ -130,6 +132,8 @@ pub struct MonitorSpec {
     pub service: String,
     /// What an agent over TCP is sent first.
     pub send: String,
+    /// The options of a monitor of one's own, a JSON object; empty for none.
+    pub options: String,
 }
 
 impl Default for MonitorSpec {
@@ -154,6 +158,7 @@ impl Default for MonitorSpec {
             expect_body: String::new(),
             service: String::new(),
             send: String::new(),
+            options: String::new(),
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use crate::balancer::{Balancer, BalancerKind, Candidates, Entry, Options, Pick, RoundRobin};
+use crate::balancer::{Balancer, BalancerKind, Candidates, Entry, Labels, Options, Pick, RoundRobin};
 use crate::model::ejection::{Assessment, Kept, Usage};
 use crate::model::failure_table::FailureTable;
 use crate::model::peer::PeerRecord;
@@ -16,6 +16,7 @@ use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::model::upstream_state::{Tally, UpstreamState};
+use crate::settings::Settings;
 use crate::time::Timestamp;
 use crate::worker::peer::WorkerPeer;
 
@@ -103,6 +104,7 @@ impl Pool {
         let weights: Vec<u32> = peers.iter().map(weight).collect();
         let weight_scale = if weights.iter().all(|weight| weight % 100 == 0) { 1 } else { 100 };
         let assessment = Assessment::of(record, health, status, now);
+        let is_own = self.kind.as_ref().is_some_and(|kind| !kind.is_built_in());
         let all = peers.iter().zip(worker_peers).zip(weights).zip(&assessment.peers).enumerate();
         for (at, (((peer, worker_peer), weight), (effective, usage))) in all {
             let said = status.of(peer.id);
@@ -126,6 +128,7 @@ impl Pool {
                 slow_start_factor,
                 is_limited: limit != 0,
                 load,
+                labels: is_own.then(|| labels(peer)).flatten(),
             };
             if effective.state == PeerState::TemporaryDown && !usage.is_in_use() {
                 resting.add(at, Entry { slow_start_factor: FULL_FACTOR, ..entry.clone() });
@@ -139,8 +142,8 @@ impl Pool {
     }
 
     /// Up to `wanted` peers in the order in which they are to be tried, none twice, by their positions in
-    /// the record.
-    pub(crate) fn pick(&mut self, request: &Pick<'_>, wanted: usize) -> Candidates {
+    /// the record. `own_options` are those of a balancer of one's own.
+    pub(crate) fn pick(&mut self, request: &Pick<'_>, wanted: usize, own_options: &str) -> Candidates {
         let mut picked = Candidates::with_room_for(wanted);
         for rank in &mut self.ranks {
             if picked.is_full() {
@@ -148,7 +151,7 @@ impl Pool {
             }
             let mut candidates = Candidates::with_room_for(picked.room());
             rank.pick(request, &mut candidates, || match &self.kind {
-                Some(kind) => (kind.new)(&self.options),
+                Some(kind) => kind.make(&self.options, &mut Settings::stored(own_options)),
                 None => Box::new(RoundRobin::weighted()),
             });
             for position in candidates.as_slice() {
@@ -159,6 +162,11 @@ impl Pool {
         }
         picked
     }
+}
+
+fn labels(peer: &PeerRecord) -> Labels {
+    let labels = &peer.server.labels;
+    (!labels.is_empty()).then(|| Rc::from(labels.as_slice()))
 }
 
 #[cfg(test)]
@@ -190,7 +198,7 @@ mod tests {
         failures.iter().for_each(|(at, failures)| health.set(&record.peers[*at], *failures));
         let mut pool = Pool::new(None, Options::default());
         pool.fill(&record, &worker_peers, &health, &Status::default(), now);
-        pool.pick(&Pick::default(), wanted).as_slice().to_vec()
+        pool.pick(&Pick::default(), wanted, "").as_slice().to_vec()
     }
 
     fn server(name: &str) -> Server {
