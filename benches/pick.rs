@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use durpina::balancer::{Balancer, BalancerKind, Candidates, Entry, KeySource, Options, Pick};
-use durpina::settings::Settings;
 use durpina::time::Timestamp;
 use durpina::Registry;
 
@@ -56,10 +55,7 @@ fn keys(kind: &BalancerKind, peers: usize) -> Option<(f64, f64)> {
     };
     let all = entries(peers, "all 1", 80);
     let rest: Vec<Entry> = all[1..].to_vec();
-    let (mut before, mut after) = (
-        kind.make(&Options::default(), &mut Settings::default()),
-        kind.make(&Options::default(), &mut Settings::default()),
-    );
+    let (mut before, mut after) = (kind.make(&Options::default(), ""), kind.make(&Options::default(), ""));
     before.set_entries(&all);
     after.set_entries(&rest);
     let moved = (0..100_000).filter(|key| {
@@ -109,7 +105,7 @@ fn main() {
                 if matches!(kind.name, "unweighted-round-robin" | "ip-hash" | "ketama") && weights != "all 1" {
                     continue;
                 }
-                let picker = kind.make(&Options { seed: 1, ..Options::default() }, &mut Settings::default());
+                let picker = kind.make(&Options { seed: 1, ..Options::default() }, "");
                 cases.push(Case {
                     kind,
                     peers,
@@ -127,7 +123,7 @@ fn main() {
         for (case, port) in cases.iter_mut().zip(81..) {
             if round % 20 == 0 {
                 let entries = entries(case.peers, case.weights, port);
-                case.picker = case.kind.make(&Options { seed: 1, ..Options::default() }, &mut Settings::default());
+                case.picker = case.kind.make(&Options { seed: 1, ..Options::default() }, "");
                 let (start, before) = (Instant::now(), ALLOCATED.load(Relaxed));
                 case.picker.set_entries(&entries);
                 case.build.push(start.elapsed().as_nanos() as f64 / 1_000.0);

@@ -22,10 +22,28 @@ use crate::monitor::{agent, grpc, http, tcp, Grammar, MonitorKind};
 /// assert!(registry.add_monitor(always("not a name")).is_err());
 /// ```
 #[derive(Clone)]
-pub struct Registry {
-    balancers: Rc<Vec<Rc<BalancerKind>>>,
-    monitors: Rc<Vec<Rc<MonitorKind>>>,
-    errors: Rc<Vec<RegistryError>>,
+pub struct Registry(Rc<Kinds>);
+
+#[derive(Clone, Default)]
+struct Kinds {
+    balancers: Vec<Rc<BalancerKind>>,
+    monitors: Vec<Rc<MonitorKind>>,
+    /// What could not be added.
+    errors: Vec<RegistryError>,
+}
+
+impl Kinds {
+    fn add_balancer(&mut self, kind: BalancerKind) -> Result<(), RegistryError> {
+        check("balancer", kind.name, self.balancers.iter().any(|known| known.name == kind.name))?;
+        self.balancers.push(Rc::new(kind));
+        Ok(())
+    }
+
+    fn add_monitor(&mut self, kind: MonitorKind) -> Result<(), RegistryError> {
+        check("monitor", kind.name, self.monitors.iter().any(|known| known.name == kind.name))?;
+        self.monitors.push(Rc::new(kind));
+        Ok(())
+    }
 }
 
 /// Why a balancer or a monitor cannot be added.
@@ -55,9 +73,7 @@ impl Registry {
     ///
     /// That there is one of that name, or that the name cannot be one.
     pub fn add_balancer(&mut self, kind: BalancerKind) -> Result<(), RegistryError> {
-        check("balancer", kind.name, self.balancer(kind.name).is_some())?;
-        Rc::make_mut(&mut self.balancers).push(Rc::new(kind));
-        Ok(())
+        Rc::make_mut(&mut self.0).add_balancer(kind)
     }
 
     /// Adds a monitor.
@@ -66,9 +82,7 @@ impl Registry {
     ///
     /// That there is one of that name, or that the name cannot be one.
     pub fn add_monitor(&mut self, kind: MonitorKind) -> Result<(), RegistryError> {
-        check("monitor", kind.name, self.monitor(kind.name).is_some())?;
-        Rc::make_mut(&mut self.monitors).push(Rc::new(kind));
-        Ok(())
+        Rc::make_mut(&mut self.0).add_monitor(kind)
     }
 
     /// The same registry with one more balancer. For the start of a filter, where nobody can take an error: a balancer that
@@ -89,36 +103,36 @@ impl Registry {
 
     fn note(mut self, added: Result<(), RegistryError>) -> Self {
         if let Err(error) = added {
-            Rc::make_mut(&mut self.errors).push(error);
+            Rc::make_mut(&mut self.0).errors.push(error);
         }
         self
     }
 
     /// What could not be added.
     pub(crate) fn errors(&self) -> &[RegistryError] {
-        &self.errors
+        &self.0.errors
     }
 
     /// The balancer of that name.
     #[must_use]
     pub(crate) fn balancer(&self, name: &str) -> Option<&Rc<BalancerKind>> {
-        self.balancers.iter().find(|kind| kind.name == name)
+        self.0.balancers.iter().find(|kind| kind.name == name)
     }
 
     /// The monitor of that name.
     #[must_use]
     pub(crate) fn monitor(&self, name: &str) -> Option<&Rc<MonitorKind>> {
-        self.monitors.iter().find(|kind| kind.name == name)
+        self.0.monitors.iter().find(|kind| kind.name == name)
     }
 
     /// The balancers.
     pub fn balancers(&self) -> impl Iterator<Item = &BalancerKind> {
-        self.balancers.iter().map(|kind| &**kind)
+        self.0.balancers.iter().map(|kind| &**kind)
     }
 
     /// The monitors.
     pub fn monitors(&self) -> impl Iterator<Item = &MonitorKind> {
-        self.monitors.iter().map(|kind| &**kind)
+        self.0.monitors.iter().map(|kind| &**kind)
     }
 }
 
@@ -133,9 +147,11 @@ fn check(what: &'static str, name: &'static str, is_taken: bool) -> Result<(), R
 
 impl Default for Registry {
     fn default() -> Self {
-        let nothing = Self { balancers: Rc::default(), monitors: Rc::default(), errors: Rc::default() };
-        let registry = balancers().into_iter().fold(nothing, Self::with_balancer);
-        monitors().into_iter().fold(registry, Self::with_monitor)
+        let mut kinds = Kinds::default();
+        // None of these is refused, which a test sees to.
+        balancers().into_iter().for_each(|kind| drop(kinds.add_balancer(kind)));
+        monitors().into_iter().for_each(|kind| drop(kinds.add_monitor(kind)));
+        Self(Rc::new(kinds))
     }
 }
 
@@ -165,10 +181,33 @@ fn monitors() -> [MonitorKind; 5] {
     let http = Grammar { http: true, ..none };
     let kind = MonitorKind::built_in;
     [
-        kind("http", Grammar { request: true, ..http }, || Box::new(http::Http)),
-        kind("grpc", Grammar { grpc: true, ..none }, || Box::new(grpc::Grpc)),
-        kind("tcp", none, || Box::new(tcp::Tcp)),
-        kind("haproxy-agent-check", Grammar { send: true, ..none }, || Box::new(agent::OverTcp)),
-        kind("http-haproxy-agent-check", Grammar { send: true, ..http }, || Box::new(agent::OverHttp)),
+        kind("http", Grammar { request: true, ..http }, &http::Http),
+        kind("grpc", Grammar { grpc: true, ..none }, &grpc::Grpc),
+        kind("tcp", none, &tcp::Tcp),
+        kind("haproxy-agent-check", Grammar { send: true, ..none }, &agent::OverTcp),
+        kind("http-haproxy-agent-check", Grammar { send: true, ..http }, &agent::OverHttp),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::test;
+
+    #[test]
+    fn all_that_durpina_brings_is_there() {
+        let registry = Registry::default();
+        assert_eq!((registry.balancers().count(), registry.monitors().count()), (8, 5));
+        assert!(registry.balancer("least-time").is_some_and(|kind| kind.timed && kind.own().is_none()));
+        assert!(registry.monitor("grpc").is_some_and(|kind| kind.own().is_none()));
+    }
+
+    #[test]
+    fn a_clone_does_not_get_what_is_added_later() {
+        let before = Registry::default();
+        let mut after = before.clone();
+        after.add_balancer(BalancerKind::new("own", |_, _| Box::new(RoundRobin::weighted()))).unwrap();
+        assert!(before.balancer("own").is_none() && after.balancer("own").is_some());
+        assert!(after.add_balancer(BalancerKind::new("own", |_, _| Box::new(RoundRobin::weighted()))).is_err());
+    }
 }

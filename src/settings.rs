@@ -10,6 +10,44 @@ use crate::json::Json;
 use crate::model::template::Template;
 use crate::time;
 
+/// Options while a configuration is read: what is there goes in, and what came of it out.
+pub(crate) struct Reading<'r> {
+    /// The object's entries.
+    pub(crate) entries: &'r [(String, Json)],
+    /// The keys that are durpina's own go in, those that were asked for come out in addition.
+    pub(crate) known: &'r mut Vec<&'static str>,
+    /// How others of durpina's keys begin.
+    pub(crate) open_prefix: Option<&'static str>,
+    /// The variables that the configuration names itself.
+    pub(crate) is_known: &'r dyn Fn(&str) -> bool,
+    /// The options as they are stored.
+    pub(crate) options: String,
+    /// What is wrong.
+    pub(crate) errors: Vec<(String, String)>,
+}
+
+impl Reading<'_> {
+    /// Has the options read by whom they belong to.
+    pub(crate) fn read(&mut self, make: impl FnOnce(&mut Settings)) {
+        let is_own = |(key, _): &&(String, Json)| {
+            !self.known.contains(&key.as_str()) && !self.open_prefix.is_some_and(|prefix| key.starts_with(prefix))
+        };
+        let entries: Vec<(String, Json)> = self.entries.iter().filter(is_own).cloned().collect();
+        if !entries.is_empty() {
+            Json::Object(entries.clone()).write(&mut self.options);
+        }
+        let mut settings = Settings { entries, ..Settings::default() };
+        make(&mut settings);
+        for (key, text) in std::mem::take(&mut settings.templates) {
+            if let Err(error) = Template::parse_with(&text, self.is_known) {
+                settings.error(key, error);
+            }
+        }
+        self.known.append(&mut settings.known);
+        self.errors = settings.errors;
+    }
+}
+
 /// The options of one monitor or balancer.
 ///
 /// ```
@@ -24,8 +62,8 @@ pub struct Settings {
     entries: Vec<(String, Json)>,
     known: Vec<&'static str>,
     errors: Vec<(String, String)>,
-    /// The variables that the configuration defines itself; `None` where all names are good, because they were checked before.
-    names: Option<Vec<String>>,
+    /// The texts with variables: which names there are says the configuration.
+    templates: Vec<(&'static str, String)>,
 }
 
 impl Settings {
@@ -41,28 +79,9 @@ impl Settings {
         }
     }
 
-    /// Options that a configuration is read with.
-    pub(crate) fn new(entries: Vec<(String, Json)>, names: &[String]) -> Self {
-        Self { entries, names: Some(names.to_vec()), ..Self::default() }
-    }
-
     /// Options that were read before; an empty text for none.
     pub(crate) fn stored(text: &str) -> Self {
         Self::parse(text).unwrap_or_default()
-    }
-
-    /// The options as they are stored.
-    pub(crate) fn to_text(&self) -> String {
-        let mut text = String::new();
-        if !self.entries.is_empty() {
-            Json::Object(self.entries.clone()).write(&mut text);
-        }
-        text
-    }
-
-    /// The keys that were asked for.
-    pub(crate) fn known(&self) -> &[&'static str] {
-        &self.known
     }
 
     /// What was wrong so far: the path of each value below the object, and a sentence.
@@ -120,12 +139,26 @@ impl Settings {
         }
     }
 
-    /// A text with variables.
+    /// A text with variables. That all of them exist is looked at when this is done: the names of maps and groups are the configuration's.
     pub fn template(&mut self, key: &'static str) -> Option<Template> {
         let text = self.text(key)?;
-        let names = self.names.clone();
-        let is_known = |name: &str| names.as_ref().is_none_or(|names| names.iter().any(|known| known == name));
-        Template::parse_with(&text, &is_known).map_err(|error| self.error(key, error)).ok()
+        let template = Template::parse_with(&text, &|_| true).map_err(|error| self.error(key, error)).ok();
+        if template.is_some() {
+            self.templates.push((key, text));
+        }
+        template
+    }
+
+    /// A text with variables, or where there is none, this one.
+    pub fn template_or(&mut self, key: &'static str, default: &str) -> Template {
+        let before = self.errors.len();
+        let found = self.template(key);
+        match found {
+            None if self.errors.len() == before => {
+                Template::parse(default).map_err(|error| self.error(key, error)).unwrap_or_default()
+            }
+            found => found.unwrap_or_default(),
+        }
     }
 
     fn refuse<T>(&mut self, key: &str, expected: &str, found: &Json) -> Option<T> {

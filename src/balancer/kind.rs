@@ -1,7 +1,9 @@
 //! What is known of a balancer by its name.
 
-use super::{Balancer, Options, TableKind};
-use crate::settings::Settings;
+use std::rc::Rc;
+
+use super::{Balancer, Labels, Options, TableKind};
+use crate::settings::{Reading, Settings};
 
 /// What a balancer's key is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +19,36 @@ pub enum KeySource {
 /// How a balancer is made.
 pub(crate) enum Make {
     BuiltIn(fn(&Options) -> Box<dyn Balancer>),
-    Own(Box<OwnMake>),
+    Own(Box<dyn Own>),
 }
 
-type OwnMake = dyn Fn(&Options, &mut Settings) -> Box<dyn Balancer>;
+/// A kind of balancer of one's own. A trait, so that a filter without such balancers does not hold what these need.
+pub(crate) trait Own {
+    /// Reads its options.
+    fn read(&self, reading: &mut Reading<'_>);
+
+    /// The labels of a peer, as its balancers get them.
+    fn labels(&self, labels: &[(String, String)]) -> Labels;
+
+    /// Makes one, from options that were read before.
+    fn make(&self, options: &Options, own: &str) -> Box<dyn Balancer>;
+}
+
+struct Made<F>(F);
+
+impl<F: Fn(&Options, &mut Settings) -> Box<dyn Balancer>> Own for Made<F> {
+    fn read(&self, reading: &mut Reading<'_>) {
+        reading.read(|settings| drop((self.0)(&Options::default(), settings)));
+    }
+
+    fn labels(&self, labels: &[(String, String)]) -> Labels {
+        (!labels.is_empty()).then(|| Rc::from(labels))
+    }
+
+    fn make(&self, options: &Options, own: &str) -> Box<dyn Balancer> {
+        (self.0)(options, &mut Settings::stored(own))
+    }
+}
 
 /// A balancer that configurations can name.
 ///
@@ -62,7 +90,7 @@ impl BalancerKind {
     /// configuration is read, to find mistakes, and by each worker that needs the balancer.
     #[must_use]
     pub fn new(name: &'static str, make: impl Fn(&Options, &mut Settings) -> Box<dyn Balancer> + 'static) -> Self {
-        let make = Make::Own(Box::new(make));
+        let make = Make::Own(Box::new(Made(make)));
         Self { name, key: KeySource::Nothing, timed: false, table: None, make }
     }
 
@@ -82,16 +110,19 @@ impl BalancerKind {
         Self { name, key, timed: false, table: None, make: Make::BuiltIn(make) }
     }
 
-    /// Makes one, without entries.
+    /// Makes one, without entries. `own` are the options of its own, a JSON object; empty for none.
     #[must_use]
-    pub fn make(&self, options: &Options, settings: &mut Settings) -> Box<dyn Balancer> {
+    pub fn make(&self, options: &Options, own: &str) -> Box<dyn Balancer> {
         match &self.make {
             Make::BuiltIn(make) => make(options),
-            Make::Own(make) => make(options, settings),
+            Make::Own(make) => make.make(options, own),
         }
     }
 
-    pub(crate) fn is_built_in(&self) -> bool {
-        matches!(self.make, Make::BuiltIn(_))
+    pub(crate) fn own(&self) -> Option<&dyn Own> {
+        match &self.make {
+            Make::BuiltIn(_) => None,
+            Make::Own(own) => Some(&**own),
+        }
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Nothing here calls: calls that were made go in, with replies and points in time, and what is over comes out.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,7 +27,7 @@ pub(super) struct Calls {
     /// Connections that were made, until their servers close them or it takes too long.
     closing: Vec<(CallId, Timestamp)>,
     /// Calls of checks under way that wait for a tick, or for room.
-    waiting: VecDeque<Waiting>,
+    waiting: Vec<Waiting>,
 }
 
 type Waiting = (usize, PeerId, Call, Purpose);
@@ -106,7 +105,7 @@ impl Calls {
 
     /// A call has to wait.
     pub(super) fn wait(&mut self, upstream: usize, peer: PeerId, call: Call, purpose: Purpose) {
-        self.waiting.push_back((upstream, peer, call, purpose));
+        self.waiting.push((upstream, peer, call, purpose));
     }
 
     /// Whether any call waits.
@@ -114,9 +113,9 @@ impl Calls {
         !self.waiting.is_empty()
     }
 
-    /// The call that waited longest. It waits no more.
+    /// One of them, which waits no more.
     pub(super) fn next_waiting(&mut self) -> Option<Waiting> {
-        self.waiting.pop_front()
+        self.waiting.pop()
     }
 
     /// When something will be overdue.

@@ -24,8 +24,6 @@ pub(super) enum Cause {
     Write,
     /// The end of an outage cannot be written.
     Recovery,
-    /// A monitor says that it failed; a hash of its id and its upstream's name.
-    Monitor(u64),
 }
 
 impl Cause {
@@ -34,17 +32,12 @@ impl Cause {
         Self::Call(xxh64(cluster.as_bytes(), 0))
     }
 
-    /// This monitor says that it failed.
-    pub(super) fn monitor(upstream: &str, id: &str) -> Self {
-        Self::Monitor(xxh64(id.as_bytes(), xxh64(upstream.as_bytes(), 1)))
-    }
-
     fn number(self) -> u64 {
         match self {
             Self::Lease => 0,
             Self::Write => 1,
             Self::Recovery => 2,
-            Self::Call(hash) | Self::Monitor(hash) => hash,
+            Self::Call(cluster) => cluster,
         }
     }
 }

@@ -16,7 +16,6 @@ use super::lease::{self, Grant, Lease};
 use super::lookup::Lookups;
 use super::obstacles::{self, Asked};
 use super::pending::{Pending, PendingStatus, BATCH};
-use super::runs::Runs;
 use super::schedule::{Job, Schedule, Task, LOOK_ANYWAY};
 use super::target::Target;
 use crate::host::{Call, CallId, CallKind, CalloutClusters, EndCall, Failure, Host, Reply};
@@ -24,6 +23,7 @@ use crate::model::id::PeerId;
 use crate::model::peer::PeerRecord;
 use crate::model::spec::MonitorSpec;
 use crate::model::upstream::Record;
+use crate::monitor::own::Keeper;
 use crate::store::Store;
 use crate::time::Timestamp;
 use crate::worker::directory::Directory;
@@ -42,7 +42,8 @@ pub(super) struct State {
     /// The latest call was a question about a name.
     pub(super) has_asked: bool,
     pub(super) pending: Pending,
-    pub(super) runs: Runs,
+    /// What is kept of monitors of one's own, if there are any.
+    pub(super) keeper: Option<Box<dyn Keeper>>,
     addresses: Addresses,
     /// When the view of an upstream was last brought up to date for a reply.
     refreshed: ByPosition<Timestamp>,
@@ -63,7 +64,7 @@ impl State {
             lookups: Lookups::default(),
             has_asked: false,
             pending: Pending::default(),
-            runs: Runs::default(),
+            keeper: None,
             addresses: Addresses::default(),
             refreshed: ByPosition::default(),
             idle: None,
@@ -154,7 +155,9 @@ impl Driver<'_> {
             if self.state.schedule.as_ref().is_some_and(|schedule| schedule.is_outdated(position, number)) {
                 let (view, pending) = (self.directory.view(position), self.state.pending.get_mut(position));
                 if let Some(view) = view {
-                    self.state.runs.restrict(position, view.record());
+                    if let Some(keeper) = &mut self.state.keeper {
+                        keeper.restrict(position, &view.record().monitors, &|peer| view.find(peer).is_some());
+                    }
                     pending.into_iter().for_each(|pending| pending.restrict(view.record()));
                 }
             }

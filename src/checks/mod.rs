@@ -2,8 +2,8 @@
 //!
 //! - The worker that holds the [`lease`] has a [`schedule`]: jobs by time. A job that is due makes a call, or begins to look up a
 //!   name ([`lookup`]).
-//! - The monitor says what to ask, and is told the reply by the worker that made the call, until it says what it found ([`steps`], [`runs`],
-//!   [`calls`], [`findings`]).
+//! - The monitor says what to ask, and is told the reply by the worker that made the call, until it says what it found ([`steps`], [`calls`],
+//!   [`findings`]).
 //! - What was found goes into a copy of what is said of the upstream's peers ([`pending`]). That is written to shared data at
 //!   once when a verdict changes, and otherwise once in a while: a thousand good checks cost one write. What else follows,
 //!   such as a failure that counts, is in [`consequences`].
@@ -27,7 +27,6 @@ mod lease;
 mod lookup;
 mod obstacles;
 mod pending;
-mod runs;
 mod schedule;
 mod slots;
 mod steps;

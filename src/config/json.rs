@@ -2,7 +2,7 @@
 
 use super::error::{ConfigErrors, Place};
 pub(crate) use crate::json::Json;
-use crate::settings::Settings;
+use crate::settings::Reading;
 
 /// Reads a text that is JSON and nothing else.
 pub(super) fn parse(at: &Place<'_>, text: &[u8], errors: &mut ConfigErrors) -> Option<Json> {
@@ -57,22 +57,18 @@ impl<'p, 'j> Object<'p, 'j> {
     /// these names besides those that every configuration has. Keys with this prefix are somebody else's.
     pub(crate) fn own(
         &mut self,
-        open_prefix: Option<&str>,
-        names: &[String],
-        make: impl FnOnce(&mut Settings),
+        open_prefix: Option<&'static str>,
+        is_known: &dyn Fn(&str) -> bool,
+        read: &dyn Fn(&mut Reading<'_>),
         errors: &mut ConfigErrors,
     ) -> String {
-        let is_left = |(key, _): &&(String, Json)| {
-            !self.known.contains(&key.as_str()) && !open_prefix.is_some_and(|prefix| key.starts_with(prefix))
-        };
-        let mut settings = Settings::new(self.entries.iter().filter(is_left).cloned().collect(), names);
-        make(&mut settings);
-        for (path, message) in settings.errors() {
-            errors.say(&self.place.path(path), message.as_str());
+        let (entries, known) = (self.entries, &mut self.known);
+        let mut reading = Reading { entries, known, open_prefix, is_known, options: String::new(), errors: Vec::new() };
+        read(&mut reading);
+        for (path, message) in reading.errors {
+            errors.say(&self.place.path(&path), message);
         }
-        // The others are told of by `close`, which has to know these.
-        self.known.extend_from_slice(settings.known());
-        settings.to_text()
+        reading.options
     }
 
     /// All entries whose key starts with `prefix`, which is known from here on.

@@ -21,6 +21,7 @@ mod tables;
 mod upstream;
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use crate::host::{CalloutClusters, Capabilities};
 use crate::model::access::AdminAccess;
@@ -47,7 +48,7 @@ pub struct Config {
     /// Which requests go to which upstream.
     pub(crate) routes: Routes,
     /// Variables that it defines itself.
-    pub(crate) maps: Option<Maps>,
+    pub(crate) maps: Rc<Maps>,
     /// Whether Envoy has an access log that reports failed attempts.
     pub(crate) reports: bool,
     /// What calls to servers are made through.
@@ -110,10 +111,11 @@ impl Config {
         let resolver = resolver.unwrap_or_default();
         let resolve_ipv6 =
             ipv6.and_then(|value| read::boolean(&root.key("resolver_ipv6"), value, errors)).unwrap_or(true);
-        let names = maps::names(maps, routes);
-        let maps = maps.and_then(|value| maps::maps(&root.key("maps"), value, &names, errors));
+        let names = maps::Names { maps, routes };
+        let maps = maps.map(|value| maps::maps(&root.key("maps"), value, names, errors)).unwrap_or_default();
+        let maps = Rc::new(maps);
         let (host_resolves, host_has_clusters) = (host.resolves_names, host.has_clusters);
-        let (resolver, names) = (resolver.as_slice(), names.as_slice());
+        let resolver = resolver.as_slice();
         let scope = upstream::Scope { registry, resolver, resolve_ipv6, host_resolves, host_has_clusters, names };
         let at = root.key("upstreams");
         let upstreams = upstreams.map(|value| upstream::upstreams(&at, value, default_port, scope, errors));
@@ -122,14 +124,13 @@ impl Config {
 
         let known: HashSet<&str> = upstreams.iter().map(|(name, _)| name.as_str()).collect();
         let at = root.key("routes");
-        let mut table =
-            routes.map(|value| routes::routes(&at, value, &known, maps.as_ref(), errors)).unwrap_or_default();
+        let mut table = routes.map(|value| routes::routes(&at, value, &known, &maps, errors)).unwrap_or_default();
         if let Some(value) = upstream {
             let at = root.key("upstream");
             if routes.is_some() {
                 errors.say(&at, "expected either \"upstream\" or \"routes\", found both");
             }
-            table.extend(routes::target(&at, value, None, &known, maps.as_ref(), errors).map(Route::to));
+            table.extend(routes::target(&at, value, None, &known, &maps, errors).map(Route::to));
         }
         let admin = admin.and_then(|value| admin::admin(&root.key("admin"), value, errors));
         let mut clusters = CalloutClusters::default();

@@ -118,9 +118,9 @@ pub(super) fn monitor(
             config.send = secret_text(&at.key("send"), value, errors);
         }
     }
-    if let Some(kind) = kind.filter(|kind| !kind.is_built_in()) {
+    if let Some(own) = kind.and_then(|kind| kind.own()) {
         let open_prefix = grammar.http.then_some("header_");
-        config.options = object.own(open_prefix, &[], |settings| drop(kind.make(settings)), errors);
+        config.options = object.own(open_prefix, &|_| false, &|reading| own.read(reading), errors);
     }
     object.close(grammar.http.then_some("header_"), errors);
     kind.map(|_| config)

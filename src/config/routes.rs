@@ -8,8 +8,8 @@ use regex_lite::Regex;
 use super::error::{quoted, ConfigErrors, Place};
 use super::json::{Json, Object};
 use super::{maps, read};
-use crate::model::template::{Template, Variable};
-use crate::request::maps::{Map, Maps};
+use crate::model::template::Template;
+use crate::request::maps::Maps;
 use crate::request::routes::Route;
 
 /// The most routes of one configuration.
@@ -19,7 +19,7 @@ pub(super) fn routes(
     at: &Place<'_>,
     value: &Json,
     known: &HashSet<&str>,
-    maps: Option<&Maps>,
+    maps: &Maps,
     errors: &mut ConfigErrors,
 ) -> Vec<Route> {
     let Json::Array(items) = value else {
@@ -34,13 +34,7 @@ pub(super) fn routes(
     items.iter().enumerate().filter_map(one).collect()
 }
 
-fn route(
-    at: &Place<'_>,
-    value: &Json,
-    known: &HashSet<&str>,
-    maps: Option<&Maps>,
-    errors: &mut ConfigErrors,
-) -> Option<Route> {
+fn route(at: &Place<'_>, value: &Json, known: &HashSet<&str>, maps: &Maps, errors: &mut ConfigErrors) -> Option<Route> {
     let mut object = Object::open(at, value, "a route", errors)?;
     let prefix = text(at, "prefix", "the beginning of a path", &mut object, errors);
     let path = text(at, "path", "a path", &mut object, errors);
@@ -71,10 +65,7 @@ fn route(
         return None;
     };
     for name in regex.iter().flat_map(|regex| regex.capture_names()).flatten() {
-        if Variable::parse(name).is_some() || maps.is_some_and(|maps| maps.get(name).is_some()) {
-            errors
-                .say(&at.key("regex"), format!("there is a variable ${name} already, besides the group of that name"));
-        }
+        maps::taken(&at.key("regex"), name, maps.get(name).is_some(), errors);
     }
     let upstream = target(&at.key("upstream"), upstream, regex.as_deref(), known, maps, errors)?;
     let owned = |text: Option<(&str, Place<'_>)>| text.map(|(text, _)| text.to_owned());
@@ -98,14 +89,12 @@ pub(super) fn target(
     value: &Json,
     regex: Option<&Regex>,
     known: &HashSet<&str>,
-    maps: Option<&Maps>,
+    maps: &Maps,
     errors: &mut ConfigErrors,
 ) -> Option<Template> {
     let groups = regex.map_or(0, |regex| regex.captures_len().saturating_sub(1));
-    let named = regex.into_iter().flat_map(Regex::capture_names).flatten();
-    let names = named.chain(maps.iter().flat_map(|maps| maps.0.iter().map(Map::name)));
-    let names: Vec<String> = names.map(str::to_owned).collect();
-    let target = maps::template(at, value, "the name of an upstream", &names, errors)?;
+    let is_group = |name: &str| regex.is_some_and(|regex| regex.capture_names().flatten().any(|known| known == name));
+    let target = maps::template(at, value, &|name| is_group(name) || maps.get(name).is_some(), errors)?;
     if let Some(name) = target.as_literal() {
         if name.is_empty() {
             errors.expected(at, "the name of an upstream", value);

@@ -152,8 +152,8 @@ fn read_labels(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Vec<(
     let mut labels = Vec::new();
     for (name, value) in object.entries() {
         let place = at.key(name);
-        if !(1..=63).contains(&name.len()) || name.chars().any(char::is_control) {
-            errors.expected(&place, "a label's name of 1 to 63 bytes without control characters", quoted(name));
+        if !(1..=63).contains(&name.len()) {
+            errors.expected(&place, "a label's name of 1 to 63 bytes", quoted(name));
         }
         let text = read::sized(&place, value, "a text", 0..=255, errors);
         labels.extend(text.map(|text| (name.clone(), text.to_owned())));

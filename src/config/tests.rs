@@ -347,13 +347,9 @@ fn maps_and_groups_are_variables_where_they_are_known() {
         (
             r#"{"user": {"from": "$uri"}}"#,
             r#"{"regex": "(?P<user>x)", "upstream": "u"}"#,
-            "routes[0].regex: there is a variable $user already, besides the group of that name",
+            "routes[0].regex: there is a variable $user already",
         ),
-        (
-            "{}",
-            r#"{"regex": "(?<uri>x)", "upstream": "u"}"#,
-            "routes[0].regex: there is a variable $uri already, besides the group of that name",
-        ),
+        ("{}", r#"{"regex": "(?<uri>x)", "upstream": "u"}"#, "routes[0].regex: there is a variable $uri already"),
     ] {
         assert_eq!(errors(&with(maps, "$uri", route)), [expected], "{maps} {route}");
     }

@@ -8,11 +8,10 @@ use std::net::SocketAddr;
 use super::error::{quoted, ConfigErrors, Place};
 use super::json::{Json, Object};
 use super::{maps, monitor, read, server};
-use crate::balancer::{BalancerKind, KeySource, Options};
+use crate::balancer::{BalancerKind, KeySource};
 use crate::model::server::{Server, ServerHost};
 use crate::model::upstream::MOST_PEERS;
 use crate::registry::Registry;
-use crate::settings::Settings;
 
 /// Names of upstreams are keys of shared data, words of log lines and parts of URLs.
 const LONGEST_NAME: usize = 255;
@@ -28,7 +27,7 @@ pub(super) struct Scope<'c> {
     pub(super) host_resolves: bool,
     pub(super) host_has_clusters: bool,
     /// The variables that the configuration names itself.
-    pub(super) names: &'c [String],
+    pub(super) names: maps::Names<'c>,
 }
 
 pub(super) fn upstreams(
@@ -151,7 +150,8 @@ fn read_servers(
 }
 
 fn read_balancer(at: &Place<'_>, value: &Json, scope: Scope<'_>, errors: &mut ConfigErrors) -> Option<BalancerSpec> {
-    let Scope { registry, names, .. } = scope;
+    let registry = scope.registry;
+    let is_known = &|name: &str| scope.names.has(name);
     let mut spec = BalancerSpec::default();
     let (mut key, mut bound) = (None, None);
     let kind = match value {
@@ -161,9 +161,8 @@ fn read_balancer(at: &Place<'_>, value: &Json, scope: Scope<'_>, errors: &mut Co
             key = object.get("key");
             bound = object.get("bound");
             let kind = name.and_then(|name| balancer_kind(&at.key("name"), name, registry, errors));
-            if let Some(kind) = kind.filter(|kind| !kind.is_built_in()) {
-                let make = |settings: &mut Settings| drop(kind.make(&Options::default(), settings));
-                spec.options = object.own(None, names, make, errors);
+            if let Some(own) = kind.and_then(BalancerKind::own) {
+                spec.options = object.own(None, is_known, &|reading| own.read(reading), errors);
             }
             object.close(None, errors);
             if name.is_none() {
@@ -173,11 +172,9 @@ fn read_balancer(at: &Place<'_>, value: &Json, scope: Scope<'_>, errors: &mut Co
         }
         other => {
             let kind = balancer_kind(at, other, registry, errors)?;
-            if !kind.is_built_in() {
+            if let Some(own) = kind.own() {
                 // What it cannot do without is missing here as well.
-                let mut object = Object::none(at);
-                spec.options =
-                    object.own(None, names, |settings| drop(kind.make(&Options::default(), settings)), errors);
+                spec.options = Object::none(at).own(None, is_known, &|reading| own.read(reading), errors);
             }
             kind
         }
@@ -185,7 +182,7 @@ fn read_balancer(at: &Place<'_>, value: &Json, scope: Scope<'_>, errors: &mut Co
     spec.name = kind.name.to_owned();
     match (kind.key, key) {
         (KeySource::Template, Some(value)) => {
-            spec.key = maps::template(&at.key("key"), value, "a text with variables", names, errors);
+            spec.key = maps::template(&at.key("key"), value, is_known, errors);
         }
         (KeySource::Template, None) => {
             errors.say(at, format!("expected {} with a \"key\", found none", kind.name));

@@ -60,7 +60,7 @@ pub struct Filter {
     routes: Routes,
     /// For each route, the position of the upstream that it names, where it names one of this configuration's.
     targets: Vec<Option<usize>>,
-    maps: Option<Rc<Maps>>,
+    maps: Rc<Maps>,
     directory: Directory,
     generation: Generation,
     /// When all views were told to read again, whatever the host's version says.
@@ -104,7 +104,7 @@ impl Guest for Filter {
         Ok(Self {
             targets: config.routes.iter().map(target).collect(),
             routes: config.routes,
-            maps: config.maps.map(Rc::new),
+            maps: config.maps,
             directory,
             generation: Generation::new(configuration),
             invalidated: Timestamp::default(),
@@ -122,7 +122,7 @@ impl Guest for Filter {
         Self {
             routes: Routes::default(),
             targets: Vec::new(),
-            maps: None,
+            maps: Rc::default(),
             directory: Directory::empty(),
             generation: Generation::refused(),
             invalidated: Timestamp::default(),
@@ -172,8 +172,8 @@ impl Guest for Filter {
             self.generation.watch_connections(host, &mut self.directory);
         }
         // What a route needs as well is read once.
-        let maps = self.maps.clone();
-        let request = Request::new(host).with_maps(maps.as_deref());
+        let maps = Rc::clone(&self.maps);
+        let request = Request::new(host).with_maps(&maps);
         if let Some(admin) = self.admin.as_mut().filter(|admin| admin.is_for(request.target())) {
             let _ = host.offer(&[]);
             if let Some(refusal) = has_body.then(|| admin.refuse(host)).flatten() {

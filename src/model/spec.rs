@@ -89,6 +89,9 @@ impl Schedule {
     pub(crate) const NAMES: &'static [(&'static str, Self)] = &[("rotate", Self::Rotate), ("all", Self::All)];
 }
 
+/// The time between checks where neither a monitor nor a configuration says anything else.
+pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A monitor as it was declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MonitorSpec {
@@ -142,7 +145,7 @@ impl Default for MonitorSpec {
             id: String::new(),
             number: 0,
             name: String::new(),
-            interval: Duration::from_secs(5),
+            interval: DEFAULT_INTERVAL,
             timeout: Duration::from_secs(1),
             cluster: String::new(),
             port: None,

@@ -89,8 +89,8 @@ enum Part {
     Variable(Variable),
 }
 
-/// A text with variables.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A text with variables; by default the empty text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Template {
     text: String,
@@ -169,12 +169,9 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Variable(Variable::Group(_) | Variable::Named(_))))
     }
 
-    /// The names in it that are no variables of every configuration.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Variable(Variable::Named(name)) => Some(name.as_str()),
-            _ => None,
-        })
+    /// Whether this name is in it.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Variable(Variable::Named(known)) if known == name))
     }
 
     /// Appends the text to `out`, with the values that `append` appends for the variables.

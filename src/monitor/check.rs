@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 
 use super::http;
-use crate::host::CallKind;
+use crate::host::{CallKind, Reply};
 use crate::json::Json;
 use crate::model::error::Error;
 use crate::model::failures::Failures;
@@ -119,6 +119,15 @@ impl<'c> Check<'c> {
     #[must_use]
     pub fn request(&self, path: &str) -> CallKind {
         http::request(&MonitorSpec { url: path.to_owned(), ..self.spec.clone() }, self.peer())
+    }
+
+    /// The body of an answer over HTTP whose status is in the monitor's `ok_codes`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, for a [`Finding::Bad`](super::Finding::Bad).
+    pub fn body<'r>(&self, reply: &'r Reply) -> Result<&'r [u8], String> {
+        http::answer(self.spec, reply)
     }
 
     /// What this monitor keeps for this peer in this worker, from one step to the next and from one check to the next. It is gone

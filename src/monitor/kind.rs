@@ -4,9 +4,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::check::Check;
-use super::{Monitor, Step};
+use super::own::{Made, Own};
+use super::{Monitor, Probe, Step};
 use crate::host::Reply;
-use crate::model::spec::MonitorSpec;
+use crate::model::spec::DEFAULT_INTERVAL;
 use crate::settings::Settings;
 
 /// Which of durpina's own options a monitor has besides those that all have.
@@ -24,10 +25,10 @@ pub struct Grammar {
 
 /// How a monitor is made for an upstream.
 pub(crate) enum Make {
-    /// One that durpina brings: it keeps nothing, and is made for each step.
-    BuiltIn(fn() -> Box<dyn Monitor>),
+    /// One that durpina brings: it keeps nothing.
+    BuiltIn(&'static dyn Probe),
     /// One of somebody's own: it is made once in a worker, and kept.
-    Own(Box<dyn Fn(&mut Settings) -> Box<dyn Monitor>>),
+    Own(Box<dyn Own>),
 }
 
 /// A monitor that configurations can name.
@@ -57,7 +58,7 @@ impl MonitorKind {
     /// A monitor of this type, under a name: 1 to 64 lower-case letters, digits, `-`, `_` and `.`.
     #[must_use]
     pub fn new<M: Monitor + 'static>(name: &'static str) -> Self {
-        Self::made(name, Make::Own(Box::new(|settings| Box::new(M::init(settings)))))
+        Self::made(name, |settings| Box::new(M::init(settings)))
     }
 
     /// A monitor that is a closure and has no options of its own; see [`options`](Self::options).
@@ -67,18 +68,18 @@ impl MonitorKind {
         check: impl Fn(&mut Check<'_>, Option<&Reply>) -> Result<Step, String> + 'static,
     ) -> Self {
         let check: CheckFn = Rc::new(check);
-        Self::made(name, Make::Own(Box::new(move |_| Box::new(Closure(Rc::clone(&check))))))
+        Self::made(name, move |_| Box::new(Closure { check: Rc::clone(&check) }))
     }
 
     /// The same monitor with these options of its own, which are not looked at: [`Check::option`] has them.
     #[must_use]
     pub fn options(self, keys: &'static [&'static str]) -> Self {
-        let Make::Own(make) = self.make else { return self };
-        let make = Make::Own(Box::new(move |settings: &mut Settings| {
+        let Make::Own(own) = self.make else { return self };
+        let declare = move |settings: &mut Settings| -> Box<dyn Monitor> {
             keys.iter().for_each(|key| drop(settings.get(key)));
-            make(settings)
-        }));
-        Self { make, ..self }
+            own.make("")
+        };
+        Self { make: Make::Own(Box::new(Made(declare))), ..self }
     }
 
     /// The same monitor with this interval, where a configuration says nothing else. 5 s otherwise.
@@ -99,37 +100,35 @@ impl MonitorKind {
         self.name
     }
 
-    pub(crate) fn built_in(name: &'static str, grammar: Grammar, make: fn() -> Box<dyn Monitor>) -> Self {
-        Self { grammar, ..Self::made(name, Make::BuiltIn(make)) }
+    pub(crate) fn built_in(name: &'static str, grammar: Grammar, probe: &'static dyn Probe) -> Self {
+        Self { name, grammar, interval: DEFAULT_INTERVAL, make: Make::BuiltIn(probe) }
     }
 
-    fn made(name: &'static str, make: Make) -> Self {
-        Self { name, grammar: Grammar::default(), interval: MonitorSpec::default().interval, make }
+    fn made(name: &'static str, make: impl Fn(&mut Settings) -> Box<dyn Monitor> + 'static) -> Self {
+        let make = Make::Own(Box::new(Made(make)));
+        Self { name, grammar: Grammar::default(), interval: DEFAULT_INTERVAL, make }
     }
 
-    /// Makes one.
-    pub(crate) fn make(&self, settings: &mut Settings) -> Box<dyn Monitor> {
+    pub(crate) fn own(&self) -> Option<&dyn Own> {
         match &self.make {
-            Make::BuiltIn(make) => make(),
-            Make::Own(make) => make(settings),
+            Make::BuiltIn(_) => None,
+            Make::Own(own) => Some(&**own),
         }
-    }
-
-    pub(crate) fn is_built_in(&self) -> bool {
-        matches!(self.make, Make::BuiltIn(_))
     }
 }
 
 type CheckFn = Rc<dyn Fn(&mut Check<'_>, Option<&Reply>) -> Result<Step, String>>;
 
-struct Closure(CheckFn);
+struct Closure {
+    check: CheckFn,
+}
 
 impl Monitor for Closure {
     fn init(_settings: &mut Settings) -> Self {
-        Self(Rc::new(|_, _| Err("no check".to_owned())))
+        Self { check: Rc::new(|_, _| Err("no check".to_owned())) }
     }
 
     fn check(&mut self, check: &mut Check<'_>, reply: Option<&Reply>) -> Result<Step, String> {
-        (self.0)(check, reply)
+        (self.check)(check, reply)
     }
 }

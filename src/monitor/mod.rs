@@ -25,6 +25,7 @@ pub(crate) mod check;
 pub mod grpc;
 pub mod http;
 pub(crate) mod kind;
+pub(crate) mod own;
 pub mod tcp;
 
 pub use check::Check;
@@ -97,7 +98,7 @@ pub trait Monitor {
 }
 
 /// One question, and what its answer means: a monitor without options of its own and without state.
-pub trait Probe: Default {
+pub trait Probe {
     /// What to ask the peer of this name.
     fn ask(&self, spec: &MonitorSpec, peer: &str) -> CallKind;
 
@@ -105,7 +106,7 @@ pub trait Probe: Default {
     fn judge(&self, spec: &MonitorSpec, reply: &Reply) -> Finding;
 }
 
-impl<P: Probe> Monitor for P {
+impl<P: Probe + Default> Monitor for P {
     fn init(_settings: &mut Settings) -> Self {
         P::default()
     }

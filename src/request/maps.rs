@@ -1,61 +1,37 @@
 //! Maps: variables whose values are looked up by the values of others.
 //!
 //! A value is looked up as it is, byte by byte; where there is none, the default counts, and without one the empty string. Maps may use
-//! each other, in no circle, which was seen to when they were read.
+//! each other, in no circle, which is seen to when they are read.
 //!
 //! Source: nginx, `ngx_http_map_module`; case matters here, and there are no patterns.
-
-use std::collections::HashMap;
 
 use crate::model::template::Template;
 
 /// A map.
 #[derive(Debug)]
 pub(crate) struct Map {
-    name: String,
-    from: Template,
-    values: Vec<Template>,
-    /// The positions in `values`, one each. Of the type of the routes' shelves: every further one would add kilobytes to the filter.
-    by_source: HashMap<Vec<u8>, Vec<usize>>,
-    default: Option<Template>,
+    /// Its name, without the dollar sign.
+    pub(crate) name: String,
+    /// What is looked up; the default; then what stands for each of the sources.
+    pub(crate) templates: Vec<Template>,
+    pub(crate) sources: Vec<String>,
 }
 
 impl Map {
-    /// A map from the values of `from`, of which the first of two equal ones counts.
-    pub(crate) fn new(name: &str, from: Template, values: Vec<(String, Template)>, default: Option<Template>) -> Self {
-        let mut by_source: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
-        let mut templates = Vec::new();
-        for (source, value) in values {
-            by_source.entry(source.into_bytes()).or_default().push(templates.len());
-            templates.push(value);
-        }
-        Self { name: name.to_owned(), from, values: templates, by_source, default }
-    }
-
-    /// Its name, without the dollar sign.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// What is looked up.
-    pub(crate) fn from(&self) -> &Template {
-        &self.from
+    pub(crate) fn from(&self) -> Option<&Template> {
+        self.templates.first()
     }
 
     /// What stands for this value.
     pub(crate) fn value(&self, source: &[u8]) -> Option<&Template> {
-        let found = self.by_source.get(source).and_then(|positions| self.values.get(*positions.first()?));
-        found.or(self.default.as_ref())
-    }
-
-    /// All names that it may need the values of.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.iter().chain([&self.from]).chain(&self.default).flat_map(Template::names)
+        let found = self.sources.iter().position(|known| known.as_bytes() == source);
+        self.templates.get(found.map_or(1, |at| at.saturating_add(2)))
     }
 }
 
 /// The maps of a configuration.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Maps(pub(crate) Vec<Map>);
 
 impl Maps {
@@ -67,13 +43,13 @@ impl Maps {
     /// A map that needs itself, directly or through others, if there is one.
     pub(crate) fn in_a_circle(&self) -> Option<&Map> {
         let mut left: Vec<&Map> = self.0.iter().collect();
-        loop {
-            let before = left.len();
-            let waiting: Vec<&str> = left.iter().map(|map| map.name()).collect();
-            left.retain(|map| map.names().any(|name| waiting.contains(&name)));
-            if left.len() == before {
-                return left.first().copied();
-            }
+        // Who needs none of those that are left is in no circle.
+        while let Some(free) = left.iter().position(|map| {
+            let needs = |other: &&Map| map.templates.iter().any(|template| template.has_name(&other.name));
+            !left.iter().any(needs)
+        }) {
+            left.swap_remove(free);
         }
+        left.first().copied()
     }
 }

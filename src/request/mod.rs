@@ -47,8 +47,9 @@ impl<'h> Request<'h> {
 
     /// The same request with the maps of a configuration.
     #[must_use]
-    pub(crate) fn with_maps(self, maps: Option<&'h Maps>) -> Self {
-        Self { maps, ..self }
+    pub(crate) fn with_maps(mut self, maps: &'h Maps) -> Self {
+        self.maps = Some(maps);
+        self
     }
 
     /// The path with the query.
@@ -114,7 +115,7 @@ impl<'h> Request<'h> {
             out.extend_from_slice(self.group(group));
         } else if let Some(map) = self.maps.and_then(|maps| maps.get(name)) {
             let mut key = Vec::new();
-            self.render(map.from(), &mut key);
+            map.from().into_iter().for_each(|from| self.render(from, &mut key));
             map.value(&key).into_iter().for_each(|value| self.render(value, out));
         }
     }

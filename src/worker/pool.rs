@@ -7,7 +7,7 @@
 
 use std::rc::Rc;
 
-use crate::balancer::{Balancer, BalancerKind, Candidates, Entry, Labels, Options, Pick, RoundRobin};
+use crate::balancer::{Balancer, BalancerKind, Candidates, Entry, Options, Pick, RoundRobin};
 use crate::model::ejection::{Assessment, Kept, Usage};
 use crate::model::failure_table::FailureTable;
 use crate::model::peer::PeerRecord;
@@ -16,7 +16,6 @@ use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::model::upstream_state::{Tally, UpstreamState};
-use crate::settings::Settings;
 use crate::time::Timestamp;
 use crate::worker::peer::WorkerPeer;
 
@@ -104,7 +103,7 @@ impl Pool {
         let weights: Vec<u32> = peers.iter().map(weight).collect();
         let weight_scale = if weights.iter().all(|weight| weight % 100 == 0) { 1 } else { 100 };
         let assessment = Assessment::of(record, health, status, now);
-        let is_own = self.kind.as_ref().is_some_and(|kind| !kind.is_built_in());
+        let own = self.kind.as_ref().and_then(|kind| kind.own());
         let all = peers.iter().zip(worker_peers).zip(weights).zip(&assessment.peers).enumerate();
         for (at, (((peer, worker_peer), weight), (effective, usage))) in all {
             let said = status.of(peer.id);
@@ -128,7 +127,7 @@ impl Pool {
                 slow_start_factor,
                 is_limited: limit != 0,
                 load,
-                labels: is_own.then(|| labels(peer)).flatten(),
+                labels: own.and_then(|own| own.labels(&peer.server.labels)),
             };
             if effective.state == PeerState::TemporaryDown && !usage.is_in_use() {
                 resting.add(at, Entry { slow_start_factor: FULL_FACTOR, ..entry.clone() });
@@ -151,7 +150,7 @@ impl Pool {
             }
             let mut candidates = Candidates::with_room_for(picked.room());
             rank.pick(request, &mut candidates, || match &self.kind {
-                Some(kind) => kind.make(&self.options, &mut Settings::stored(own_options)),
+                Some(kind) => kind.make(&self.options, own_options),
                 None => Box::new(RoundRobin::weighted()),
             });
             for position in candidates.as_slice() {
@@ -162,11 +161,6 @@ impl Pool {
         }
         picked
     }
-}
-
-fn labels(peer: &PeerRecord) -> Labels {
-    let labels = &peer.server.labels;
-    (!labels.is_empty()).then(|| Rc::from(labels.as_slice()))
 }
 
 #[cfg(test)]
