@@ -64,13 +64,10 @@ fn bounded<'j>(at: &Place<'_>, entries: &'j [(String, Json)], errors: &mut Confi
 
 fn map(at: &Place<'_>, name: &str, value: &Json, names: Names<'_>, errors: &mut ConfigErrors) -> Option<Map> {
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    if !(1..=64).contains(&name.len())
-        || !name.bytes().all(is_word)
-        || name.as_bytes().first().is_some_and(u8::is_ascii_digit)
-    {
-        errors.expected(at, "a map's name of 1 to 64 letters, digits and _, not a digit first", quoted(name));
+    let is_good = (1..=64).contains(&name.len()) && name.bytes().all(is_word) && name.as_bytes().first() > Some(&b'9');
+    if !is_good || Variable::parse(name).is_some() {
+        errors.expected(at, "a map's name of 1 to 64 letters, digits and _ that no variable has", quoted(name));
     }
-    taken(at, name, false, errors);
     let mut object = Object::open(at, value, "a map", errors)?;
     let (from, values, default) = (object.get("from"), object.get("values"), object.get("default"));
     object.close(None, errors);
@@ -92,11 +89,4 @@ fn map(at: &Place<'_>, name: &str, value: &Json, names: Names<'_>, errors: &mut 
         }
     }
     Some(map)
-}
-
-/// Says that a name cannot be given to a variable, if it has one already.
-pub(super) fn taken(at: &Place<'_>, name: &str, is_taken: bool, errors: &mut ConfigErrors) {
-    if is_taken || Variable::parse(name).is_some() {
-        errors.say(at, format!("there is a variable ${name} already"));
-    }
 }

@@ -8,7 +8,7 @@ use regex_lite::Regex;
 use super::error::{quoted, ConfigErrors, Place};
 use super::json::{Json, Object};
 use super::{maps, read};
-use crate::model::template::Template;
+use crate::model::template::{Template, Variable};
 use crate::request::maps::Maps;
 use crate::request::routes::Route;
 
@@ -65,7 +65,9 @@ fn route(at: &Place<'_>, value: &Json, known: &HashSet<&str>, maps: &Maps, error
         return None;
     };
     for name in regex.iter().flat_map(|regex| regex.capture_names()).flatten() {
-        maps::taken(&at.key("regex"), name, maps.get(name).is_some(), errors);
+        if Variable::parse(name).is_some() || maps.get(name).is_some() {
+            errors.say(&at.key("regex"), format!("there is a variable ${name} already"));
+        }
     }
     let upstream = target(&at.key("upstream"), upstream, regex.as_deref(), known, maps, errors)?;
     let owned = |text: Option<(&str, Place<'_>)>| text.map(|(text, _)| text.to_owned());

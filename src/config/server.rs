@@ -146,17 +146,17 @@ const MOST_LABELS: usize = 16;
 
 fn read_labels(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Vec<(String, String)> {
     let Some(object) = Object::open(at, value, "an object of labels by name", errors) else { return Vec::new() };
-    if object.entries().len() > MOST_LABELS {
-        errors.expected(at, format_args!("at most {MOST_LABELS} labels"), object.entries().len());
-    }
     let mut labels = Vec::new();
     for (name, value) in object.entries() {
-        let place = at.key(name);
-        if !(1..=63).contains(&name.len()) {
-            errors.expected(&place, "a label's name of 1 to 63 bytes", quoted(name));
+        match value.as_str() {
+            Some(text) if labels.len() < MOST_LABELS && (1..=63).contains(&name.len()) && text.len() <= 255 => {
+                labels.push((name.clone(), text.to_owned()));
+            }
+            _ => {
+                errors.expected(&at.key(name), "at most 16 labels: names of 1 to 63 bytes, texts of 0 to 255", value);
+                break;
+            }
         }
-        let text = read::sized(&place, value, "a text", 0..=255, errors);
-        labels.extend(text.map(|text| (name.clone(), text.to_owned())));
     }
     labels
 }

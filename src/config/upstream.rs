@@ -153,32 +153,20 @@ fn read_balancer(at: &Place<'_>, value: &Json, scope: Scope<'_>, errors: &mut Co
     let registry = scope.registry;
     let is_known = &|name: &str| scope.names.has(name);
     let mut spec = BalancerSpec::default();
-    let (mut key, mut bound) = (None, None);
-    let kind = match value {
-        Json::Object(_) => {
-            let mut object = Object::open(at, value, "a balancer", errors)?;
-            let name = object.get("name");
-            key = object.get("key");
-            bound = object.get("bound");
-            let kind = name.and_then(|name| balancer_kind(&at.key("name"), name, registry, errors));
-            if let Some(own) = kind.and_then(BalancerKind::own) {
-                spec.options = object.own(None, is_known, &|reading| own.read(reading), errors);
-            }
-            object.close(None, errors);
-            if name.is_none() {
-                errors.say(at, "expected a balancer with a \"name\", found none");
-            }
-            kind?
-        }
-        other => {
-            let kind = balancer_kind(at, other, registry, errors)?;
-            if let Some(own) = kind.own() {
-                // What it cannot do without is missing here as well.
-                spec.options = Object::none(at).own(None, is_known, &|reading| own.read(reading), errors);
-            }
-            kind
-        }
-    };
+    let is_object = matches!(value, Json::Object(_));
+    let mut object = if is_object { Object::open(at, value, "a balancer", errors)? } else { Object::none(at) };
+    let (name, key, bound) = (object.get("name"), object.get("key"), object.get("bound"));
+    let place = at.key("name");
+    let (place, name) = if is_object { (&place, name) } else { (at, Some(value)) };
+    let kind = name.and_then(|name| balancer_kind(place, name, registry, errors));
+    if let Some(own) = kind.and_then(BalancerKind::own) {
+        spec.options = object.own(None, is_known, &|reading| own.read(reading), errors);
+    }
+    object.close(None, errors);
+    if name.is_none() {
+        errors.say(at, "expected a balancer with a \"name\", found none");
+    }
+    let kind = kind?;
     spec.name = kind.name.to_owned();
     match (kind.key, key) {
         (KeySource::Template, Some(value)) => {

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The names of the variables, for errors.
 const KNOWN: &str = "$remote_addr, $host, $uri, $request_uri, $args, $arg_NAME, $http_NAME, $cookie_NAME, \
-                     $request_method, $1 to $9, $cluster_name, $route_name, ${property:a.b.c}, $$, or the name of a map or of a group of \
-                     the route's regex";
+                     $request_method, $1 to $9, $cluster_name, $route_name, ${property:a.b.c}, $$, a map or a named group";
 
 /// A value that differs from request to request.
 #[derive(Clone, Debug, PartialEq, Eq)]
