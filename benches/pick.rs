@@ -55,7 +55,7 @@ fn keys(kind: &BalancerKind, peers: usize) -> Option<(f64, f64)> {
     };
     let all = entries(peers, "all 1", 80);
     let rest: Vec<Entry> = all[1..].to_vec();
-    let (mut before, mut after) = ((kind.new)(&Options::default()), (kind.new)(&Options::default()));
+    let (mut before, mut after) = (kind.make(&Options::default(), ""), kind.make(&Options::default(), ""));
     before.set_entries(&all);
     after.set_entries(&rest);
     let moved = (0..100_000).filter(|key| {
@@ -105,7 +105,7 @@ fn main() {
                 if matches!(kind.name, "unweighted-round-robin" | "ip-hash" | "ketama") && weights != "all 1" {
                     continue;
                 }
-                let picker = (kind.new)(&Options { seed: 1, ..Options::default() });
+                let picker = kind.make(&Options { seed: 1, ..Options::default() }, "");
                 cases.push(Case {
                     kind,
                     peers,
@@ -123,7 +123,7 @@ fn main() {
         for (case, port) in cases.iter_mut().zip(81..) {
             if round % 20 == 0 {
                 let entries = entries(case.peers, case.weights, port);
-                case.picker = (case.kind.new)(&Options { seed: 1, ..Options::default() });
+                case.picker = case.kind.make(&Options { seed: 1, ..Options::default() }, "");
                 let (start, before) = (Instant::now(), ALLOCATED.load(Relaxed));
                 case.picker.set_entries(&entries);
                 case.build.push(start.elapsed().as_nanos() as f64 / 1_000.0);
@@ -134,7 +134,7 @@ fn main() {
                 for n in 0..PICKS {
                     let mut candidates = Candidates::with_room_for(wanted);
                     let now = Timestamp::from_nanos(1_700_000_000_000_000_000 + n as u64 * 1_000);
-                    case.picker.pick(&Pick { key: black_box(&n.to_le_bytes()), now }, &mut candidates);
+                    case.picker.pick(&Pick { key: black_box(&n.to_le_bytes()), now, request: None }, &mut candidates);
                     black_box(candidates);
                 }
                 samples.push(start.elapsed().as_nanos() as f64 / PICKS as f64);

@@ -14,6 +14,9 @@ scripts/page-test.sh --tools
 stage "release filter"
 scripts/build.sh
 
+stage "the examples' filters, and one of a crate outside"
+scripts/examples.sh
+
 stage "native tests: units and properties"
 "${native[@]}" test --workspace --lib --bins --test layers
 

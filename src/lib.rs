@@ -10,7 +10,8 @@
 //! | --- | --- |
 //! | [`model`] | what is: servers, peers, upstreams, what is said of them and counted, and what follows from that |
 //! | [`store`] | the state that all workers share: read, decide elsewhere, compare and swap |
-//! | [`balancer`], [`monitor`], `registry` | which peer is picked, what a peer is asked, by the names that configurations use |
+//! | [`json`], [`settings`] | JSON as it was written, and the options of one's own monitors and balancers |
+//! | [`balancer`], [`monitor`], [`Registry`] | which peer is picked, what a peer is asked, by the names that configurations use |
 //! | [`config`], `request` | the filter JSON; the request in hand, and its route |
 //! | [`handle`] | upstreams and peers with the predecessor's methods: all that changes one |
 //! | `worker` | what one worker knows: its copies of upstreams, and the pools from which it picks |
@@ -30,12 +31,14 @@ mod checks;
 pub mod config;
 mod filter;
 pub mod handle;
+pub mod json;
 pub mod model;
 pub mod monitor;
 mod problem;
 mod registry;
 mod repeats;
 mod request;
+pub mod settings;
 pub mod store;
 #[cfg(test)]
 mod testing;
@@ -43,4 +46,4 @@ pub mod time;
 mod worker;
 
 pub use filter::Filter;
-pub use registry::Registry;
+pub use registry::{Registry, RegistryError};

@@ -1,6 +1,6 @@
 //! Upstreams, peers and monitors as JSON.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::paths::Resource;
 use super::refusal::Refusal;
@@ -67,6 +67,13 @@ struct Peer<'s> {
     checks: Vec<Check<'s>>,
     description: Option<&'s str>,
     unknown_words: &'s [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "labels")]
+    labels: &'s [(String, String)],
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn labels<S: Serializer>(labels: &&[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }
 
 #[derive(Serialize)]
@@ -182,6 +189,7 @@ impl<'s> Assessed<'s> {
             checks: checks(said),
             description: agent.map(|agent| agent.description.as_str()).filter(|text| !text.is_empty()),
             unknown_words: agent.map(|agent| agent.unknown.as_slice()).unwrap_or_default(),
+            labels: &peer.server.labels,
         }
     }
 

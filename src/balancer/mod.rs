@@ -12,13 +12,15 @@
 //! | [`Rendezvous`] | by a key, the same peer each time | servers keep something for a key: a cache, a session |
 //! | [`Ketama`] | by a key, as nginx's `hash … consistent` | you come from there and want to keep your caches |
 //!
-//! To add one: a file with the type and its documentation, and a line in `registry.rs`.
+//! To add one: a file with the type and its documentation, and a line in `registry.rs`. One of your own stands in your own crate, and
+//! goes into the [`Registry`](crate::Registry) as these do; `docs/scripting.md` shows how.
 
 use crate::model::slow_start::FULL_FACTOR;
 use std::rc::Rc;
 
 mod bound;
 mod ketama;
+mod kind;
 mod least_conn;
 mod least_time;
 pub mod load;
@@ -30,6 +32,7 @@ mod smooth;
 mod table;
 
 pub use ketama::Ketama;
+pub use kind::{BalancerKind, KeySource};
 pub use least_conn::LeastConn;
 pub use least_time::LeastTime;
 pub use random::Random;
@@ -38,6 +41,7 @@ pub use round_robin::RoundRobin;
 pub use table::{Fit, TableKind};
 
 use crate::host::MOST_CANDIDATES;
+use crate::model::template::{Template, Values, Variable};
 use crate::time::Timestamp;
 use load::Load;
 
@@ -57,9 +61,21 @@ pub struct Entry {
     pub is_limited: bool,
     /// How busy it is.
     pub load: Rc<Load>,
+    /// The peer's labels. Only balancers of one's own are told them.
+    pub labels: Labels,
 }
 
+/// A peer's labels, names and values; `None` where there are none.
+pub type Labels = Option<Rc<[(String, String)]>>;
+
 impl Entry {
+    /// A label; empty if there is none of that name.
+    #[must_use]
+    pub fn label(&self, name: &str) -> &str {
+        let labels = self.labels.as_deref().unwrap_or_default();
+        labels.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
     /// An idle entry that has all of its weight.
     #[must_use]
     pub fn new(name: &str, weight: u32) -> Self {
@@ -70,6 +86,7 @@ impl Entry {
             slow_start_factor: FULL_FACTOR,
             is_limited: false,
             load: Rc::default(),
+            labels: None,
         }
     }
 
@@ -102,16 +119,53 @@ impl PartialEq for Entry {
             && self.is_limited == other.is_limited
             && Rc::ptr_eq(&self.load, &other.load)
             && self.name == other.name
+            && self.labels == other.labels
     }
 }
 
 /// What a balancer may know of a request.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Pick<'r> {
     /// What hash balancers hash.
     pub key: &'r [u8],
     /// The time.
     pub now: Timestamp,
+    /// The request itself, to be asked for what a balancer of one's own needs of it.
+    pub request: Option<&'r dyn Values>,
+}
+
+impl Pick<'_> {
+    /// A text with variables, as this request has them.
+    #[must_use]
+    pub fn render(&self, template: &Template) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Some(request) = self.request {
+            template.render(&mut out, |variable, out| request.append(variable, out));
+        }
+        out
+    }
+
+    /// The value of a variable; empty if the request does not have it.
+    #[must_use]
+    pub fn variable(&self, variable: &Variable) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Some(request) = self.request {
+            request.append(variable, &mut out);
+        }
+        out
+    }
+
+    /// A header of the request, by its name in lower case; empty if it has none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Vec<u8> {
+        self.variable(&Variable::Header(name.to_owned()))
+    }
+
+    /// A property of the proxy; empty if it has none.
+    #[must_use]
+    pub fn property(&self, path: &[&str]) -> Vec<u8> {
+        self.variable(&Variable::Property(path.iter().map(|step| (*step).to_owned()).collect()))
+    }
 }
 
 /// Gives candidates for requests.
@@ -135,31 +189,6 @@ pub struct Options {
     pub bound: Option<f64>,
     /// How often its table is cut to a quarter, see [`TableKind`].
     pub reduction: u8,
-}
-
-/// What a balancer's key is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// It hashes nothing.
-    Nothing,
-    /// The client's address.
-    Client,
-    /// The option `key`.
-    Template,
-}
-
-/// What is known of a balancer before there is one.
-pub struct BalancerKind {
-    /// The name in the configuration.
-    pub name: &'static str,
-    /// What its key is made of.
-    pub key: KeySource,
-    /// Whether it needs response times.
-    pub timed: bool,
-    /// The table that it has, if it has one whose size is worth a thought.
-    pub table: Option<&'static TableKind>,
-    /// Makes one, without entries.
-    pub new: fn(&Options) -> Box<dyn Balancer>,
 }
 
 /// Up to three positions in a balancer's entries, best first, none twice.

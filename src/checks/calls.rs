@@ -26,7 +26,11 @@ pub(super) struct Calls {
     under_way: Vec<(CallId, Flight)>,
     /// Connections that were made, until their servers close them or it takes too long.
     closing: Vec<(CallId, Timestamp)>,
+    /// Calls of checks under way that wait for a tick, or for room.
+    waiting: Vec<Waiting>,
 }
+
+type Waiting = (usize, PeerId, Call, Purpose);
 
 /// A call under way.
 pub(super) struct Flight {
@@ -36,14 +40,30 @@ pub(super) struct Flight {
     pub(super) to: SocketAddr,
     pub(super) cluster: String,
     pub(super) purpose: Purpose,
-    pub(super) began: Timestamp,
     deadline: Timestamp,
+}
+
+/// Whom a check is about.
+#[derive(Clone, Copy)]
+pub(super) struct Subject {
+    /// The upstream's position.
+    pub(super) position: usize,
+    pub(super) peer: PeerId,
+    pub(super) to: SocketAddr,
+}
+
+/// How far a check is.
+#[derive(Clone, Copy)]
+pub(super) struct Progress {
+    pub(super) began: Timestamp,
+    /// How often it has asked.
+    pub(super) asked: u32,
 }
 
 /// What a call is for.
 pub(super) enum Purpose {
     /// A check by this monitor.
-    Check(Rc<MonitorSpec>),
+    Check(Rc<MonitorSpec>, Progress),
     /// A question of the lookup of this number.
     Lookup(u64, Question),
 }
@@ -61,7 +81,7 @@ impl Purpose {
     /// The monitor that asks; `None` for the resolver.
     pub(super) fn monitor(&self) -> Option<Rc<MonitorSpec>> {
         match self {
-            Self::Check(monitor) => Some(Rc::clone(monitor)),
+            Self::Check(monitor, _) => Some(Rc::clone(monitor)),
             Self::Lookup(..) => None,
         }
     }
@@ -75,10 +95,27 @@ impl Calls {
 
     /// Whether the peer is being checked by this monitor.
     pub(super) fn is_checking(&self, upstream: usize, peer: PeerId, monitor: &str) -> bool {
-        self.under_way.iter().any(|(_, flight)| {
-            let is_it = matches!(&flight.purpose, Purpose::Check(spec) if spec.id == monitor);
-            is_it && flight.upstream == upstream && flight.peer == peer
-        })
+        let is_it = |at: usize, of: PeerId, purpose: &Purpose| {
+            let is_of = matches!(purpose, Purpose::Check(spec, _) if spec.id == monitor);
+            is_of && at == upstream && of == peer
+        };
+        self.under_way.iter().any(|(_, flight)| is_it(flight.upstream, flight.peer, &flight.purpose))
+            || self.waiting.iter().any(|(at, of, _, purpose)| is_it(*at, *of, purpose))
+    }
+
+    /// A call has to wait.
+    pub(super) fn wait(&mut self, upstream: usize, peer: PeerId, call: Call, purpose: Purpose) {
+        self.waiting.push((upstream, peer, call, purpose));
+    }
+
+    /// Whether any call waits.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// One of them, which waits no more.
+    pub(super) fn next_waiting(&mut self) -> Option<Waiting> {
+        self.waiting.pop()
     }
 
     /// When something will be overdue.
@@ -101,7 +138,7 @@ impl Calls {
         let grace = if call.kind == CallKind::Connect { Duration::ZERO } else { GRACE };
         let deadline = now.after(call.timeout).after(grace);
         let (to, cluster) = (call.to, call.cluster.clone());
-        self.under_way.push((id, Flight { upstream, peer, to, cluster, purpose, began: now, deadline }));
+        self.under_way.push((id, Flight { upstream, peer, to, cluster, purpose, deadline }));
     }
 
     /// The calls whose replies are overdue.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::addresses::{self, Addresses};
 use super::by_position::ByPosition;
-use super::calls::{Calls, Ended, Flight, Purpose};
+use super::calls::{Calls, Ended, Flight, Purpose, Subject};
 use super::complaints::{Cause, Complaints};
 use super::consequences::{Consequences, Next};
 use super::dns::{Answer, Question};
@@ -23,7 +23,7 @@ use crate::model::id::PeerId;
 use crate::model::peer::PeerRecord;
 use crate::model::spec::MonitorSpec;
 use crate::model::upstream::Record;
-use crate::monitor::Finding;
+use crate::monitor::own::Keeper;
 use crate::store::Store;
 use crate::time::Timestamp;
 use crate::worker::directory::Directory;
@@ -34,7 +34,7 @@ const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// All that one worker remembers of the checks of one instance of the filter.
 pub(super) struct State {
     lease: Lease,
-    clusters: CalloutClusters,
+    pub(super) clusters: CalloutClusters,
     /// None while another worker holds the lease, or nobody has to.
     pub(super) schedule: Option<Schedule>,
     pub(super) calls: Calls,
@@ -42,6 +42,8 @@ pub(super) struct State {
     /// The latest call was a question about a name.
     pub(super) has_asked: bool,
     pub(super) pending: Pending,
+    /// What is kept of monitors of one's own, if there are any.
+    pub(super) keeper: Option<Box<dyn Keeper>>,
     addresses: Addresses,
     /// When the view of an upstream was last brought up to date for a reply.
     refreshed: ByPosition<Timestamp>,
@@ -62,12 +64,18 @@ impl State {
             lookups: Lookups::default(),
             has_asked: false,
             pending: Pending::default(),
+            keeper: None,
             addresses: Addresses::default(),
             refreshed: ByPosition::default(),
             idle: None,
             looked: Timestamp::default(),
             complaints: Complaints::default(),
         }
+    }
+
+    /// The number that tells this worker from others.
+    pub(super) fn worker(&self) -> u64 {
+        self.lease.worker()
     }
 }
 
@@ -98,7 +106,7 @@ impl Driver<'_> {
         }
     }
 
-    fn complain(&mut self, cause: Cause, what: &str) {
+    pub(super) fn complain(&mut self, cause: Cause, what: &str) {
         self.state.complaints.say(self.host.now(), cause, what);
     }
 
@@ -146,8 +154,11 @@ impl Driver<'_> {
             let number = self.directory.view(position).and_then(|view| view.record_number());
             if self.state.schedule.as_ref().is_some_and(|schedule| schedule.is_outdated(position, number)) {
                 let (view, pending) = (self.directory.view(position), self.state.pending.get_mut(position));
-                if let (Some(view), Some(pending)) = (view, pending) {
-                    pending.restrict(view.record());
+                if let Some(view) = view {
+                    if let Some(keeper) = &mut self.state.keeper {
+                        keeper.restrict(position, &view.record().monitors, &|peer| view.find(peer).is_some());
+                    }
+                    pending.into_iter().for_each(|pending| pending.restrict(view.record()));
                 }
             }
             let is_changed = self.reload(position);
@@ -169,7 +180,7 @@ impl Driver<'_> {
     }
 
     /// Whether another call may be made.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.state.calls.count() < self.host.capabilities().most_calls
     }
 
@@ -199,23 +210,17 @@ impl Driver<'_> {
         let Some(target) = Target::of(job, view, status, &self.state.addresses, resolves, self.host.now()) else {
             return;
         };
-        let Target { monitor, peer, to, name } = target;
+        let Target { monitor, peer, to } = target;
         // A server that takes its time is not asked again meanwhile.
         if self.state.calls.is_checking(job.upstream, peer.id, &monitor.id) {
             return;
         }
-        let Some(kind) = self.directory.registry().monitor(&monitor.name) else { return };
-        let kind = kind.monitor.ask(monitor, &peer.server.name);
-        let usual = self.state.clusters.of(&kind);
-        let cluster = Some(&*monitor.cluster).filter(|cluster| !cluster.is_empty()).unwrap_or(usual).to_owned();
-        let call = Call { to, name, timeout: monitor.timeout, cluster, kind };
-        let (id, monitor) = (peer.id, Rc::new(monitor.clone()));
-        // It was said why.
-        let _ = self.call(job.upstream, id, &call, Purpose::Check(monitor));
+        let subject = Subject { position: job.upstream, peer: peer.id, to };
+        self.begin_check(subject, &Rc::new(monitor.clone()));
     }
 
     /// Makes a call. Where that cannot be done, it is said why.
-    fn call(&mut self, upstream: usize, peer: PeerId, call: &Call, purpose: Purpose) -> Result<(), String> {
+    pub(super) fn call(&mut self, upstream: usize, peer: PeerId, call: &Call, purpose: Purpose) -> Result<(), String> {
         self.state.has_asked = matches!(purpose, Purpose::Lookup(..));
         match self.host.call(call) {
             Ok(id) => {
@@ -307,22 +312,16 @@ impl Driver<'_> {
         let obstacle = self.note_obstacle(&asked, why);
         match flight.purpose {
             // Nothing was found: the next slot tries again.
-            Purpose::Check(_) if obstacle.is_some() => {}
-            Purpose::Check(monitor) if self.has_others(&flight, &monitor, is_connected) => {
+            Purpose::Check(..) if obstacle.is_some() => {}
+            Purpose::Check(ref monitor, _) if self.has_others(&flight, monitor, is_connected) => {
                 // It is the address that failed, not yet the peer: another one is tried at once.
                 if let Some(schedule) = &mut self.state.schedule {
                     schedule.recheck(flight.upstream, flight.peer, &monitor.id, now);
                 }
             }
-            Purpose::Check(monitor) => {
-                let Some(kind) = self.directory.registry().monitor(&monitor.name) else { return };
-                let mut finding = kind.monitor.judge(&monitor, reply);
-                if let (Finding::Bad(why) | Finding::Silent(why), true) = (&mut finding, is_broken_off) {
-                    *why = format!("{why}: {BROKEN_OFF}");
-                }
-                for event in Event::of(finding, &monitor, now, now.since(flight.began)) {
-                    self.note(flight.upstream, flight.peer, &event);
-                }
+            Purpose::Check(monitor, progress) => {
+                let subject = Subject { position, peer, to: flight.to };
+                self.step(subject, &monitor, progress, Some(reply), is_broken_off);
             }
             Purpose::Lookup(lookup, question) => {
                 let answer = match reply {
@@ -364,7 +363,7 @@ impl Driver<'_> {
     }
 
     /// Takes in an event, and plans what follows from it.
-    fn note(&mut self, position: usize, peer: PeerId, event: &Event) {
+    pub(super) fn note(&mut self, position: usize, peer: PeerId, event: &Event) {
         if self.state.pending.get(position).is_none() {
             self.reload(position);
         }

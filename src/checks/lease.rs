@@ -64,6 +64,11 @@ impl Lease {
         Self { key: key(instance), me, configuration, is_new: true }
     }
 
+    /// The number that tells this worker from others.
+    pub(crate) fn worker(&self) -> u64 {
+        self.me
+    }
+
     /// Takes the lease or renews it, if this worker may have it.
     pub(crate) fn acquire(&mut self, host: &dyn Host) -> Result<Option<Grant>, HostError> {
         let now = host.now();

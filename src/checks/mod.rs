@@ -2,7 +2,8 @@
 //!
 //! - The worker that holds the [`lease`] has a [`schedule`]: jobs by time. A job that is due makes a call, or begins to look up a
 //!   name ([`lookup`]).
-//! - The reply to a call is judged by the monitor, by the worker that made the call ([`calls`], [`findings`]).
+//! - The monitor says what to ask, and is told the reply by the worker that made the call, until it says what it found ([`steps`], [`calls`],
+//!   [`findings`]).
 //! - What was found goes into a copy of what is said of the upstream's peers ([`pending`]). That is written to shared data at
 //!   once when a verdict changes, and otherwise once in a while: a thousand good checks cost one write. What else follows,
 //!   such as a failure that counts, is in [`consequences`].
@@ -28,6 +29,7 @@ mod obstacles;
 mod pending;
 mod schedule;
 mod slots;
+mod steps;
 mod target;
 
 use std::time::Duration;
@@ -52,6 +54,7 @@ impl Checks {
     pub(crate) fn tick(&mut self, host: &dyn Host, directory: &mut Directory) {
         let mut driver = Driver { state: &mut self.0, host, directory };
         driver.expire();
+        driver.follow_up();
         // Where there is room for few calls, checks and questions take turns.
         if !driver.state.has_asked {
             driver.ask();
@@ -75,7 +78,7 @@ impl Checks {
             None => self.0.idle.is_none().then_some(POLL),
         };
         // What waits for room, or for a tick, is asked at the next one.
-        let question = self.0.lookups.has_questions().then_some(BATCH);
+        let question = (self.0.lookups.has_questions() || self.0.calls.has_waiting()).then_some(BATCH);
         [self.0.calls.next_due().map(until), work, urgent, question].into_iter().flatten().min()
     }
 }

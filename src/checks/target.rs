@@ -1,6 +1,6 @@
 //! Whom a check is for, and at which address.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::addresses::{self, Addresses};
 use super::schedule::{Job, Task};
@@ -11,13 +11,17 @@ use crate::model::verdict;
 use crate::time::Timestamp;
 use crate::worker::view::View;
 
+/// What the host is to resolve, where a check is for a peer at this address: its name and the port that is checked.
+pub(super) fn name_of(peer: &PeerRecord, to: SocketAddr) -> Option<String> {
+    let name = peer.host_name().filter(|_| to.ip().is_unspecified())?;
+    Some(format!("{name}:{}", to.port()))
+}
+
 /// What a check asks.
 pub(super) struct Target<'v> {
     pub(super) monitor: &'v MonitorSpec,
     pub(super) peer: &'v PeerRecord,
     pub(super) to: SocketAddr,
-    /// Its name and port, where the host resolves it.
-    pub(super) name: Option<String>,
 }
 
 impl<'v> Target<'v> {
@@ -53,17 +57,17 @@ impl<'v> Target<'v> {
             }
             Task::Resolve { .. } => return None,
         };
-        if let Some(name) = peer.host_name().filter(|_| host_resolves) {
-            let port =
-                monitor.port.or_else(|| peer.server.endpoint().map(|endpoint| endpoint.port)).unwrap_or_default();
-            let (to, name) = (SocketAddr::from(([0; 4], port)), Some(format!("{name}:{port}")));
-            return Some(Self { monitor, peer, to, name });
+        if host_resolves && peer.host_name().is_some() {
+            let port = monitor.port.or_else(|| peer.server.endpoint().map(|endpoint| endpoint.port));
+            // Nobody here knows the address.
+            let to = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or_default()));
+            return Some(Self { monitor, peer, to });
         }
         // A name without an address is the resolver's to tell of.
         let addresses = addresses::of(peer, monitor, status);
         let made = peer_status(peer).and_then(|peer_status| peer_status.check(&monitor.id));
         let made = made.map_or(0, |check| check.passed.saturating_add(check.failed));
         let to = known.choose(job.upstream, peer.id, &addresses, made, now)?;
-        Some(Self { monitor, peer, to, name: None })
+        Some(Self { monitor, peer, to })
     }
 }

@@ -17,6 +17,7 @@ mod metrics;
 mod names;
 mod obstacles;
 mod rebase;
+mod scripts;
 
 type Worker = durpina_sim::Worker<Filter>;
 

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+pub(crate) use crate::json::quoted;
+
 /// Errors beyond this many are counted, not listed.
 const MOST: usize = 100;
 
@@ -21,6 +23,8 @@ enum Step<'a> {
     Root,
     Key(&'a str),
     Index(usize),
+    /// More than one step, as it is written.
+    Path(&'a str),
 }
 
 impl<'a> Place<'a> {
@@ -28,6 +32,11 @@ impl<'a> Place<'a> {
 
     pub(crate) fn key(&'a self, key: &'a str) -> Place<'a> {
         Place { parent: Some(self), step: Step::Key(key) }
+    }
+
+    /// What is at this path below, as in `limits[2].least`.
+    pub(crate) fn path(&'a self, path: &'a str) -> Place<'a> {
+        Place { parent: Some(self), step: Step::Path(path) }
     }
 
     pub(crate) fn index(&'a self, index: usize) -> Place<'a> {
@@ -44,6 +53,7 @@ impl fmt::Display for Place<'_> {
         match self.step {
             Step::Root => Ok(()),
             Step::Index(index) => write!(f, "[{index}]"),
+            Step::Path(path) => write!(f, "{}{path}", if first { "" } else { "." }),
             Step::Key(key) if is_plain(key) => write!(f, "{}{key}", if first { "" } else { "." }),
             Step::Key(key) => write!(f, "[{}]", quoted(key)),
         }
@@ -52,16 +62,6 @@ impl fmt::Display for Place<'_> {
 
 fn is_plain(key: &str) -> bool {
     !key.is_empty() && key.len() <= 128 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-}
-
-/// A text as it would stand in JSON, cut where it gets long.
-pub(crate) fn quoted(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let mut shown: String = text.chars().take(LONGEST).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    serde_json::to_string(&shown).unwrap_or_default()
 }
 
 /// One error: its place, and a sentence for the person who must mend it.

@@ -1,104 +1,12 @@
-//! JSON that keeps what a configuration's author wrote.
-//!
-//! `serde_json::Value` drops the first of two equal keys without a word; here both are kept, in
-//! order, so that the second can be reported.
+//! Reading JSON with places: objects whose keys are asked for, one by one.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-
-use super::error::{quoted, ConfigErrors, Place};
-
-/// A JSON value.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Json {
-    Null,
-    Bool(bool),
-    Number(serde_json::Number),
-    String(String),
-    Array(Vec<Json>),
-    Object(Vec<(String, Json)>),
-}
-
-impl Json {
-    /// What sort of value this is, for errors.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Bool(_) => "a boolean",
-            Self::Number(_) => "a number",
-            Self::String(_) => "a string",
-            Self::Array(_) => "an array",
-            Self::Object(_) => "an object",
-        }
-    }
-}
-
-/// The value as errors quote it: scalars as they are, the rest by its kind.
-impl fmt::Display for Json {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool(value) => value.fmt(f),
-            Self::Number(value) => value.fmt(f),
-            Self::String(value) => f.write_str(&quoted(value)),
-            other => f.write_str(other.kind()),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Json;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON value")
-            }
-            fn visit_unit<E>(self) -> Result<Json, E> {
-                Ok(Json::Null)
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
-                Ok(Json::Bool(value))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
-                Ok(Json::Number(value.into()))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
-                Ok(Json::Number(value.into()))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
-                Ok(serde_json::Number::from_f64(value).map_or(Json::Null, Json::Number))
-            }
-            fn visit_str<E>(self, value: &str) -> Result<Json, E> {
-                Ok(Json::String(value.to_owned()))
-            }
-            fn visit_string<E>(self, value: String) -> Result<Json, E> {
-                Ok(Json::String(value))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
-                let mut array = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    array.push(item);
-                }
-                Ok(Json::Array(array))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
-                let mut object = Vec::new();
-                while let Some(entry) = entries.next_entry()? {
-                    object.push(entry);
-                }
-                Ok(Json::Object(object))
-            }
-        }
-        from.deserialize_any(Any)
-    }
-}
+use super::error::{ConfigErrors, Place};
+pub(crate) use crate::json::Json;
+use crate::settings::Reading;
 
 /// Reads a text that is JSON and nothing else.
 pub(super) fn parse(at: &Place<'_>, text: &[u8], errors: &mut ConfigErrors) -> Option<Json> {
-    let read = serde_json::from_slice(text);
-    read.map_err(|error| errors.say(at, format!("not valid JSON: {error}"))).ok()
+    Json::parse(text).map_err(|error| errors.say(at, error)).ok()
 }
 
 /// The same for a text that is no part of a configuration.
@@ -138,6 +46,29 @@ impl<'p, 'j> Object<'p, 'j> {
     pub(crate) fn get(&mut self, key: &'static str) -> Option<&'j Json> {
         self.known.push(key);
         self.entries.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    /// One without any keys.
+    pub(crate) fn none(place: &'p Place<'p>) -> Self {
+        Self { place, entries: &[], known: Vec::new() }
+    }
+
+    /// Has what nobody asked for yet read as options of one's own, and returns them as they are stored. Variables in them may have
+    /// these names besides those that every configuration has. Keys with this prefix are somebody else's.
+    pub(crate) fn own(
+        &mut self,
+        open_prefix: Option<&'static str>,
+        is_known: &dyn Fn(&str) -> bool,
+        read: &dyn Fn(&mut Reading<'_>),
+        errors: &mut ConfigErrors,
+    ) -> String {
+        let (entries, known) = (self.entries, &mut self.known);
+        let mut reading = Reading { entries, known, open_prefix, is_known, options: String::new(), errors: Vec::new() };
+        read(&mut reading);
+        for (path, message) in reading.errors {
+            errors.say(&self.place.path(&path), message);
+        }
+        reading.options
     }
 
     /// All entries whose key starts with `prefix`, which is known from here on.

@@ -11,6 +11,7 @@ mod changes;
 mod envoy;
 mod error;
 mod json;
+mod maps;
 mod monitor;
 mod nginx;
 mod read;
@@ -21,11 +22,13 @@ mod tables;
 mod upstream;
 
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use crate::host::{CalloutClusters, Capabilities};
 use crate::model::access::AdminAccess;
 use crate::model::spec::UpstreamSpec;
 use crate::registry::Registry;
+use crate::request::maps::Maps;
 use crate::request::routes::{Route, Routes};
 
 pub(crate) use changes::read_changes;
@@ -45,6 +48,8 @@ pub struct Config {
     pub upstreams: Vec<(String, UpstreamSpec)>,
     /// Which requests go to which upstream.
     pub(crate) routes: Routes,
+    /// Variables that it defines itself.
+    pub(crate) maps: Rc<Maps>,
     /// Whether Envoy has an access log that reports failed attempts.
     pub(crate) reports: bool,
     /// What calls to servers are made through.
@@ -85,6 +90,9 @@ impl Config {
             errors.say(&root, "expected a JSON object, found nothing");
             return None;
         }
+        for error in registry.errors() {
+            errors.say(&root, error.to_string());
+        }
         let json = json::parse(&root, text, errors)?;
         let mut object = Object::open(&root, &json, "a JSON object", errors)?;
         let upstreams = object.get("upstreams");
@@ -96,6 +104,7 @@ impl Config {
         let admin = object.get("admin");
         let envoy = object.get("envoy");
         let nginx = object.get("nginx");
+        let maps = object.get("maps");
         object.close(None, errors);
 
         let at = root.key("default_port");
@@ -104,8 +113,12 @@ impl Config {
         let resolver = resolver.unwrap_or_default();
         let resolve_ipv6 =
             ipv6.and_then(|value| read::boolean(&root.key("resolver_ipv6"), value, errors)).unwrap_or(true);
+        let names = maps::Names { maps, routes };
+        let maps = maps.map(|value| maps::maps(&root.key("maps"), value, names, errors)).unwrap_or_default();
+        let maps = Rc::new(maps);
         let (host_resolves, host_has_clusters) = (host.resolves_names, host.has_clusters);
-        let scope = upstream::Scope { registry, resolver: &resolver, resolve_ipv6, host_resolves, host_has_clusters };
+        let resolver = resolver.as_slice();
+        let scope = upstream::Scope { registry, resolver, resolve_ipv6, host_resolves, host_has_clusters, names };
         let at = root.key("upstreams");
         let upstreams = upstreams.map(|value| upstream::upstreams(&at, value, default_port, scope, errors));
         let mut upstreams = upstreams.unwrap_or_default();
@@ -113,13 +126,13 @@ impl Config {
 
         let known: HashSet<&str> = upstreams.iter().map(|(name, _)| name.as_str()).collect();
         let at = root.key("routes");
-        let mut table = routes.map(|value| routes::routes(&at, value, &known, errors)).unwrap_or_default();
+        let mut table = routes.map(|value| routes::routes(&at, value, &known, &maps, errors)).unwrap_or_default();
         if let Some(value) = upstream {
             let at = root.key("upstream");
             if routes.is_some() {
                 errors.say(&at, "expected either \"upstream\" or \"routes\", found both");
             }
-            table.extend(routes::target(&at, value, 0, &known, errors).map(Route::to));
+            table.extend(routes::target(&at, value, None, &known, &maps, errors).map(Route::to));
         }
         let admin = admin.and_then(|value| admin::admin(&root.key("admin"), value, errors));
         let mut clusters = CalloutClusters::default();
@@ -129,7 +142,7 @@ impl Config {
         if !host_has_clusters {
             clusters = CalloutClusters { probe: String::new(), grpc: String::new(), tcp: helper.unwrap_or_default() };
         }
-        Some(Self { upstreams, routes: Routes::new(table), reports, clusters, admin, warnings: Vec::new() })
+        Some(Self { upstreams, routes: Routes::new(table), maps, reports, clusters, admin, warnings: Vec::new() })
     }
 }
 

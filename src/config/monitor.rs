@@ -82,6 +82,7 @@ pub(super) fn monitor(
     if id.is_some_and(|id| matches!(id, "" | "." | "..") || id.len() > 255 || id.chars().any(char::is_control)) {
         errors.expected(&at.key("id"), "an id of 1 to 255 bytes without control characters", quoted(id.unwrap_or("")));
     }
+    config.interval = kind.map_or(config.interval, |kind| kind.interval);
     config.id = id.unwrap_or(&config.name).to_owned();
     read_common(at, &mut object, &mut config, errors);
     // With an unknown name all options are known: one error is enough.
@@ -116,6 +117,10 @@ pub(super) fn monitor(
         if let Some(value) = object.get("send") {
             config.send = secret_text(&at.key("send"), value, errors);
         }
+    }
+    if let Some(own) = kind.and_then(|kind| kind.own()) {
+        let open_prefix = grammar.http.then_some("header_");
+        config.options = object.own(open_prefix, &|_| false, &|reading| own.read(reading), errors);
     }
     object.close(grammar.http.then_some("header_"), errors);
     kind.map(|_| config)

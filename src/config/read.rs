@@ -8,7 +8,6 @@ use super::error::{quoted, ConfigErrors, Place};
 use super::json::Json;
 use crate::model::codes::StatusCodes;
 use crate::model::server::ServerHost;
-use crate::model::template::Template;
 use crate::time::{self, TimeError};
 
 pub(crate) fn integer<T>(
@@ -132,17 +131,6 @@ pub(crate) fn codes(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> 
         Ok(codes) => Some(codes),
         Err(word) => {
             errors.expected(at, WHAT, quoted(&word));
-            None
-        }
-    }
-}
-
-pub(crate) fn template(at: &Place<'_>, value: &Json, what: &str, errors: &mut ConfigErrors) -> Option<Template> {
-    let text = string(at, value, what, errors)?;
-    match Template::parse(text) {
-        Ok(template) => Some(template),
-        Err(error) => {
-            errors.say(at, error);
             None
         }
     }

@@ -7,14 +7,21 @@ use regex_lite::Regex;
 
 use super::error::{quoted, ConfigErrors, Place};
 use super::json::{Json, Object};
-use super::read;
-use crate::model::template::Template;
+use super::{maps, read};
+use crate::model::template::{Template, Variable};
+use crate::request::maps::Maps;
 use crate::request::routes::Route;
 
 /// The most routes of one configuration.
 const MOST: usize = 10_000;
 
-pub(super) fn routes(at: &Place<'_>, value: &Json, known: &HashSet<&str>, errors: &mut ConfigErrors) -> Vec<Route> {
+pub(super) fn routes(
+    at: &Place<'_>,
+    value: &Json,
+    known: &HashSet<&str>,
+    maps: &Maps,
+    errors: &mut ConfigErrors,
+) -> Vec<Route> {
     let Json::Array(items) = value else {
         errors.expected(at, "an array of routes", value);
         return Vec::new();
@@ -23,11 +30,11 @@ pub(super) fn routes(at: &Place<'_>, value: &Json, known: &HashSet<&str>, errors
         errors.expected(at, format_args!("at most {MOST} routes"), items.len());
         return Vec::new();
     }
-    let one = |(index, item)| route(&at.index(index), item, known, errors);
+    let one = |(index, item)| route(&at.index(index), item, known, maps, errors);
     items.iter().enumerate().filter_map(one).collect()
 }
 
-fn route(at: &Place<'_>, value: &Json, known: &HashSet<&str>, errors: &mut ConfigErrors) -> Option<Route> {
+fn route(at: &Place<'_>, value: &Json, known: &HashSet<&str>, maps: &Maps, errors: &mut ConfigErrors) -> Option<Route> {
     let mut object = Object::open(at, value, "a route", errors)?;
     let prefix = text(at, "prefix", "the beginning of a path", &mut object, errors);
     let path = text(at, "path", "a path", &mut object, errors);
@@ -57,8 +64,12 @@ fn route(at: &Place<'_>, value: &Json, known: &HashSet<&str>, errors: &mut Confi
         errors.say(at, "expected a route with an \"upstream\", found none");
         return None;
     };
-    let groups = regex.as_ref().map_or(0, |regex| regex.captures_len().saturating_sub(1));
-    let upstream = target(&at.key("upstream"), upstream, groups, known, errors)?;
+    for name in regex.iter().flat_map(|regex| regex.capture_names()).flatten() {
+        if Variable::parse(name).is_some() || maps.get(name).is_some() {
+            errors.say(&at.key("regex"), format!("there is a variable ${name} already"));
+        }
+    }
+    let upstream = target(&at.key("upstream"), upstream, regex.as_deref(), known, maps, errors)?;
     let owned = |text: Option<(&str, Place<'_>)>| text.map(|(text, _)| text.to_owned());
     Some(Route { prefix: owned(prefix), path: owned(path), regex, host, method: owned(method), upstream })
 }
@@ -78,11 +89,14 @@ fn text<'p, 'j>(
 pub(super) fn target(
     at: &Place<'_>,
     value: &Json,
-    groups: usize,
+    regex: Option<&Regex>,
     known: &HashSet<&str>,
+    maps: &Maps,
     errors: &mut ConfigErrors,
 ) -> Option<Template> {
-    let target = read::template(at, value, "the name of an upstream", errors)?;
+    let groups = regex.map_or(0, |regex| regex.captures_len().saturating_sub(1));
+    let is_group = |name: &str| regex.is_some_and(|regex| regex.capture_names().flatten().any(|known| known == name));
+    let target = maps::template(at, value, &|name| is_group(name) || maps.get(name).is_some(), errors)?;
     if let Some(name) = target.as_literal() {
         if name.is_empty() {
             errors.expected(at, "the name of an upstream", value);

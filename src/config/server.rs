@@ -84,12 +84,16 @@ fn object(
     let name = object.get("name");
     let host = object.get("host");
     let port = object.get("port");
+    let labels = object.get("labels");
     for key in PARAMETERS {
         if let Some(value) = object.get(key) {
             parameter(&at.key(key), key, value, &mut server, errors);
         }
     }
     object.close(None, errors);
+    if let Some(value) = labels {
+        server.labels = read_labels(&at.key("labels"), value, errors);
+    }
 
     let port = match port {
         Some(value) => Some(read::integer(&at.key("port"), value, 1..=65535, errors)?),
@@ -135,6 +139,26 @@ fn object(
         }
     };
     Some((endpoint, server))
+}
+
+/// The most labels of a server.
+const MOST_LABELS: usize = 16;
+
+fn read_labels(at: &Place<'_>, value: &Json, errors: &mut ConfigErrors) -> Vec<(String, String)> {
+    let Some(object) = Object::open(at, value, "an object of labels by name", errors) else { return Vec::new() };
+    let mut labels = Vec::new();
+    for (name, value) in object.entries() {
+        match value.as_str() {
+            Some(text) if labels.len() < MOST_LABELS && (1..=63).contains(&name.len()) && text.len() <= 255 => {
+                labels.push((name.clone(), text.to_owned()));
+            }
+            _ => {
+                errors.expected(&at.key(name), "at most 16 labels: names of 1 to 63 bytes, texts of 0 to 255", value);
+                break;
+            }
+        }
+    }
+    labels
 }
 
 /// nginx's `server` directive without the keyword and the semicolon.

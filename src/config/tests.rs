@@ -306,3 +306,72 @@ fn tables_that_there_is_no_room_for_are_reduced_with_a_warning() {
     let heavy = config(100, "ketama", 65_535);
     assert!(heavy.warnings[0].message.contains("picks may differ from nginx's"), "{:?}", heavy.warnings);
 }
+
+#[test]
+fn labels_are_texts_by_name() {
+    let read = servers(r#"[{"host": "10.0.0.1", "labels": {"zone": "eu-1"}}]"#);
+    assert_eq!(read[0].labels, [("zone".to_owned(), "eu-1".to_owned())]);
+    let of = |labels: &str| upstream_errors(&format!(r#""servers": [{{"host": "10.0.0.1", "labels": {labels}}}]"#));
+    let place = "upstreams.foo.servers[0].labels";
+    let what = "expected at most 16 labels: names of 1 to 63 bytes, texts of 0 to 255, found";
+    assert_eq!(of(r#"{"zone": 1}"#), [format!("{place}.zone: {what} 1")]);
+    assert_eq!(of("[]"), [format!("{place}: expected an object of labels by name, found an array")]);
+    assert_eq!(of(r#"{"": "x"}"#), [format!("{place}[\"\"]: {what} \"x\"")]);
+    let many: Vec<String> = (0..17).map(|n| format!("\"{n}\": \"x\"")).collect();
+    assert_eq!(of(&format!("{{{}}}", many.join(","))), [format!("{place}.16: {what} \"x\"")]);
+}
+
+#[test]
+fn maps_and_groups_are_variables_where_they_are_known() {
+    let with = |maps: &str, key: &str, route: &str| {
+        format!(
+            r#"{{"maps": {maps}, "upstreams": {{"u": {{"balancer": {{"name": "ketama", "key": "{key}"}}}}}}, "routes": [{route}]}}"#
+        )
+    };
+    let zone = r#"{"zone": {"from": "$http_x_zone", "values": {"eu-1": "eu", "$x": "$host"}, "default": "us"}}"#;
+    let user = r#"{"regex": "^/(?<user>[0-9]+)", "upstream": "u-$user-$zone"}"#;
+    assert!(parse(&with(zone, "$zone/$user", user)).is_ok());
+    let no_zone = errors(&with("{}", "$zone", r#"{"upstream": "u"}"#));
+    assert!(no_zone[0].starts_with("upstreams.u.balancer.key: expected a variable out of"), "{no_zone:?}");
+    assert!(no_zone[0].ends_with("found \"$zone\"") && no_zone.len() == 1);
+    let other_route =
+        errors(&with("{}", "$user", &format!(r#"{}, {{"upstream": "$user"}}"#, user.replace("-$zone", ""))));
+    assert!(other_route[0].starts_with("routes[1].upstream: expected a variable out of"), "{other_route:?}");
+    for (maps, route, expected) in [
+        (
+            r#"{"host": {"from": "$uri"}}"#,
+            "",
+            "maps.host: expected a map's name of 1 to 64 letters, digits and _ that no variable has, found \"host\"",
+        ),
+        (
+            r#"{"1a": {"from": "$uri"}}"#,
+            "",
+            "maps.1a: expected a map's name of 1 to 64 letters, digits and _ that no variable has, found \"1a\"",
+        ),
+        (r#"{"a": {}}"#, "", "maps.a: expected a map with \"from\", found none"),
+        (
+            r#"{"a": {"from": "$uri", "values": {"x": 1}}}"#,
+            "",
+            "maps.a.values.x: expected a text with variables, found 1",
+        ),
+        (
+            r#"{"a": {"from": "$uri", "vlaues": {}}}"#,
+            "",
+            "maps.a.vlaues: unknown key, expected one of from, values, default",
+        ),
+        (
+            r#"{"a": {"from": "$b"}, "b": {"from": "$uri", "default": "$c"}, "c": {"from": "$a"}}"#,
+            "",
+            "maps.a: the map $a needs itself, directly or through others",
+        ),
+        (r#"{"a": {"from": "$a"}}"#, "", "maps.a: the map $a needs itself, directly or through others"),
+        (
+            r#"{"user": {"from": "$uri"}}"#,
+            r#"{"regex": "(?P<user>x)", "upstream": "u"}"#,
+            "routes[0].regex: there is a variable $user already",
+        ),
+        ("{}", r#"{"regex": "(?<uri>x)", "upstream": "u"}"#, "routes[0].regex: there is a variable $uri already"),
+    ] {
+        assert_eq!(errors(&with(maps, "$uri", route)), [expected], "{maps} {route}");
+    }
+}

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use super::error::{quoted, ConfigErrors, Place};
 use super::json::{Json, Object};
-use super::{monitor, read, server};
+use super::{maps, monitor, read, server};
 use crate::balancer::{BalancerKind, KeySource};
 use crate::model::server::{Server, ServerHost};
 use crate::model::upstream::MOST_PEERS;
@@ -26,6 +26,8 @@ pub(super) struct Scope<'c> {
     pub(super) resolve_ipv6: bool,
     pub(super) host_resolves: bool,
     pub(super) host_has_clusters: bool,
+    /// The variables that the configuration names itself.
+    pub(super) names: maps::Names<'c>,
 }
 
 pub(super) fn upstreams(
@@ -82,8 +84,7 @@ fn upstream(
     if let Some(value) = servers {
         spec.servers = read_servers(&at.key("servers"), value, &spec, scope, errors);
     }
-    if let Some(balancer) = balancer.and_then(|value| read_balancer(&at.key("balancer"), value, scope.registry, errors))
-    {
+    if let Some(balancer) = balancer.and_then(|value| read_balancer(&at.key("balancer"), value, scope, errors)) {
         spec.balancer = balancer;
     }
     if let Some(retries) = retries.and_then(|value| read::integer(&at.key("retries"), value, 0..=2, errors)) {
@@ -149,28 +150,28 @@ fn read_servers(
     servers
 }
 
-fn read_balancer(at: &Place<'_>, value: &Json, registry: &Registry, errors: &mut ConfigErrors) -> Option<BalancerSpec> {
+fn read_balancer(at: &Place<'_>, value: &Json, scope: Scope<'_>, errors: &mut ConfigErrors) -> Option<BalancerSpec> {
+    let registry = scope.registry;
+    let is_known = &|name: &str| scope.names.has(name);
     let mut spec = BalancerSpec::default();
-    let (mut key, mut bound) = (None, None);
-    let kind = match value {
-        Json::Object(_) => {
-            let mut object = Object::open(at, value, "a balancer", errors)?;
-            let name = object.get("name");
-            key = object.get("key");
-            bound = object.get("bound");
-            object.close(None, errors);
-            let Some(name) = name else {
-                errors.say(at, "expected a balancer with a \"name\", found none");
-                return None;
-            };
-            balancer_kind(&at.key("name"), name, registry, errors)?
-        }
-        other => balancer_kind(at, other, registry, errors)?,
-    };
+    let is_object = matches!(value, Json::Object(_));
+    let mut object = if is_object { Object::open(at, value, "a balancer", errors)? } else { Object::none(at) };
+    let (name, key, bound) = (object.get("name"), object.get("key"), object.get("bound"));
+    let place = at.key("name");
+    let (place, name) = if is_object { (&place, name) } else { (at, Some(value)) };
+    let kind = name.and_then(|name| balancer_kind(place, name, registry, errors));
+    if let Some(own) = kind.and_then(BalancerKind::own) {
+        spec.options = object.own(None, is_known, &|reading| own.read(reading), errors);
+    }
+    object.close(None, errors);
+    if name.is_none() {
+        errors.say(at, "expected a balancer with a \"name\", found none");
+    }
+    let kind = kind?;
     spec.name = kind.name.to_owned();
     match (kind.key, key) {
         (KeySource::Template, Some(value)) => {
-            spec.key = read::template(&at.key("key"), value, "a text with variables", errors);
+            spec.key = maps::template(&at.key("key"), value, is_known, errors);
         }
         (KeySource::Template, None) => {
             errors.say(at, format!("expected {} with a \"key\", found none", kind.name));

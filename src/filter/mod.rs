@@ -19,6 +19,7 @@ mod retry;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use xxhash_rust::xxh64::xxh64;
@@ -29,6 +30,7 @@ use crate::checks::Checks;
 use crate::config::{Config, ConfigErrors};
 use crate::host::{CallId, Guest, Host, Outcome, Reply, RequestHost, ResponseHost};
 use crate::registry::Registry;
+use crate::request::maps::Maps;
 use crate::request::routes::{PathTooLong, Route, Routes};
 use crate::request::Request;
 use crate::store::{journal, Store};
@@ -60,6 +62,7 @@ pub struct Filter {
     routes: Routes,
     /// For each route, the position of the upstream that it names, where it names one of this configuration's.
     targets: Vec<Option<usize>>,
+    maps: Rc<Maps>,
     directory: Directory,
     generation: Generation,
     /// When all views were told to read again, whatever the host's version says.
@@ -103,6 +106,7 @@ impl Guest for Filter {
         Ok(Self {
             targets: config.routes.iter().map(target).collect(),
             routes: config.routes,
+            maps: config.maps,
             directory,
             generation: Generation::new(configuration),
             invalidated: Timestamp::default(),
@@ -120,6 +124,7 @@ impl Guest for Filter {
         Self {
             routes: Routes::default(),
             targets: Vec::new(),
+            maps: Rc::default(),
             directory: Directory::empty(),
             generation: Generation::refused(),
             invalidated: Timestamp::default(),
@@ -169,7 +174,8 @@ impl Guest for Filter {
             self.generation.watch_connections(host, &mut self.directory);
         }
         // What a route needs as well is read once.
-        let request = Request::new(host);
+        let maps = Rc::clone(&self.maps);
+        let request = Request::new(host).with_maps(&maps);
         if let Some(admin) = self.admin.as_mut().filter(|admin| admin.is_for(request.target())) {
             let _ = host.offer(&[]);
             if let Some(refusal) = has_body.then(|| admin.refuse(host)).flatten() {
@@ -297,7 +303,7 @@ impl Filter {
             }
         }
         let now = if timed { host.now() } else { Timestamp::default() };
-        let mut candidates = view.pick(host, &Pick { key: &key, now });
+        let mut candidates = view.pick(host, &Pick { key: &key, now, request: Some(request) });
         let visited = host.visited();
         if !visited.attempts.is_empty() {
             candidates = retry::go_on(host, request, &self.directory, position, &visited, candidates)?;

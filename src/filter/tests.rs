@@ -963,3 +963,113 @@ fn no_regex_looks_at_a_path_that_is_too_long_and_none_of_those_slips_through() {
     assert_eq!(ask(format!("/user/{}", "a".repeat(most + 1))), "414", "and not the route behind it");
     assert_eq!(ask(format!("/x/{}", "a".repeat(8_000))), "untouched", "no regex is asked of this path");
 }
+
+#[test]
+fn maps_and_named_groups_say_where_a_request_goes() {
+    let upstreams: Vec<String> = ["eu-7", "us-7", "us-"]
+        .iter()
+        .zip([A, B, C])
+        .map(|(name, server)| format!(r#""{name}": {{"servers": ["{server}"]}}"#))
+        .collect();
+    let config = format!(
+        r#"{{"maps": {{"area": {{"from": "$zone", "values": {{"eu-1": "$short", "": "us"}}, "default": "us"}},
+             "zone": {{"from": "$http_x_zone$arg_zone", "values": {{"EU": "eu-1"}}, "default": "$http_x_zone"}},
+             "short": {{"from": "", "values": {{"": "eu"}}}}, "nothing": {{"from": "$uri"}}}},
+            "upstreams": {{{}}}, "routes": [{{"regex": "^/u/(?P<user>[0-9]*)", "upstream": "$area-$user$nothing"}}]}}"#,
+        upstreams.join(", ")
+    );
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &config);
+    worker.tick();
+    for (path, zone, by) in
+        [("/u/7", "eu-1", A), ("/u/7?zone=EU", "", A), ("/u/7", "", B), ("/u/7", "eu-2", B), ("/u/", "eu", C)]
+    {
+        assert_eq!(worker.send(Sent::get(path).header("x-zone", zone)).by(), by, "{path} {zone}");
+    }
+    assert!(matches!(worker.send(Sent::get("/u/8")), Answer::Refused(503, _)));
+}
+
+#[test]
+fn a_key_may_be_made_of_maps_and_of_the_route_s_groups() {
+    let config = format!(
+        r#"{{"maps": {{"first": {{"from": "$user", "values": {{"7": "7"}}, "default": "others"}}}},
+            "upstreams": {{"u": {{"servers": ["{A}", "{B}", "{C}"], "balancer": {{"name": "consistent-hash", "key": "$first:$user"}}}},
+                           "v": {{"servers": ["{A}", "{B}", "{C}"], "balancer": {{"name": "consistent-hash", "key": "$first"}}}}}},
+            "routes": [{{"regex": "^/u/(?<user>[0-9]+)", "upstream": "u"}}, {{"regex": "^/v/(?<user>[0-9]+)", "upstream": "v"}}]}}"#
+    );
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &config);
+    let mut by = |path: &str| {
+        let mut by: Vec<String> =
+            (0..60).map(|n| worker.send(Sent::get(&format!("{path}{n}"))).by().to_owned()).collect();
+        by.sort();
+        by.dedup();
+        by.len()
+    };
+    assert_eq!(by("/u/"), 3, "each user has a peer");
+    assert_eq!(by("/v/10"), 1, "all others have one");
+}
+
+#[test]
+fn a_balancer_of_ones_own_sees_labels_options_and_the_request() {
+    use crate::balancer::{Balancer, BalancerKind, Candidates, Entry, Pick};
+    struct Zone(Vec<Entry>, crate::model::template::Template);
+    impl Balancer for Zone {
+        fn set_entries(&mut self, entries: &[Entry]) {
+            self.0 = entries.to_vec();
+        }
+        fn pick(&mut self, request: &Pick<'_>, candidates: &mut Candidates) {
+            let zone = String::from_utf8_lossy(&request.render(&self.1)).into_owned();
+            assert_eq!(zone.as_bytes(), request.header("x-zone"));
+            assert_eq!(request.property(&["none"]), b"");
+            let near = |entry: &Entry| entry.label("zone") == zone;
+            for is_near in [true, false] {
+                let meant = (0..).zip(&self.0).filter(|(_, entry)| entry.is_open() && near(entry) == is_near);
+                meant.for_each(|(at, _)| candidates.push(at));
+            }
+        }
+    }
+    let registry = Registry::default().with_balancer(BalancerKind::new("zone", |_, settings| {
+        let from = settings.template("from");
+        if from.is_none() && settings.errors().is_empty() {
+            settings.error("from", "expected a text with variables, found nothing");
+        }
+        Box::new(Zone(Vec::new(), from.unwrap_or_else(|| "".to_owned().try_into().unwrap())))
+    }));
+    let start = |balancer: &str| {
+        let servers = format!(
+            r#"{{"name": "{A}", "labels": {{"zone": "eu"}}}}, {{"name": "{B}", "labels": {{"zone": "us"}}}}, "{C}""#
+        );
+        let config = config(&servers).replace("\"servers\"", &format!("\"balancer\": {balancer}, \"servers\""));
+        let config = config.replace(
+            "\"upstream\":",
+            r#""maps": {"near": {"from": "$http_x_zone", "default": "$http_x_zone"}}, "upstream":"#,
+        );
+        Worker::with(
+            &registry,
+            &Sim::new(),
+            "test",
+            &config.replace("\"upstream\":", r#""admin": {"prefix": "/d"}, "upstream":"#),
+        )
+    };
+    let refused = |balancer: &str| start(balancer).err().unwrap().to_string();
+    let place = "upstreams.u.balancer";
+    for bare in ["\"zone\"", r#"{"name": "zone"}"#] {
+        assert_eq!(refused(bare), format!("{place}.from: expected a text with variables, found nothing"));
+    }
+    assert!(refused(r#"{"name": "zone", "from": "$nope"}"#).starts_with(&format!("{place}.from: expected a variable")));
+    assert!(
+        refused(r#"{"name": "zone", "from": "$near", "form": 1}"#).starts_with(&format!("{place}.form: unknown key"))
+    );
+    assert_eq!(refused(r#"{"name": "zone", "from": "$near", "key": "x"}"#), format!("{place}.key: zone hashes no key"));
+    let mut worker = start(r#"{"name": "zone", "from": "$near"}"#).unwrap();
+    for (zone, by) in [("us", B), ("eu", A), ("", C), ("asia", A)] {
+        assert_eq!(worker.send(Sent::get("/").header("x-zone", zone)).by(), by, "{zone}");
+    }
+    worker.send(Sent::get("/d/upstreams/u").client("127.0.0.1"));
+    let document = String::from_utf8(worker.host.answer().unwrap().body).unwrap();
+    assert!(
+        document.contains("\"balancer\":\"zone\"") && document.contains("\"labels\":{\"zone\":\"us\"}"),
+        "{document}"
+    );
+}

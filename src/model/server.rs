@@ -159,6 +159,8 @@ pub struct Server {
     pub backup: bool,
     /// Gets no new requests.
     pub drain: bool,
+    /// What the configuration says of it to balancers and monitors of one's own: names and values. Nothing else reads them.
+    pub labels: Vec<(String, String)>,
 }
 
 impl Default for Server {
@@ -173,6 +175,7 @@ impl Default for Server {
             down: false,
             backup: false,
             drain: false,
+            labels: Vec::new(),
         }
     }
 }

@@ -22,11 +22,13 @@ pub struct BalancerSpec {
     pub bound: Option<f64>,
     /// How often its table is cut to a quarter, because the configuration has many of them: see `balancer::table`.
     pub reduction: u8,
+    /// The options of a balancer of one's own, a JSON object; empty for none.
+    pub options: String,
 }
 
 impl Default for BalancerSpec {
     fn default() -> Self {
-        Self { name: "round-robin".to_owned(), key: None, bound: None, reduction: 0 }
+        Self { name: "round-robin".to_owned(), key: None, bound: None, reduction: 0, options: String::new() }
     }
 }
 
@@ -87,6 +89,9 @@ impl Schedule {
     pub(crate) const NAMES: &'static [(&'static str, Self)] = &[("rotate", Self::Rotate), ("all", Self::All)];
 }
 
+/// The time between checks where neither a monitor nor a configuration says anything else.
+pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A monitor as it was declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MonitorSpec {
@@ -130,6 +135,8 @@ pub struct MonitorSpec {
     pub service: String,
     /// What an agent over TCP is sent first.
     pub send: String,
+    /// The options of a monitor of one's own, a JSON object; empty for none.
+    pub options: String,
 }
 
 impl Default for MonitorSpec {
@@ -138,7 +145,7 @@ impl Default for MonitorSpec {
             id: String::new(),
             number: 0,
             name: String::new(),
-            interval: Duration::from_secs(5),
+            interval: DEFAULT_INTERVAL,
             timeout: Duration::from_secs(1),
             cluster: String::new(),
             port: None,
@@ -154,6 +161,7 @@ impl Default for MonitorSpec {
             expect_body: String::new(),
             service: String::new(),
             send: String::new(),
+            options: String::new(),
         }
     }
 }

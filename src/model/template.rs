@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The names of the variables, for errors.
 const KNOWN: &str = "$remote_addr, $host, $uri, $request_uri, $args, $arg_NAME, $http_NAME, $cookie_NAME, \
-                     $request_method, $1 to $9, $cluster_name, $route_name, ${property:a.b.c} or $$";
+                     $request_method, $1 to $9, $cluster_name, $route_name, ${property:a.b.c}, $$, a map or a named group";
 
 /// A value that differs from request to request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +38,19 @@ pub enum Variable {
     RouteName,
     /// Any property of the host.
     Property(Vec<String>),
+    /// What the configuration gives a name: a group of the route's regex, or a map.
+    Named(String),
+}
+
+/// Who knows the values of variables: a request.
+pub trait Values {
+    /// Appends the value of a variable to `out`; nothing if there is none.
+    fn append(&self, variable: &Variable, out: &mut Vec<u8>);
 }
 
 impl Variable {
-    fn parse(name: &str) -> Option<Self> {
+    /// The variable of that name that every configuration has.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         Some(match name {
             "remote_addr" => Self::RemoteAddr,
@@ -79,8 +88,8 @@ enum Part {
     Variable(Variable),
 }
 
-/// A text with variables.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A text with variables; by default the empty text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Template {
     text: String,
@@ -94,6 +103,11 @@ impl Template {
     ///
     /// A sentence that names the variable at fault.
     pub fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_with(text, &|_| false)
+    }
+
+    /// The same where there are variables besides those that every configuration has.
+    pub(crate) fn parse_with(text: &str, is_known: &dyn Fn(&str) -> bool) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -111,7 +125,8 @@ impl Template {
                 None => after
                     .split_at(after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len())),
             };
-            let variable = Variable::parse(name).ok_or_else(|| {
+            let named = || is_known(name).then(|| Variable::Named(name.to_owned()));
+            let variable = Variable::parse(name).or_else(named).ok_or_else(|| {
                 let name: String = name.chars().take(80).collect();
                 format!("expected a variable out of {KNOWN}, found \"${name}\"")
             })?;
@@ -148,6 +163,16 @@ impl Template {
         self.parts.iter().map(group).max().unwrap_or(0)
     }
 
+    /// Whether groups of a regex may be needed for it.
+    pub(crate) fn wants_groups(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Variable(Variable::Group(_) | Variable::Named(_))))
+    }
+
+    /// Whether this name is in it.
+    pub(crate) fn has_name(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Variable(Variable::Named(known)) if known == name))
+    }
+
     /// Appends the text to `out`, with the values that `append` appends for the variables.
     pub fn render(&self, out: &mut Vec<u8>, mut append: impl FnMut(&Variable, &mut Vec<u8>)) {
         for part in &self.parts {
@@ -163,7 +188,8 @@ impl TryFrom<String> for Template {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text)
+        // What is stored was read before, with the names that there were.
+        Self::parse_with(&text, &|_| true)
     }
 }
 

@@ -4,15 +4,16 @@
 //!
 //! Source: HAProxy, configuration manual, `agent-check`.
 
-use super::{http, Finding, Monitor};
+use super::{http, Finding, Probe};
 use crate::host::{CallKind, Reply};
 use crate::model::report::Report;
 use crate::model::spec::MonitorSpec;
 
 /// Asks an agent over TCP.
+#[derive(Default)]
 pub struct OverTcp;
 
-impl Monitor for OverTcp {
+impl Probe for OverTcp {
     fn ask(&self, config: &MonitorSpec, _peer: &str) -> CallKind {
         CallKind::Tcp(config.send.clone().into_bytes())
     }
@@ -29,9 +30,10 @@ impl Monitor for OverTcp {
 }
 
 /// Asks an agent that answers over HTTP.
+#[derive(Default)]
 pub struct OverHttp;
 
-impl Monitor for OverHttp {
+impl Probe for OverHttp {
     fn ask(&self, config: &MonitorSpec, peer: &str) -> CallKind {
         // What an agent wants to be told first is the body here.
         http::request(&MonitorSpec { body: config.send.clone(), ..config.clone() }, peer)

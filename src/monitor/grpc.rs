@@ -6,13 +6,14 @@
 //! Source: gRPC Health Checking Protocol, <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>; gRPC over HTTP/2 for
 //! the five bytes before a message; Protocol Buffers, Encoding, for the messages, of which each has one field.
 
-use super::{Finding, Monitor, MonitorSpec};
+use super::{Finding, MonitorSpec, Probe};
 use crate::host::{CallKind, Reply};
 
 /// The monitor.
+#[derive(Default)]
 pub struct Grpc;
 
-impl Monitor for Grpc {
+impl Probe for Grpc {
     fn ask(&self, config: &MonitorSpec, peer: &str) -> CallKind {
         CallKind::Grpc {
             path: "/grpc.health.v1.Health/Check".to_owned(),

@@ -4,13 +4,14 @@
 //! peer's name, `host:port`, unless `header_Host` says otherwise. The whole answer has to arrive within `timeout`; its body is
 //! looked at for `expect_body` alone, so without that `method` `HEAD` is cheaper where servers know it.
 
-use super::{Finding, Monitor, MonitorSpec};
+use super::{Finding, MonitorSpec, Probe};
 use crate::host::{CallKind, Reply};
 
 /// The monitor.
+#[derive(Default)]
 pub struct Http;
 
-impl Monitor for Http {
+impl Probe for Http {
     fn ask(&self, config: &MonitorSpec, peer: &str) -> CallKind {
         request(config, peer)
     }

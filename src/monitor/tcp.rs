@@ -2,13 +2,14 @@
 //!
 //! Nothing is sent, and nothing has to come back: connected is good.
 
-use super::{Finding, Monitor, MonitorSpec};
+use super::{Finding, MonitorSpec, Probe};
 use crate::host::{CallKind, Failure, Reply};
 
 /// The monitor.
+#[derive(Default)]
 pub struct Tcp;
 
-impl Monitor for Tcp {
+impl Probe for Tcp {
     fn ask(&self, _config: &MonitorSpec, _peer: &str) -> CallKind {
         CallKind::Connect
     }

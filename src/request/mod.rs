@@ -3,6 +3,7 @@
 //! Every host call costs a part of a microsecond, so each value is asked for once, and only when a
 //! route or a variable needs it.
 
+pub(crate) mod maps;
 pub(crate) mod routes;
 
 use std::borrow::Cow;
@@ -11,8 +12,9 @@ use std::rc::Rc;
 
 use regex_lite::Regex;
 
+use self::maps::Maps;
 use crate::host::RequestHost;
-use crate::model::template::{Template, Variable};
+use crate::model::template::{Template, Values, Variable};
 
 /// A request, read through its host as far as it is needed.
 pub(crate) struct Request<'h> {
@@ -24,6 +26,8 @@ pub(crate) struct Request<'h> {
     regex: OnceCell<Rc<Regex>>,
     /// Its groups, the first at index 0.
     groups: OnceCell<Vec<Vec<u8>>>,
+    /// The configuration's maps, if it has any.
+    maps: Option<&'h Maps>,
 }
 
 impl<'h> Request<'h> {
@@ -37,7 +41,15 @@ impl<'h> Request<'h> {
             authority: OnceCell::new(),
             regex: OnceCell::new(),
             groups: OnceCell::new(),
+            maps: None,
         }
+    }
+
+    /// The same request with the maps of a configuration.
+    #[must_use]
+    pub(crate) fn with_maps(mut self, maps: &'h Maps) -> Self {
+        self.maps = Some(maps);
+        self
     }
 
     /// The path with the query.
@@ -78,7 +90,7 @@ impl<'h> Request<'h> {
         let path = String::from_utf8_lossy(self.path());
         if wanted {
             let Some(found) = groups(regex, &path) else { return false };
-            return self.groups.set(found).is_ok();
+            return self.groups.set(found).is_ok() && self.regex.set(Rc::clone(regex)).is_ok();
         }
         regex.is_match(&path) && self.regex.set(Rc::clone(regex)).is_ok()
     }
@@ -93,7 +105,19 @@ impl<'h> Request<'h> {
 
     /// Appends a template's text for this request to `out`.
     pub(crate) fn render(&self, template: &Template, out: &mut Vec<u8>) {
-        template.render(out, |variable, out| out.extend_from_slice(&self.value(variable)));
+        template.render(out, |variable, out| self.append(variable, out));
+    }
+
+    /// The value of a group of the matched route's regex, or of a map.
+    fn named(&self, name: &str, out: &mut Vec<u8>) {
+        let position = |regex: &Rc<Regex>| regex.capture_names().position(|known| known == Some(name));
+        if let Some(group) = self.regex.get().and_then(position) {
+            out.extend_from_slice(self.group(group));
+        } else if let Some(map) = self.maps.and_then(|maps| maps.get(name)) {
+            let mut key = Vec::new();
+            map.from().into_iter().for_each(|from| self.render(from, &mut key));
+            map.value(&key).into_iter().for_each(|value| self.render(value, out));
+        }
     }
 
     fn value(&self, variable: &Variable) -> Cow<'_, [u8]> {
@@ -117,15 +141,26 @@ impl<'h> Request<'h> {
                 let path: Vec<&str> = path.iter().map(String::as_str).collect();
                 self.host.property(&path).unwrap_or_default().into()
             }
+            Variable::Named(name) => {
+                let mut out = Vec::new();
+                self.named(name, &mut out);
+                out.into()
+            }
         }
     }
 }
 
-/// The texts of a regex's groups `$1` to `$9`, if it finds something.
+impl Values for Request<'_> {
+    fn append(&self, variable: &Variable, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.value(variable));
+    }
+}
+
+/// The texts of a regex's groups, if it finds something.
 fn groups(regex: &Regex, path: &str) -> Option<Vec<Vec<u8>>> {
     let found = regex.captures(path)?;
     let group = |at| found.get(at).map(|group| group.as_str().as_bytes().to_vec()).unwrap_or_default();
-    Some((1..found.len().min(10)).map(group).collect())
+    Some((1..found.len()).map(group).collect())
 }
 
 /// What stands before and after the first `at`; nothing after if there is none.

@@ -55,7 +55,7 @@ impl Route {
             && self.host.as_ref().is_none_or(|host| request.host() == host.as_bytes());
         match &self.regex {
             Some(_) if literals && request.path().len() > LONGEST_PATH => Err(PathTooLong(at)),
-            Some(regex) => Ok(literals && request.matches(regex, self.upstream.highest_group() > 0)),
+            Some(regex) => Ok(literals && request.matches(regex, self.upstream.wants_groups())),
             None => Ok(literals),
         }
     }

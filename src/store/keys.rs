@@ -3,7 +3,7 @@
 //! They hold the layout's number. A filter with another layout finds nothing and starts from its configuration, beside the old one.
 
 /// The layout of what is stored. Another number means other keys.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 pub(super) fn index() -> String {
     format!("durpina/{FORMAT}/index")
@@ -31,6 +31,19 @@ pub(super) fn state(upstream: &str) -> String {
 
 pub(super) fn obstacles(upstream: &str) -> String {
     of("obstacles", upstream)
+}
+
+pub(super) fn run(upstream: &str, monitor: &str) -> String {
+    of_monitor("run", upstream, monitor)
+}
+
+pub(super) fn script(upstream: &str, monitor: &str) -> String {
+    of_monitor("script", upstream, monitor)
+}
+
+/// Neither name has a control character in it, so one between them keeps all pairs apart.
+fn of_monitor(what: &str, upstream: &str, monitor: &str) -> String {
+    of(what, &format!("{upstream}\n{monitor}"))
 }
 
 pub(super) fn counters(upstream: &str) -> String {

@@ -16,6 +16,8 @@ pub(crate) mod index;
 pub(crate) mod journal;
 mod keys;
 mod obstacles;
+pub(crate) mod runs;
+mod script;
 pub(crate) mod upstream_state;
 
 use crate::host::{Expect, Host, HostError, Stored};

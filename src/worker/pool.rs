@@ -121,6 +121,7 @@ impl Pool {
         let weights: Vec<u32> = peers.iter().map(weight).collect();
         let weight_scale = if weights.iter().all(|weight| weight % 100 == 0) { 1 } else { 100 };
         let assessment = Assessment::of(record, health, status, now);
+        let own = self.kind.as_ref().and_then(|kind| kind.own());
         let all = peers.iter().zip(worker_peers).zip(weights).zip(&assessment.peers).enumerate();
         for (at, (((peer, worker_peer), weight), (effective, usage))) in all {
             let said = status.of(peer.id);
@@ -149,6 +150,7 @@ impl Pool {
                 slow_start_factor,
                 is_limited: limit != 0,
                 load,
+                labels: own.and_then(|own| own.labels(&peer.server.labels)),
             };
             if effective.state == PeerState::TemporaryDown && !usage.is_in_use() {
                 resting.add(at, Entry { slow_start_factor: FULL_FACTOR, ..entry.clone() });
@@ -165,8 +167,8 @@ impl Pool {
     }
 
     /// Up to `wanted` peers in the order in which they are to be tried, none twice, by their positions in
-    /// the record.
-    pub(crate) fn pick(&mut self, request: &Pick<'_>, wanted: usize) -> Candidates {
+    /// the record. `own_options` are those of a balancer of one's own.
+    pub(crate) fn pick(&mut self, request: &Pick<'_>, wanted: usize, own_options: &str) -> Candidates {
         let mut picked = Candidates::with_room_for(wanted);
         let mut tried = Candidates::with_room_for(wanted);
         for rank in &mut self.ranks {
@@ -175,7 +177,7 @@ impl Pool {
             }
             let mut candidates = Candidates::with_room_for(picked.room());
             rank.pick(request, &mut candidates, || match &self.kind {
-                Some(kind) => (kind.new)(&self.options),
+                Some(kind) => kind.make(&self.options, own_options),
                 None => Box::new(RoundRobin::weighted()),
             });
             let positions = candidates.as_slice().iter();
@@ -226,7 +228,7 @@ mod tests {
         failures.iter().for_each(|(at, failures)| health.set(&record.peers[*at], *failures));
         let mut pool = Pool::new(None, Options::default());
         pool.fill(&record, &worker_peers, &health, &Status::default(), now);
-        pool.pick(&Pick::default(), wanted).as_slice().to_vec()
+        pool.pick(&Pick::default(), wanted, "").as_slice().to_vec()
     }
 
     fn server(name: &str) -> Server {

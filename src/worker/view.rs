@@ -324,7 +324,7 @@ impl View {
         self.was_picked = true;
         let wanted = self.wanted();
         let Some(pool) = &mut self.pool else { return candidates };
-        let picked = pool.pick(request, wanted);
+        let picked = pool.pick(request, wanted, &self.record.spec.balancer.options);
         for (slot, position) in candidates.iter_mut().zip(picked.as_slice()) {
             let position = *position as usize;
             let peer = self.record.peers.get(position);

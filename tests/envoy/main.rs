@@ -13,6 +13,7 @@
 //! - [`monitors`]: dead servers are found without traffic, agents are heard;
 //! - [`names`]: names of servers are looked up, again and again;
 //! - [`routing`]: which requests go to which upstream;
+//! - [`scripting`]: filters of one's own: the examples, and one that crashes;
 //! - [`soak`]: healthy servers are blamed for nothing, whatever clients do;
 //! - [`state`]: what is shown is what is the case;
 //! - [`configuration`]: what is accepted, what is refused, and what an update leaves alone.
@@ -42,6 +43,7 @@ mod monitors;
 mod names;
 mod probes;
 mod routing;
+mod scripting;
 mod soak;
 mod state;
 use durpina_e2e as support;
