@@ -22,7 +22,7 @@ test: ## every test: native, wasm32 in Node, end to end on a real Envoy (and ngi
 	@scripts/test.sh
 
 test-nginx: ## the end-to-end tests on nginx: make test-nginx NGINX=/path/to/nginx
-	@echo "test-nginx: the nginx side of the filter is not written yet, so nothing was tested on '$(NGINX)'"; exit 1
+	@NGINX='$(NGINX)' scripts/test-nginx.sh
 
 bench: ## the benchmarks, with a table at the end (BENCH=name runs one)
 	@scripts/bench.sh

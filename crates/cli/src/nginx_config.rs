@@ -230,7 +230,8 @@ mod tests {
       "monitors": [{"name": "tcp", "interval": "1s", "schedule": "all"}]
     }
   },
-  "upstream": "web"
+  "upstream": "web",
+  "nginx": {"helper": "unix:/run/durpina/helper.sock"}
 }
 "#;
     const ALL: [NginxConf; 4] =
