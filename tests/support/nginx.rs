@@ -33,9 +33,16 @@ pub fn nginx_binary() -> PathBuf {
     path
 }
 
+/// The nginx under test as a command. nginx itself reads a variable of this name, and would take the path for sockets to inherit.
+fn nginx() -> Command {
+    let mut command = Command::new(nginx_binary());
+    command.env_remove("NGINX");
+    command
+}
+
 /// The nginx under test, as numbers: 1.30.4 is (1, 30, 4).
 pub fn nginx_version() -> (u32, u32, u32) {
-    let output = Command::new(nginx_binary()).arg("-v").output().expect("nginx can be started");
+    let output = nginx().arg("-v").output().expect("nginx can be started");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let (_, version) = said.split_once("nginx/").expect("nginx tells its version");
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
@@ -117,7 +124,7 @@ impl Setup {
         let held = hold();
         let addr = held.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address");
         self.write(&directory, addr);
-        let mut command = Command::new(nginx_binary());
+        let mut command = nginx();
         command.arg("-p").arg(directory.path("")).arg("-c").arg(directory.path("nginx.conf"));
         command.arg("-e").arg(directory.path("log"));
         let stderr = File::create(directory.path("stderr")).expect("a file for what nginx says");
@@ -141,7 +148,7 @@ impl Setup {
     pub fn check(&self) -> (bool, String) {
         let directory = Directory::create();
         self.write(&directory, SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
-        let mut command = Command::new(nginx_binary());
+        let mut command = nginx();
         command.arg("-t").arg("-p").arg(directory.path("")).arg("-c").arg(directory.path("nginx.conf"));
         let output = command.arg("-e").arg(directory.path("log")).output().expect("nginx can be started");
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
