@@ -282,7 +282,7 @@ impl Driver<'_> {
         let Some(Ended { flight, is_broken_off, is_connected }) = self.state.calls.end(call, reply, now) else {
             return;
         };
-        if *reply == Reply::Connected {
+        if *reply == Reply::Connected && matches!(call, CallId::Stream(_)) {
             self.host.end_call(call, EndCall::Close);
         }
         let reply = if is_broken_off { &Reply::Failed(Failure::Reset) } else { reply };

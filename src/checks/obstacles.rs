@@ -25,7 +25,13 @@ pub(super) fn note(
     asked: &Asked<'_>,
     why: Option<&str>,
 ) -> Option<String> {
-    let why = why.map(|why| format!("calls go through the cluster {:?}: {why}", asked.cluster));
+    let has_clusters = store.host().capabilities().has_clusters;
+    let through = |why: &str| match asked.cluster {
+        "" => why.to_owned(),
+        cluster if has_clusters => format!("calls go through the cluster {cluster:?}: {why}"),
+        helper => format!("calls go through the helper {helper:?}: {why}"),
+    };
+    let why = why.map(through);
     if let Some(why) = &why {
         let upstream = view.name();
         let peer = view.find(asked.peer).map_or("", |peer| &peer.server.name);

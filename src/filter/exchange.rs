@@ -33,7 +33,9 @@ pub struct Exchange {
     timed: bool,
     /// Whether the host reports failed attempts, so that nothing has to be asked for the others.
     reported: bool,
-    /// How many of the attempts, from the first one, are judged.
+    /// How many attempts there were before these candidates were offered.
+    earlier: usize,
+    /// How many of the attempts since then, from the first one, are judged.
     judged: usize,
     /// The status of the answer, where it might be one of the upstream's `fail_codes`.
     status: Option<u16>,
@@ -53,6 +55,11 @@ impl Exchange {
         let mut exchange = Self { upstream, candidates, timed, reported, ..Self::default() };
         exchange.go_to(0, now);
         exchange
+    }
+
+    /// The same for a request that comes again after so many attempts.
+    pub(super) fn after(self, earlier: usize) -> Self {
+        Self { earlier, ..self }
     }
 
     /// A request that no route matched.
@@ -116,6 +123,9 @@ impl Exchange {
         if !self.is_routed() {
             return false;
         }
+        if self.status.is_none() && !self.reported {
+            self.status = host.final_status();
+        }
         if self.failing_status(directory).is_none() {
             // What is in doubt is looked at, or its failure would be taken back first.
             if self.reported && !self.first().is_some_and(|first| first.is_doubtful || first.is_on_trial) {
@@ -144,7 +154,7 @@ impl Exchange {
     /// Counts what became of the attempts.
     fn judge(&mut self, host: &dyn ResponseHost, directory: &Directory) {
         let attempts = with_addresses(&self.candidates, |offered| host.attempts(offered));
-        let mut attempts = attempts.iter().skip(self.judged).peekable();
+        let mut attempts = attempts.iter().skip(self.earlier + self.judged).peekable();
         while let Some(attempt) = attempts.next() {
             self.judge_one(host, directory, attempt);
             if attempts.peek().is_some() {
@@ -169,7 +179,7 @@ impl Exchange {
     }
 
     /// Counts what became of the next attempt.
-    fn judge_one(&mut self, host: &dyn ResponseHost, directory: &Directory, attempt: &Attempt) {
+    fn judge_one(&mut self, host: &dyn Host, directory: &Directory, attempt: &Attempt) {
         let address = attempt.address.as_deref();
         let failure = match attempt.end {
             End::Answered(status) => {
@@ -208,6 +218,16 @@ impl Exchange {
         // A peer that was removed in the meantime has no counter any more.
         let Some(peer) = view.find(candidate.peer) else { return };
         count_failure(host, view, peer, &candidate.load, failure);
+    }
+}
+
+/// Counts attempts at an upstream's peers by which a request came here before.
+pub(super) fn judge_earlier(host: &dyn Host, directory: &Directory, upstream: usize, attempts: &[Attempt]) {
+    for attempt in attempts {
+        let address = attempt.address.as_deref();
+        let candidate = address.and_then(|address| directory.view(upstream)?.candidate_at(address));
+        let mut exchange = Exchange { upstream, candidates: [candidate, None, None], ..Exchange::default() };
+        exchange.judge_one(host, directory, attempt);
     }
 }
 

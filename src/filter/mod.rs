@@ -15,6 +15,7 @@
 mod exchange;
 mod generation;
 mod refusal;
+mod retry;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -291,7 +292,13 @@ impl Filter {
             }
         }
         let now = if timed { host.now() } else { Timestamp::default() };
-        let candidates = view.pick(host, &Pick { key: &key, now });
+        let mut candidates = view.pick(host, &Pick { key: &key, now });
+        let visited = host.visited();
+        if !visited.attempts.is_empty() {
+            candidates = retry::go_on(host, request, &self.directory, position, &visited, candidates)?;
+        }
+        let Some(entry) = self.directory.get_mut(position) else { return Err(Why::Nobody.into()) };
+        let view = &mut entry.view;
         if candidates.iter().flatten().next().is_none() {
             return Err(refusal(view.name(), Why::Nobody));
         }
@@ -302,7 +309,7 @@ impl Filter {
             .map_err(|error| refusal(view.name(), Why::Host(error)))?;
         // A response time says nothing of a peer without the attempts before it.
         let reported = self.is_reported(host) && !timed;
-        Ok(Exchange::new(position, candidates, timed, reported, now))
+        Ok(Exchange::new(position, candidates, timed, reported, now).after(visited.attempts.len()))
     }
 }
 

@@ -26,11 +26,16 @@ impl Candidate {
     /// The peer of that id, by what the worker keeps for it.
     pub(crate) fn of(peer: PeerId, known: &WorkerPeer, now: impl FnOnce() -> Timestamp) -> Self {
         let (address, is_doubtful) = known.address(now);
+        Self { is_doubtful, ..Self::at(peer, known, address) }
+    }
+
+    /// The same, at this of its addresses.
+    pub(crate) fn at(peer: PeerId, known: &WorkerPeer, address: &Rc<str>) -> Self {
         Self {
             peer,
             address: Rc::clone(address),
             load: Rc::clone(&known.load),
-            is_doubtful,
+            is_doubtful: false,
             is_on_trial: known.is_on_trial(),
             is_judged: false,
         }

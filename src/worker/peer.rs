@@ -61,6 +61,11 @@ impl WorkerPeer {
         (address, reachability.is_doubtful(address))
     }
 
+    /// One of the addresses, if it is one.
+    pub(crate) fn known_address(&self, address: &str) -> Option<&Rc<str>> {
+        [&self.first].into_iter().chain(&self.all).find(|known| ***known == *address)
+    }
+
     /// Whether the next request that is answered shows that an outage is over.
     pub(crate) fn is_on_trial(&self) -> bool {
         self.is_on_trial.get()

@@ -1,9 +1,10 @@
 //! The proxy-wasm callbacks: they find the filter and call it, nothing more.
 //!
-//! A VM holds one [`Root`] per configuration of the filter and one [`Stream`] per request. What all of them share is the [`Vm`].
+//! A VM holds one [`Root`] per configuration of the filter and one [`Stream`] per request. What all of them share is the [`Vm`]. These are
+//! Envoy's; nginx has [its own](crate::nginx_contexts).
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use durpina_host::{millis, CallId, Capabilities, EndCall, Failure, Guest, Host, 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel};
 
+use crate::abi::is_nginx;
 use crate::envoy::Envoy;
+use crate::nginx_contexts;
 use crate::raw::{self, ProxyWasm};
 
 /// The `root_id` of the access log in the reference configuration.
@@ -21,25 +24,54 @@ const FAILURE_LOG: &str = "durpina_log";
 const FIRST_TICK: Duration = Duration::from_millis(10);
 
 thread_local! {
-    /// The [`Vm`], whatever guests it has.
-    static VM: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
+    /// The [`Start`], whatever guests it has.
+    static START: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
 }
 
 /// Registers a filter with the host. Called once per VM, by the module's entry point.
 pub fn start<G: Guest + 'static>(parts: G::Parts) {
     // Also installs the logger, and a hook that logs panics.
     proxy_wasm::set_log_level(LogLevel::Info);
-    let vm = Vm::<G> { host: Envoy::new(ProxyWasm), parts, last: Cell::new(None) };
-    VM.set(Some(Rc::new(vm)));
+    START.set(Some(Rc::new(Start::<G> { parts: Rc::new(parts), vm: OnceCell::new() })));
     proxy_wasm::set_root_context(new_root::<G>);
 }
 
-fn new_root<G: Guest + 'static>(_context: u32) -> Box<dyn RootContext> {
-    let vm = VM.with_borrow(Clone::clone).and_then(|vm| vm.downcast::<Vm<G>>().ok());
-    match vm {
-        Some(vm) if vm.host.text(b"plugin_root_id") == FAILURE_LOG => Box::new(FailureLog { vm }),
-        Some(vm) => Box::new(Root { vm, filter: Rc::new(RefCell::new(G::refused())), period: Duration::ZERO }),
+fn new_root<G: Guest + 'static>(context: u32) -> Box<dyn RootContext> {
+    let start = START.with_borrow(Clone::clone).and_then(|start| start.downcast::<Start<G>>().ok());
+    match start.as_ref().map(|start| start.vm()) {
+        Some(AnyVm::Nginx(vm)) => Box::new(nginx_contexts::Root::new(vm, context)),
+        Some(AnyVm::Envoy(vm)) if vm.host.text(b"plugin_root_id") == FAILURE_LOG => {
+            Box::new(FailureLog { vm: Rc::clone(vm) })
+        }
+        Some(AnyVm::Envoy(vm)) => {
+            let (vm, filter) = (Rc::clone(vm), Rc::new(RefCell::new(G::refused())));
+            Box::new(Root { vm, filter, period: Duration::ZERO })
+        }
         None => Box::new(Nothing),
+    }
+}
+
+/// What a VM is started with. Which host is around it is known when the first root context is made.
+struct Start<G: Guest> {
+    parts: Rc<G::Parts>,
+    vm: OnceCell<AnyVm<G>>,
+}
+
+/// The one place where the two hosts differ.
+enum AnyVm<G: Guest> {
+    Envoy(Rc<Vm<G>>),
+    Nginx(Rc<nginx_contexts::Vm<G>>),
+}
+
+impl<G: Guest> Start<G> {
+    fn vm(&self) -> &AnyVm<G> {
+        self.vm.get_or_init(|| {
+            let parts = Rc::clone(&self.parts);
+            if is_nginx(&ProxyWasm) {
+                return AnyVm::Nginx(Rc::new(nginx_contexts::Vm::new(parts)));
+            }
+            AnyVm::Envoy(Rc::new(Vm { host: Envoy::new(ProxyWasm), parts, last: Cell::new(None) }))
+        })
     }
 }
 
@@ -54,7 +86,7 @@ type Shared<G> = Rc<RefCell<G>>;
 struct Vm<G: Guest> {
     /// The host around this VM; what it found out is found out once.
     host: Envoy<ProxyWasm>,
-    parts: G::Parts,
+    parts: Rc<G::Parts>,
     /// The request that ended last, until it is known whether the access log is called for it.
     last: Cell<Option<(Shared<G>, G::Exchange)>>,
 }

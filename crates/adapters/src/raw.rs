@@ -34,6 +34,7 @@ extern "C" {
     ) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
         key_size: usize,
@@ -44,6 +45,7 @@ extern "C" {
     fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32;
     fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_send_local_response(
         status: u32,
@@ -102,6 +104,7 @@ fn optional<T>(result: Result<T>) -> Result<Option<T>> {
 const CALL_BODY: u32 = 4;
 const REQUEST_BODY: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
+const COUNTER: u32 = 0;
 const GAUGE: u32 = 1;
 const NO_GRPC_STATUS: i32 = -1;
 
@@ -116,6 +119,12 @@ fn buffer(kind: u32, most: usize) -> Result<Vec<u8>> {
 
 pub(crate) fn set_tick_period(millis: u32) -> Result<()> {
     check(unsafe { proxy_set_tick_period_milliseconds(millis) })
+}
+
+/// Asks for one tick after so many milliseconds, and no other. For nginx, where a timer sets itself again as long as there is a period.
+pub(crate) fn tick_once(millis: u32) {
+    let _ = set_tick_period(millis);
+    let _ = set_tick_period(0);
 }
 
 /// The lowest level that the host logs: trace 0, debug 1, info 2, warn 3, error 4, critical 5.
@@ -165,6 +174,10 @@ impl Abi for ProxyWasm {
         optional(bytes(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }))
     }
 
+    fn set_property(&self, path: &[u8], value: &str) -> Result<()> {
+        check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
+    }
+
     fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>> {
         let mut cas = 0;
         let value = optional(bytes(|data, size| unsafe {
@@ -179,6 +192,14 @@ impl Abi for ProxyWasm {
 
     fn define_gauge(&self, name: &str) -> Result<u32> {
         number(|id| unsafe { proxy_define_metric(GAUGE, name.as_ptr(), name.len(), id) })
+    }
+
+    fn define_counter(&self, name: &str) -> Result<u32> {
+        number(|id| unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), id) })
+    }
+
+    fn set_metric(&self, id: u32, value: u64) -> Result<()> {
+        check(unsafe { proxy_record_metric(id, value) })
     }
 
     fn metric(&self, id: u32) -> Result<u64> {

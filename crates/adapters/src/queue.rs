@@ -1,0 +1,131 @@
+//! Calls that wait to be made on nginx, and those under way.
+//!
+//! There, a root context that has two calls under way at a time loses a connection slot for good, and one that calls while a reply is
+//! being handled ends its worker. So calls wait here, in the memory that all root contexts of a worker share, and each root context makes
+//! one of them at its tick, whosever it is.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use durpina_host::{Call, CallId, Failure, Reply, LONGEST_REPLY};
+
+use crate::abi::{status, Abi, HttpCall, Map, Status};
+use crate::helper::{self, Asked};
+
+/// A call that is not made yet, or not over yet.
+struct Waiting {
+    id: u32,
+    /// The root context whose filter waits for the reply; `None` if it does not any more.
+    owner: Option<u32>,
+    call: Call,
+    /// It is asked for the second time.
+    is_second: bool,
+}
+
+/// A call that is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Over {
+    /// The root context whose filter waits for it.
+    pub(crate) owner: u32,
+    pub(crate) id: CallId,
+    pub(crate) reply: Reply,
+}
+
+/// The calls of one worker.
+#[derive(Default)]
+pub(crate) struct Queue {
+    last: RefCell<u32>,
+    waiting: RefCell<VecDeque<Waiting>>,
+    /// By root context and the host's token.
+    under_way: RefCell<Vec<(u32, u32, Waiting)>>,
+}
+
+impl Queue {
+    /// Takes a call in.
+    pub(crate) fn add(&self, owner: u32, call: &Call) -> CallId {
+        let id = self.last.borrow().wrapping_add(1);
+        *self.last.borrow_mut() = id;
+        let waiting = Waiting { id, owner: Some(owner), call: call.clone(), is_second: false };
+        self.waiting.borrow_mut().push_back(waiting);
+        CallId::Reply(id)
+    }
+
+    /// Nobody waits for this call any more. One that is under way stays so: the host cannot end it.
+    pub(crate) fn forget(&self, id: CallId) {
+        let CallId::Reply(id) = id else { return };
+        self.waiting.borrow_mut().retain(|waiting| waiting.id != id);
+        for (.., waiting) in self.under_way.borrow_mut().iter_mut().filter(|(.., waiting)| waiting.id == id) {
+            waiting.owner = None;
+        }
+    }
+
+    /// Makes the next call in this root context, unless it has one under way. Returns a call that could not be made.
+    pub(crate) fn make_next(&self, abi: &impl Abi, root: u32) -> Option<Over> {
+        if self.under_way.borrow().iter().any(|(by, ..)| *by == root) {
+            return None;
+        }
+        let waiting = self.waiting.borrow_mut().pop_front()?;
+        match make(abi, &waiting.call) {
+            Ok(token) => {
+                self.under_way.borrow_mut().push((root, token, waiting));
+                None
+            }
+            Err(Status(status)) => {
+                let reply = Reply::NotMade(format!("nginx refused the call with status {status}"));
+                waiting.owner.map(|owner| Over { owner, id: CallId::Reply(waiting.id), reply })
+            }
+        }
+    }
+
+    /// Reads a reply, in its callback.
+    pub(crate) fn reply(&self, abi: &impl Abi, token: u32) -> Option<Over> {
+        let at = self.under_way.borrow().iter().position(|(_, known, _)| *known == token)?;
+        let (.., mut waiting) = self.under_way.borrow_mut().swap_remove(at);
+        let owner = waiting.owner?;
+        let reply = read(abi, &waiting.call);
+        // A server that closes at once looks like one that refuses, one time in ten.
+        let is_doubtful = reply == Reply::Failed(Failure::Connect) && matches!(Asked::of(&waiting.call), Asked::Tcp);
+        if is_doubtful && !waiting.is_second {
+            waiting.is_second = true;
+            self.waiting.borrow_mut().push_front(waiting);
+            return None;
+        }
+        Some(Over { owner, id: CallId::Reply(waiting.id), reply })
+    }
+}
+
+fn make(abi: &impl Abi, call: &Call) -> Result<u32, Status> {
+    let timeout = u32::try_from(durpina_host::millis(call.timeout)).unwrap_or(u32::MAX);
+    let to = call.to.to_string();
+    let asked = Asked::of(call);
+    if let Some(path) = helper::path(&asked, &to) {
+        let headers = [(":method", "GET"), (":path", path.as_str()), (":authority", "durpina")];
+        return abi.http_call(&HttpCall { to: &call.cluster, headers: &headers, body: &[], timeout });
+    }
+    let Asked::Http { method, path, authority, headers, body } = asked else { return Err(Status::NOT_FOUND) };
+    let mut all = vec![(":method", method), (":path", path), (":authority", authority)];
+    all.extend(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    abi.http_call(&HttpCall { to: &to, headers: &all, body, timeout })
+}
+
+fn read(abi: &impl Abi, call: &Call) -> Reply {
+    let asked = Asked::of(call);
+    let outcome = abi.header(Map::Call, ":dispatch_status").ok().flatten().unwrap_or_default();
+    let outcome = String::from_utf8_lossy(&outcome);
+    let answer = || Some((status(abi, Map::Call)?, abi.call_body(LONGEST_REPLY).unwrap_or_default()));
+    match (asked, &*outcome) {
+        (Asked::Http { .. }, "ok") => {
+            answer().map_or(Reply::Failed(Failure::Protocol), |(status, body)| Reply::Http(status, body))
+        }
+        (_, "timeout") => Reply::Failed(Failure::Timeout),
+        (Asked::Http { .. }, "broken connection") => Reply::Failed(Failure::Reset),
+        (Asked::Http { .. }, "reader failure") => Reply::Failed(Failure::Protocol),
+        (Asked::Http { .. }, _) => Reply::NotMade(outcome.into_owned()),
+        (asked, "ok") => match answer() {
+            Some((200, body)) => helper::read(&asked, body),
+            Some((status, _)) => Reply::NotMade(format!("the helper answers with status {status}")),
+            None => Reply::NotMade("the helper does not speak HTTP".to_owned()),
+        },
+        (_, _) => Reply::NotMade(format!("the helper cannot be reached ({outcome}): is its server there?")),
+    }
+}
