@@ -70,6 +70,8 @@ impl<G: Guest> Start<G> {
             if is_nginx(&ProxyWasm) {
                 return AnyVm::Nginx(Rc::new(nginx_contexts::Vm::new(parts)));
             }
+            // Envoy drops what it does not log. Which level that is cannot be asked in a module that is for nginx too.
+            proxy_wasm::set_log_level(LogLevel::Debug);
             AnyVm::Envoy(Rc::new(Vm { host: Envoy::new(ProxyWasm), parts, last: Cell::new(None) }))
         })
     }
@@ -89,21 +91,6 @@ struct Vm<G: Guest> {
     parts: Rc<G::Parts>,
     /// The request that ended last, until it is known whether the access log is called for it.
     last: Cell<Option<(Shared<G>, G::Exchange)>>,
-}
-
-impl<G: Guest> Vm<G> {
-    /// Logs what the host logs: of the rest nothing is even written.
-    fn follow_log_level(&self) {
-        let level = match raw::log_level() {
-            Ok(0) => LogLevel::Trace,
-            Ok(1) => LogLevel::Debug,
-            Ok(3) => LogLevel::Warn,
-            Ok(4) => LogLevel::Error,
-            Ok(5..) => LogLevel::Critical,
-            Ok(2) | Err(_) => LogLevel::Info,
-        };
-        proxy_wasm::set_log_level(level);
-    }
 }
 
 struct Root<G: Guest> {
@@ -162,7 +149,6 @@ impl<G: Guest> Context for Root<G> {
 
 impl<G: Guest + 'static> RootContext for Root<G> {
     fn on_configure(&mut self, _size: usize) -> bool {
-        self.vm.follow_log_level();
         let Capabilities { survives_refusal, .. } = self.vm.host.capabilities();
         let Ok(text) = raw::plugin_configuration() else {
             log::error!("the host does not hand out the configuration");
@@ -181,7 +167,6 @@ impl<G: Guest + 'static> RootContext for Root<G> {
     }
 
     fn on_tick(&mut self) {
-        self.vm.follow_log_level();
         let period = self.filter.try_borrow_mut().map(|mut filter| filter.tick(&self.vm.host));
         if let Ok(period) = period {
             self.tick_after(period);

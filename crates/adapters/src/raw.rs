@@ -3,6 +3,9 @@
 //! The SDK has functions for the same calls, but those panic on a status that they do not expect, and a panic ends
 //! the VM of a whole worker. They also build a list for each property's path; here the path is given as the
 //! host wants it, its steps separated by zero bytes.
+//!
+//! A module that imports a call with other parameters than a host has for it does not even load there: nginx has two for
+//! `proxy_get_log_level`, which it does not implement, and Envoy one.
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;
@@ -14,7 +17,6 @@ use crate::abi::{Abi, HttpCall, Map, Result, Status};
 
 #[link(wasm_import_module = "env")]
 extern "C" {
-    fn proxy_get_log_level(level: *mut u32) -> u32;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_get_buffer_bytes(kind: u32, start: usize, most: usize, data: *mut *mut u8, size: *mut usize) -> u32;
@@ -127,11 +129,6 @@ pub(crate) fn set_tick_period(millis: u32) -> Result<()> {
 pub(crate) fn tick_once(millis: u32) {
     let _ = set_tick_period(millis);
     let _ = set_tick_period(0);
-}
-
-/// The lowest level that the host logs: trace 0, debug 1, info 2, warn 3, error 4, critical 5.
-pub(crate) fn log_level() -> Result<u32> {
-    number(|level| unsafe { proxy_get_log_level(level) })
 }
 
 pub(crate) fn plugin_configuration() -> Result<Vec<u8>> {
