@@ -107,7 +107,9 @@ fn configuration() -> Vec<u8> {
     let Some(name) = environment::name(&text) else { return text };
     environment::read(name, &raw::environment().unwrap_or_default()).unwrap_or_else(|| {
         let name = String::from_utf8_lossy(name);
-        log::error!("configuration: the environment has neither {name}_1 nor {name}: an env directive of nginx gives it");
+        log::error!(
+            "configuration: the environment has neither {name}_1 nor {name}: an env directive of nginx gives it"
+        );
         Vec::new()
     })
 }

@@ -18,9 +18,8 @@ use crate::text;
 
 const HELPER: &str = include_str!("../../../nginx-wasm/helper.conf");
 
-/// In the templates, where the filter JSON stands; with its upstreams, and with the routes alone.
+/// How the filter JSON begins and ends in the templates.
 const FILTER: (&str, &str) = ("proxy_wasm durpina '{\n", "}';\n");
-const ROUTES: &str = "proxy_wasm durpina '{\"upstream\": \"web\"}';";
 
 impl NginxConf {
     /// The name that the command line has for it.
@@ -77,37 +76,31 @@ pub(crate) fn write(json: &[u8], conf: NginxConf) -> Result<String, String> {
     Ok(head + &filter)
 }
 
-/// The template for streamed uploads has the filter JSON in two parts: where it picks, and the routes alone where it is asked again.
-/// The management API needs a location of its own, where nobody asks by a subrequest.
+/// The template for streamed uploads has the filter JSON in each place where durpina is asked. The management API needs a location
+/// of its own, where nobody asks by a subrequest.
 fn stream(template: &str, json: &str, environment: &mut String) -> String {
-    let Ok(Value::Object(all)) = serde_json::from_str(json) else { return template.to_owned() };
-    let only = |keys: &[&str]| -> Map<String, Value> {
-        let kept = all.iter().filter(|(key, _)| keys.contains(&key.as_str()));
-        kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+    const INDENTATION: &str = "            ";
+    let Ok(Value::Object(mut all)) = serde_json::from_str(json) else { return template.to_owned() };
+    let Some(admin) = all.remove("admin") else {
+        return replace_between(template, FILTER, &directive(json, "DURPINA_FILTER", INDENTATION, environment));
     };
-    let picking = match all.contains_key("admin") {
-        true => {
-            Value::Object(all.iter().filter(|(key, _)| *key != "admin").map(|(k, v)| (k.clone(), v.clone())).collect())
-                .to_string()
-        }
-        false => json.to_owned(),
-    };
-    let mut filter =
-        replace_between(template, FILTER, &directive(&picking, "DURPINA_FILTER", "            ", environment));
-    let routes = Value::Object(only(&["routes", "upstream"])).to_string();
-    let routes = if routes == r#"{"upstream":"web"}"# {
-        ROUTES.to_owned()
-    } else {
-        directive(&routes, "DURPINA_ROUTES", "            ", environment)
-    };
-    filter = filter.replace(ROUTES, routes.trim_end());
-    let Some(prefix) = all.get("admin").and_then(|admin| admin.get("prefix")).and_then(Value::as_str) else {
-        return filter;
-    };
-    let admin = directive(&Value::Object(only(&["admin"])).to_string(), "DURPINA_ADMIN", "            ", environment);
+    let rest = Value::Object(all).to_string();
+    let filter = replace_between(template, FILTER, &directive(&rest, "DURPINA_FILTER", INDENTATION, environment));
+    let Some(prefix) = admin.get("prefix").and_then(Value::as_str) else { return filter };
+    let prefix = escape(prefix.trim_end_matches('/'));
+    let admin = Value::Object(Map::from_iter([("admin".to_owned(), admin.clone())])).to_string();
+    let admin = directive(&admin, "DURPINA_ADMIN", INDENTATION, environment);
     let location = format!(
-        "        # The management API. durpina answers; the server of the last line is never asked.\n        location ^~ '{}/' {{\n            proxy_wasm_request_headers_in_access on;\n            {admin}            client_body_buffer_size 128k;\n            proxy_request_buffering on;\n            proxy_pass http://127.0.0.1:9;\n        }}\n\n        location / {{\n",
-        escape(prefix.trim_end_matches('/'))
+        "        # The management API. durpina answers; the server of the last line is never asked.
+        location ^~ '{prefix}/' {{
+            proxy_wasm_request_headers_in_access on;
+            {admin}            client_body_buffer_size 128k;
+            proxy_request_buffering on;
+            proxy_pass http://127.0.0.1:9;
+        }}
+
+        location / {{
+"
     );
     filter.replacen("        location / {\n", &location, 1)
 }
@@ -208,11 +201,18 @@ fn replace_lines(text: &str, beginning: &str, lines: &str) -> String {
     replaced
 }
 
-/// The first piece that begins and ends like this becomes `piece`.
+/// Every piece that begins and ends like this becomes `piece`.
 fn replace_between(text: &str, (beginning, end): (&str, &str), piece: &str) -> String {
-    let Some((before, rest)) = text.split_once(beginning) else { return text.to_owned() };
-    let Some((_, after)) = rest.split_once(end) else { return text.to_owned() };
-    format!("{before}{piece}{after}")
+    let mut replaced = String::new();
+    let mut rest = text;
+    while let Some((before, after)) =
+        rest.split_once(beginning).and_then(|(before, from)| Some((before, from.split_once(end)?.1)))
+    {
+        replaced.push_str(before);
+        replaced.push_str(piece);
+        rest = after;
+    }
+    replaced + rest
 }
 
 fn indent(text: &str, by: &str) -> String {
