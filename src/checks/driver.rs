@@ -18,7 +18,7 @@ use super::obstacles::{self, Asked};
 use super::pending::{Pending, PendingStatus, BATCH};
 use super::schedule::{Job, Schedule, Task, LOOK_ANYWAY};
 use super::target::Target;
-use crate::host::{Call, CallId, CallKind, CalloutClusters, EndCall, Failure, Host, Reply};
+use crate::host::{Call, CallId, CallKind, CalloutClusters, EndCall, Failure, Host, HostError, Reply};
 use crate::model::id::PeerId;
 use crate::model::peer::PeerRecord;
 use crate::model::spec::MonitorSpec;
@@ -68,6 +68,14 @@ impl State {
             looked: Timestamp::default(),
             complaints: Complaints::default(),
         }
+    }
+}
+
+/// Why a call cannot be made.
+fn reason(error: &HostError) -> String {
+    match error {
+        HostError::Lacking(what) => (*what).to_owned(),
+        error => format!("{error}; is it there, and below its limits?"),
     }
 }
 
@@ -220,7 +228,7 @@ impl Driver<'_> {
                 Ok(())
             }
             Err(error) => {
-                let (monitor, why) = (purpose.monitor(), format!("{error}; is it there, and below its limits?"));
+                let (monitor, why) = (purpose.monitor(), reason(&error));
                 let asked = Asked { position: upstream, peer, monitor: monitor.as_deref(), cluster: &call.cluster };
                 Err(self.note_obstacle(&asked, Some(&why)).unwrap_or(why))
             }

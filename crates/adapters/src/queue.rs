@@ -12,14 +12,17 @@ use durpina_host::{Call, CallId, Failure, Reply, LONGEST_REPLY};
 use crate::abi::{status, Abi, HttpCall, Map, Status};
 use crate::helper::{self, Asked};
 
+/// How often a connection is tried again that seems to be refused.
+const ASKED_AGAIN: u8 = 2;
+
 /// A call that is not made yet, or not over yet.
 struct Waiting {
     id: u32,
     /// The root context whose filter waits for the reply; `None` if it does not any more.
     owner: Option<u32>,
     call: Call,
-    /// It is asked for the second time.
-    is_second: bool,
+    /// How often it was asked before.
+    asked: u8,
 }
 
 /// A call that is over.
@@ -45,7 +48,7 @@ impl Queue {
     pub(crate) fn add(&self, owner: u32, call: &Call) -> CallId {
         let id = self.last.borrow().wrapping_add(1);
         *self.last.borrow_mut() = id;
-        let waiting = Waiting { id, owner: Some(owner), call: call.clone(), is_second: false };
+        let waiting = Waiting { id, owner: Some(owner), call: call.clone(), asked: 0 };
         self.waiting.borrow_mut().push_back(waiting);
         CallId::Reply(id)
     }
@@ -83,10 +86,10 @@ impl Queue {
         let (.., mut waiting) = self.under_way.borrow_mut().swap_remove(at);
         let owner = waiting.owner?;
         let reply = read(abi, &waiting.call);
-        // A server that closes at once looks like one that refuses, one time in ten.
+        // A server that closes at once looks like one that refuses, now and then.
         let is_doubtful = reply == Reply::Failed(Failure::Connect) && matches!(Asked::of(&waiting.call), Asked::Tcp);
-        if is_doubtful && !waiting.is_second {
-            waiting.is_second = true;
+        if is_doubtful && waiting.asked < ASKED_AGAIN {
+            waiting.asked += 1;
             self.waiting.borrow_mut().push_front(waiting);
             return None;
         }
@@ -118,7 +121,8 @@ fn read(abi: &impl Abi, call: &Call) -> Reply {
             answer().map_or(Reply::Failed(Failure::Protocol), |(status, body)| Reply::Http(status, body))
         }
         (_, "timeout") => Reply::Failed(Failure::Timeout),
-        (Asked::Http { .. }, "broken connection") => Reply::Failed(Failure::Reset),
+        // Mostly there was none: nginx logs which it was, and does not tell here.
+        (Asked::Http { .. }, "broken connection") => Reply::Failed(Failure::Connect),
         (Asked::Http { .. }, "reader failure") => Reply::Failed(Failure::Protocol),
         (Asked::Http { .. }, _) => Reply::NotMade(outcome.into_owned()),
         (asked, "ok") => match answer() {

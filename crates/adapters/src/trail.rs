@@ -46,16 +46,27 @@ impl Trail {
                 let next = [&mut statuses, &mut header_times, &mut connect_times].map(|words| words.next());
                 let [status, header_time, connect_time] = next.map(Option::unwrap_or_default);
                 let address = Some(address).filter(|address| !matches!(*address, "" | NEVER)).map(str::to_owned);
-                trail.attempts.push(Attempt { address, end: end(status, header_time, connect_time) });
+                trail.push(Attempt { address, end: end(status, header_time, connect_time) });
             }
         }
         trail
     }
 
+    /// Adds an attempt to the latest visit. Where nginx asks a server again, over another connection or at another of its
+    /// addresses, the last word counts: connections that nginx keeps break when a server restarts.
+    fn push(&mut self, attempt: Attempt) {
+        let is_again = |before: &&mut Attempt| before.address == attempt.address;
+        let latest = self.attempts.get_mut(self.latest..).unwrap_or_default();
+        match latest.last_mut().filter(is_again) {
+            Some(before) => *before = attempt,
+            None => self.attempts.push(attempt),
+        }
+    }
+
     /// The attempts of the latest visit went to this server, whatever addresses it has: nginx resolves names itself.
     pub(crate) fn name_latest(&mut self, name: &str) {
-        for attempt in self.attempts.iter_mut().skip(self.latest) {
-            attempt.address = Some(name.to_owned());
+        for attempt in self.attempts.split_off(self.latest.min(self.attempts.len())) {
+            self.push(Attempt { address: Some(name.to_owned()), ..attempt });
         }
     }
 }
@@ -138,6 +149,16 @@ mod tests {
         let mut trail = Trail::parse("10.0.0.1:80 : 10.0.0.2:80, [::1]:80", "502 : 502, 502", "", "");
         trail.name_latest("web:80");
         let addresses: Vec<_> = trail.attempts.iter().filter_map(|attempt| attempt.address.as_deref()).collect();
-        assert_eq!(addresses, ["10.0.0.1:80", "web:80", "web:80"]);
+        assert_eq!(addresses, ["10.0.0.1:80", "web:80"]);
+    }
+
+    #[test]
+    fn of_a_server_that_is_asked_again_at_once_the_last_word_counts() {
+        let (attempts, latest) =
+            parse("a:1, a:1, a:1 : b:1, b:1", "502, 502, 502 : 502, 200", "-, -, - : -, 0.1", "0, 0, - : 0, 0");
+        assert_eq!(attempts, ["a:1 Failed(Connect)", "b:1 Answered(200)"]);
+        assert_eq!(latest, 1);
+        let (attempts, latest) = parse("a:1, b:1, a:1 : a:1", "502, 502, 502 : 502", "", "");
+        assert_eq!((attempts.len(), latest), (4, 3), "nor is it so in another visit");
     }
 }
