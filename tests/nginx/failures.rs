@@ -55,9 +55,17 @@ fn no_headers_in_time_count() {
     counts(Behaviour::Hang);
 }
 
+/// nginx takes them for an answer of HTTP/0.9, and hands them on.
 #[test]
-fn bytes_that_are_not_http_count() {
-    counts(Behaviour::Garbage);
+fn bytes_that_are_not_http_count_for_nothing() {
+    let a = Server::start("a");
+    let nginx = start(&one_upstream(&[server(&a, "fail_timeout=60s")]));
+    a.behave(Behaviour::Garbage);
+    let answer = nginx.client().get("/").expect("an answer");
+    assert!(answer.status == 200 && answer.text().contains("this is not HTTP"), "{answer:?}");
+    a.behave(Behaviour::Answer);
+    assert_eq!(served_in_turn(&nginx, 5), ["a"; 5]);
+    assert_eq!(taken_out(&nginx), [""; 0]);
 }
 
 #[test]

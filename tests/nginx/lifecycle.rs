@@ -19,10 +19,10 @@ fn every_configuration_passes_nginx_t() {
             "b": { "servers": ["10.0.0.1"] },
         },
         "routes": [
-            { "regex": "^/(\\d+)\\.'\"#;{}$", "upstream": "it's" },
+            { "regex": "^/(\\d+)\\.'\"#;\\{\\}$", "upstream": "it's" },
             { "path": "/x", "upstream": "$http_x ${property:a.b}" },
         ],
-        "admin": { "prefix": "/durpina", "token": "to'k\\en" },
+        "admin": { "prefix": "/durpina", "token": "to'k-en" },
     });
     for conf in Conf::all() {
         let (passes, said) = Setup::new(conf, &filter).check();

@@ -132,8 +132,8 @@ impl Setup {
         let process = Process::start(&mut command);
         let mut nginx = Nginx { setup: self, addr, _held: held, directory, process };
         let start = Instant::now();
-        // A worker answers only once its filter is loaded; one that listens does so from the start.
-        while !nginx.log().contains("start worker process") || connect(addr).is_err() {
+        let workers = nginx.setup.workers as usize;
+        while nginx.workers().len() < workers || connect(addr).is_err() {
             // A master whose workers all failed at once goes on without any.
             let failed = nginx.log().contains("cannot be respawned");
             let ended = nginx.process.ended();

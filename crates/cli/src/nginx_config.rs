@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use durpina::config::Config;
 use durpina::host::Capabilities;
 use durpina::Registry;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::arguments::NginxConf;
 use crate::nginx_text::{compact, escape, pieces, LONGEST};
@@ -88,8 +88,8 @@ fn stream(template: &str, json: &str, environment: &mut String) -> String {
     let filter = replace_between(template, FILTER, &directive(&rest, "DURPINA_FILTER", INDENTATION, environment));
     let Some(prefix) = admin.get("prefix").and_then(Value::as_str) else { return filter };
     let prefix = escape(prefix.trim_end_matches('/'));
-    let admin = Value::Object(Map::from_iter([("admin".to_owned(), admin.clone())])).to_string();
-    let admin = directive(&admin, "DURPINA_ADMIN", INDENTATION, environment);
+    // With the upstreams too: a filter learns of those of others only at a tick of its own.
+    let admin = directive(json, "DURPINA_ADMIN", INDENTATION, environment);
     let location = format!(
         "        # The management API. durpina answers; the server of the last line is never asked.
         location ^~ '{prefix}/' {{
