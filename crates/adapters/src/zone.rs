@@ -155,8 +155,11 @@ fn age(abi: &impl Abi, id: u32, now: Timestamp) -> Option<Duration> {
     Some(if at.since(now) > AGAIN { AGAIN } else { now.since(at) })
 }
 
+/// Notes that something is tried. A fresh note stays: an attempt that is repeated soon enough would be repeated for ever.
 fn note(abi: &impl Abi, id: u32, now: Timestamp) {
-    let _ = abi.set_metric(id, now.as_millis());
+    if age(abi, id, now).is_none_or(|age| age >= FRESH) {
+        let _ = abi.set_metric(id, now.as_millis());
+    }
 }
 
 /// What lies under a name: the key and its value, unless it is no envelope.
@@ -277,6 +280,9 @@ mod tests {
             }
         }
         assert_eq!(age(&abi, touching, NOW), None, "it is struck out");
+        note(&abi, growing, NOW);
+        note(&abi, growing, after(Duration::from_millis(19)));
+        assert_eq!(age(&abi, growing, after(FRESH)), Some(FRESH), "an attempt soon after does not make it younger");
         note(&abi, growing, NOW);
         let (now, later) = (after(Duration::from_secs(1)), after(AGAIN));
         assert_eq!(first.write(&abi, "k", b"1", Expect::Nothing, || now), Err(HostError::Full));
