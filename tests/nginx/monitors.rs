@@ -44,16 +44,20 @@ fn tcp_finds_a_dead_server_without_traffic() {
 }
 
 #[test]
-fn tcp_is_content_with_a_server_that_accepts_and_says_nothing_or_closes_at_once() {
+fn tcp_is_content_with_a_server_that_says_nothing_or_speaks_first() {
     let silent = TcpServer::start(|stream| {
         std::thread::sleep(Duration::from_secs(30));
         drop(stream);
     });
-    let closing = TcpServer::start(drop);
+    let speaking = TcpServer::start(|mut stream| {
+        use std::io::Write;
+        let _ = stream.write_all(b"220 mail.test ESMTP\r\n");
+        std::thread::sleep(Duration::from_secs(30));
+    });
     let monitor = json!({"name": "tcp", "interval": "200ms", "schedule": "all", "fall": 3});
-    let servers = [silent.addr().to_string(), closing.addr().to_string()];
+    let servers = [silent.addr().to_string(), speaking.addr().to_string()];
     let nginx = start_workers(&monitored(&servers, monitor), 2);
-    eventually("both are checked often", PATIENCE, || silent.connections() >= 30 && closing.connections() >= 30);
+    eventually("both are checked often", PATIENCE, || silent.connections() >= 30 && speaking.connections() >= 30);
     assert_eq!(nginx.state_changes(), []);
 }
 

@@ -70,6 +70,8 @@ pub(crate) fn read(asked: &Asked<'_>, body: Vec<u8>) -> Reply {
             })
         }
         Asked::Agent(_) => Reply::Bytes(body),
+        // A server that speaks first is heard before nginx has noted that it is connected.
+        Asked::Tcp if value("header=").is_some_and(|time| time != "-") => Reply::Connected,
         Asked::Tcp => match (connected, value("status=")) {
             (None, _) => Reply::NotMade("what answers there is not the helper".to_owned()),
             (Some("-"), Some("504")) => Reply::Failed(Failure::Timeout),
@@ -77,5 +79,19 @@ pub(crate) fn read(asked: &Asked<'_>, body: Vec<u8>) -> Reply {
             (Some(_), _) => Reply::Connected,
         },
         Asked::Http { .. } | Asked::Nothing => Reply::Failed(Failure::Protocol),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_answers_is_connected_whatever_nginx_noted() {
+        let said = |words: &str| read(&Asked::Tcp, words.as_bytes().to_vec());
+        assert_eq!(said("connect=- header=0.000 status=200\n"), Reply::Connected);
+        assert_eq!(said("connect=0.001 header=- status=504\n"), Reply::Connected);
+        assert_eq!(said("connect=- header=- status=502\n"), Reply::Failed(Failure::Connect));
+        assert!(matches!(said("connect= header= status=\n"), Reply::NotMade(_)), "the helper takes no such address");
     }
 }
