@@ -51,3 +51,101 @@ fn status(last: &Attempt) -> u16 {
         End::Failed(_) | End::Nobodys => 502,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::Filter;
+    use crate::host::Capabilities;
+    use crate::store::Store;
+    use crate::testing::test;
+    use durpina_sim::{Answer, Behaviour, Sent, Sim};
+
+    type Worker = durpina_sim::Worker<Filter>;
+
+    const A: &str = "10.0.0.1:80";
+    const B: &str = "10.0.0.2:80";
+    const C: &str = "10.0.0.3:80";
+
+    /// A worker of a host that sends requests through the filter again, with three peers that are always tried in this order.
+    fn worker(retries: u8, first: Behaviour, second: Behaviour) -> (Sim, Worker) {
+        let host =
+            Capabilities { resolves_names: true, survives_refusal: false, most_calls: 1, ..Capabilities::default() };
+        let sim = Sim::with(host);
+        sim.server(A, first);
+        sim.server(B, second);
+        let text = format!(
+            r#"{{"upstreams": {{"u": {{"servers": ["{A} max_fails=0", "{B} max_fails=0", "{C} max_fails=0"], "retries": {retries},
+            "balancer": {{"name": "consistent-hash", "key": "$arg_k"}}}}}}, "upstream": "u"}}"#
+        );
+        let worker = Worker::start(&sim, &text).unwrap();
+        (sim, worker)
+    }
+
+    /// A request whose candidates are A, B and C in this order.
+    fn request(worker: &mut Worker) -> Sent {
+        let mut keys = (0..1_000).map(|key| Sent::get(&format!("/?k={key}")));
+        let is_in_order = |sent: &Sent| {
+            worker.host.receive(sent.clone());
+            let _ = crate::host::Guest::request(&mut worker.filter, &worker.host, false);
+            worker.host.offered() == [A, B, C].get(..worker.host.offered().len()).unwrap()
+        };
+        keys.find(is_in_order).unwrap()
+    }
+
+    /// The failures counted for A, B and C.
+    fn failures(sim: &Sim, worker: &mut Worker) -> Vec<u64> {
+        sim.advance(std::time::Duration::from_secs(1));
+        worker.tick();
+        let store = Store::new(&worker.host);
+        let (record, _) = store.record("u").unwrap().unwrap();
+        let counters = store.counters("u").unwrap();
+        record.peers.iter().map(|peer| counters.of(peer.id).failures.iter().sum()).collect()
+    }
+
+    const REFUSES: Behaviour = Behaviour::Fails(Failure::Connect);
+    const RESETS: Behaviour = Behaviour::Fails(Failure::Reset);
+
+    #[test]
+    fn who_was_tried_is_not_tried_again_and_each_failure_counts_once() {
+        let (sim, mut worker) = worker(2, REFUSES, RESETS);
+        let sent = request(&mut worker);
+        let answer = worker.send_in_visits(&sent, &[]);
+        assert_eq!(answer, Answer::Served { by: C.to_owned(), status: 200, attempts: 3 });
+        assert_eq!(failures(&sim, &mut worker), [1, 1, 0]);
+    }
+
+    #[test]
+    fn retries_end_where_the_upstream_says_so() {
+        for (retries, expected) in [(0, [1, 0, 0]), (1, [1, 1, 0])] {
+            let (sim, mut worker) = worker(retries, REFUSES, Behaviour::Fails(Failure::Timeout));
+            let sent = request(&mut worker);
+            let answer = worker.send_in_visits(&sent, &[]);
+            let status = if retries == 0 { 502 } else { 504 };
+            assert!(matches!(&answer, Answer::Refused(found, _) if *found == status), "{answer:?}");
+            assert_eq!(failures(&sim, &mut worker), expected);
+            assert_eq!(sim.logged("refused"), [""; 0], "a failure is told of elsewhere");
+        }
+    }
+
+    #[test]
+    fn what_a_server_may_have_acted_on_is_not_sent_again() {
+        for (method, first, by) in
+            [("POST", REFUSES, B), ("POST", RESETS, ""), ("PATCH", RESETS, ""), ("PUT", RESETS, B), ("GET", RESETS, B)]
+        {
+            let (_, mut worker) = worker(2, first, Behaviour::Answers(200));
+            let sent = request(&mut worker).method(method);
+            assert_eq!(worker.send_in_visits(&sent, &[]).by(), by, "{method} {first:?}");
+        }
+    }
+
+    #[test]
+    fn attempts_that_went_elsewhere_count_for_nothing() {
+        let (sim, mut worker) = worker(1, REFUSES, Behaviour::Answers(200));
+        let sent = request(&mut worker).method("POST");
+        let elsewhere = Attempt { address: Some("192.0.2.9:80".to_owned()), end: End::Answered(200) };
+        let answer = worker.send_in_visits(&sent, &[elsewhere.clone(), elsewhere]);
+        assert_eq!(answer, Answer::Served { by: B.to_owned(), status: 200, attempts: 4 });
+        assert_eq!(failures(&sim, &mut worker), [1, 0, 0]);
+    }
+}

@@ -87,11 +87,45 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_helper_is_asked_for_what_is_not_http() {
+        let peer = "[::1]:80";
+        assert_eq!(
+            path(&Asked::Agent(b"hi there&x=1\n"), peer).unwrap(),
+            "/agent?peer=[::1]:80&send=hi%20there%26x%3D1%0A"
+        );
+        assert_eq!(path(&Asked::Tcp, peer).unwrap(), "/tcp?peer=[::1]:80");
+        assert_eq!(path(&Asked::Nothing, peer), None);
+    }
+
+    #[test]
+    fn an_agent_s_line_is_told_from_the_helper_s_own_words() {
+        let agent = |body: &str| read(&Asked::Agent(b""), body.as_bytes().to_vec());
+        assert_eq!(agent("up 50%\n"), Reply::Bytes(b"up 50%\n".to_vec()));
+        assert_eq!(agent(""), Reply::Bytes(Vec::new()));
+        for (body, failure) in [
+            ("!502 connect=-", Failure::Connect),
+            ("!504 connect=-", Failure::Connect),
+            ("!504 connect=0.000", Failure::Timeout),
+            ("!502 connect=0.000", Failure::Reset),
+            ("!", Failure::Connect),
+        ] {
+            assert_eq!(agent(body), Reply::Failed(failure), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_one_that_took_some_time_to_make() {
+        let tcp = |body: &str| read(&Asked::Tcp, body.as_bytes().to_vec());
+        assert_eq!(tcp("connect=0.000 header=- status=504\n"), Reply::Connected);
+        assert_eq!(tcp("connect=0.001 header=0.002 status=200\n"), Reply::Connected);
+        assert_eq!(tcp("connect=- header=- status=502\n"), Reply::Failed(Failure::Connect));
+        assert_eq!(tcp("connect=- header=- status=504\n"), Reply::Failed(Failure::Timeout));
+        assert!(matches!(tcp("hello"), Reply::NotMade(_)));
+        assert!(matches!(tcp("connect= header= status="), Reply::NotMade(_)));
+    }
+
+    #[test]
     fn a_server_that_answers_is_connected_whatever_nginx_noted() {
-        let said = |words: &str| read(&Asked::Tcp, words.as_bytes().to_vec());
-        assert_eq!(said("connect=- header=0.000 status=200\n"), Reply::Connected);
-        assert_eq!(said("connect=0.001 header=- status=504\n"), Reply::Connected);
-        assert_eq!(said("connect=- header=- status=502\n"), Reply::Failed(Failure::Connect));
-        assert!(matches!(said("connect= header= status=\n"), Reply::NotMade(_)), "the helper takes no such address");
+        assert_eq!(read(&Asked::Tcp, b"connect=- header=0.000 status=200\n".to_vec()), Reply::Connected);
     }
 }

@@ -262,3 +262,144 @@ impl<A: Abi> ResponseHost for Nginx<A> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use durpina_host::{End, Failure};
+
+    use super::*;
+    use crate::abi::is_nginx;
+    use crate::fake::Fake;
+
+    const A: &str = "10.0.0.1:80";
+    const B: &str = "10.0.0.2:80";
+
+    fn nginx() -> Nginx<Fake> {
+        let nginx = Nginx::new(Fake::nginx());
+        nginx.add_root();
+        nginx
+    }
+
+    /// An nginx on which setting the candidates' variables ends with these statuses.
+    fn with_variables(statuses: [Option<u32>; 3]) -> Nginx<Fake> {
+        let nginx = nginx();
+        for (path, status) in PEERS.iter().zip(statuses) {
+            status.iter().for_each(|status| drop(nginx.abi.settable.borrow_mut().insert(path.to_vec(), *status)));
+        }
+        nginx
+    }
+
+    fn variables(nginx: &Nginx<Fake>) -> [Option<String>; 3] {
+        PEERS.map(|path| nginx.abi.property(path).unwrap().map(|value| String::from_utf8(value).unwrap()))
+    }
+
+    fn failed(nginx: &Nginx<Fake>, addresses: &str, statuses: &str) {
+        let times = statuses.replace("502", "-");
+        for (name, value) in
+            [("addr", addresses), ("status", statuses), ("header_time", &times), ("connect_time", &times)]
+        {
+            nginx.abi.set_text(format!("ngx\0upstream_{name}").as_bytes(), value);
+        }
+    }
+
+    #[test]
+    fn the_host_is_known_without_a_configuration() {
+        assert!(is_nginx(&Fake::nginx()) && !is_nginx(&Fake::default()));
+    }
+
+    #[test]
+    fn candidates_go_where_there_is_a_variable() {
+        let some = |texts: [&str; 3]| texts.map(|text| Some(text.to_owned()));
+        let nginx = with_variables([Some(0); 3]);
+        nginx.offer(&[A, B]).unwrap();
+        assert_eq!(variables(&nginx), some([A, B, ""]));
+        nginx.offer(&[]).unwrap();
+        assert_eq!(variables(&nginx), some([A, B, ""]), "erasing them makes unmatched locations answer 500");
+        let nginx = with_variables([Some(0), None, None]);
+        for peer in [A, B] {
+            nginx.offer(&[peer, A, B]).unwrap();
+            assert_eq!(variables(&nginx), [Some(peer.to_owned()), None, None]);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_set_is_an_error() {
+        for (status, expected) in
+            [(None, UNDECLARED), (Some(10), READ_ONLY), (Some(2), HostError::Status("set_property", 2))]
+        {
+            assert_eq!(with_variables([status, Some(0), Some(0)]).offer(&[A]), Err(expected));
+        }
+    }
+
+    #[test]
+    fn a_request_that_comes_again_tells_of_its_attempts() {
+        let nginx = nginx();
+        assert_eq!(nginx.visited(), Visited::default());
+        failed(&nginx, "10.0.0.1:80 : 10.0.0.2:80", "502 : 502");
+        let attempt = |address: &str| Attempt { address: Some(address.to_owned()), end: End::Failed(Failure::Connect) };
+        assert_eq!(nginx.visited(), Visited { attempts: vec![attempt(A), attempt(B)], known: 1 });
+        assert_eq!(nginx.attempts(&[B]), [attempt(A), attempt(B)]);
+        // nginx resolved the name that was offered.
+        nginx.abi.set_text(PEERS[0], "web:80");
+        assert_eq!(nginx.visited().attempts, [attempt(A), attempt("web:80")]);
+        assert_eq!(nginx.attempts(&["web:80"]), [attempt(A), attempt("web:80")]);
+    }
+
+    #[test]
+    fn a_request_that_went_well_is_one_question() {
+        let nginx = nginx();
+        assert_eq!((nginx.response_status(), nginx.final_status()), (None, None));
+        failed(&nginx, "10.0.0.1:80 : 10.0.0.2:80", "502 : 200");
+        assert_eq!(nginx.final_status(), Some(200));
+    }
+
+    #[test]
+    fn changes_are_announced_to_all_workers() {
+        let nginx = nginx();
+        let before = nginx.version();
+        nginx.announce();
+        assert_ne!(nginx.version(), before);
+    }
+
+    #[test]
+    fn what_nginx_cannot_call_is_said() {
+        let nginx = nginx();
+        let call = |kind, cluster: &str| {
+            let (to, timeout) = (A.parse().unwrap(), Duration::from_secs(1));
+            nginx.call(&Call { to, timeout, cluster: cluster.to_owned(), kind })
+        };
+        let grpc = || CallKind::Grpc { path: String::new(), authority: String::new(), message: Vec::new() };
+        assert_eq!(call(grpc(), "unix:/h"), Err(NO_GRPC));
+        assert_eq!(call(CallKind::Connect, ""), Err(NO_HELPER));
+        assert_eq!(call(CallKind::Tcp(Vec::new()), ""), Err(NO_HELPER));
+        assert_eq!(call(CallKind::Connect, "unix:/h"), Ok(CallId::Reply(1)));
+        assert_eq!(nginx.capabilities().most_calls, 1);
+        nginx.add_root();
+        assert_eq!(nginx.capabilities().most_calls, 2);
+    }
+
+    #[test]
+    fn the_client_and_its_own_address() {
+        let client = |remote: &str, own: Option<&str>| {
+            let nginx = nginx();
+            nginx.abi.set_text(b"ngx\0remote_addr", remote);
+            own.iter().for_each(|own| nginx.abi.set_text(b"ngx\0realip_remote_addr", own));
+            [nginx.client(), nginx.connection_address()].map(|ip| ip.map(|ip| ip.to_string()).unwrap_or_default())
+        };
+        assert_eq!(client("192.0.2.7", Some("192.0.2.7")), ["192.0.2.7", "192.0.2.7"]);
+        assert_eq!(client("192.0.2.7", Some("10.0.0.1")), ["192.0.2.7", ""], "a header named it");
+        assert_eq!(client("::ffff:192.0.2.7", None), ["192.0.2.7", "192.0.2.7"]);
+        assert_eq!(client("unix:", None), ["", ""]);
+    }
+
+    #[test]
+    fn properties_that_end_the_worker_are_not_asked_for() {
+        let nginx = nginx();
+        nginx.abi.set_text(b"upstream\0address", "x");
+        nginx.abi.set_text(b"ngx\0pid", "7");
+        assert_eq!(nginx.property(&["upstream", "address"]), None);
+        assert_eq!(nginx.property(&["ngx", "pid"]), Some(b"7".to_vec()));
+    }
+}

@@ -133,3 +133,110 @@ fn read(abi: &impl Abi, call: &Call) -> Reply {
         (_, _) => Reply::NotMade(format!("the helper cannot be reached ({outcome}): is its server there?")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use durpina_host::CallKind;
+
+    use super::*;
+    use crate::fake::Fake;
+
+    const MAIN: u32 = 7;
+    const CALLER: u32 = 8;
+
+    fn call(kind: CallKind) -> Call {
+        let to = "10.0.0.1:80".parse().unwrap();
+        Call { to, timeout: Duration::from_millis(1_500), cluster: "unix:/run/h".to_owned(), kind }
+    }
+
+    fn http() -> Call {
+        call(CallKind::Http {
+            method: "GET".to_owned(),
+            path: "/up".to_owned(),
+            authority: "web".to_owned(),
+            headers: vec![("x-a".to_owned(), "1".to_owned())],
+            body: b"b".to_vec(),
+        })
+    }
+
+    fn replies(abi: &Fake, outcome: &str, status: Option<&str>, body: &str) {
+        abi.headers.borrow_mut().clear();
+        abi.set_header(Map::Call, ":dispatch_status", outcome);
+        status.iter().for_each(|status| abi.set_header(Map::Call, ":status", status));
+        *abi.call_body.borrow_mut() = body.as_bytes().to_vec();
+    }
+
+    #[test]
+    fn a_root_context_makes_one_call_at_a_time_whosever_it_is() {
+        let (abi, queue) = (Fake::nginx(), Queue::default());
+        let ids: Vec<CallId> = (0..4).map(|_| queue.add(MAIN, &http())).collect();
+        assert_eq!(abi.opened.borrow().len(), 0, "none is made before a tick");
+        for root in [MAIN, CALLER, MAIN, CALLER] {
+            assert_eq!(queue.make_next(&abi, root), None);
+        }
+        assert_eq!(abi.opened.borrow().len(), 2);
+        let made = "10.0.0.1:80 :method=GET :path=/up :authority=web x-a=1 \"b\" within 1500 ms";
+        assert_eq!(abi.opened.borrow()[0], made);
+        replies(&abi, "ok", Some("200"), "fine");
+        let over = queue.reply(&abi, 2).unwrap();
+        assert_eq!(over, Over { owner: MAIN, id: ids[1], reply: Reply::Http(200, b"fine".to_vec()) });
+        assert_eq!(queue.reply(&abi, 2), None, "only once");
+        queue.forget(ids[0]);
+        assert_eq!(queue.reply(&abi, 1), None, "nobody waits for it");
+        queue.forget(ids[2]);
+        assert_eq!((queue.make_next(&abi, MAIN), queue.make_next(&abi, CALLER)), (None, None));
+        assert_eq!(abi.opened.borrow().len(), 3);
+    }
+
+    #[test]
+    fn what_became_of_a_call_is_read_before_its_answer() {
+        let (abi, queue) = (Fake::nginx(), Queue::default());
+        let mut tokens = 0;
+        let mut ask = |call: Call, outcome: &str, status: Option<&str>, body: &str| {
+            queue.add(MAIN, &call);
+            assert_eq!(queue.make_next(&abi, MAIN), None);
+            tokens += 1;
+            replies(&abi, outcome, status, body);
+            queue.reply(&abi, tokens).unwrap().reply
+        };
+        let failed = Reply::Failed;
+        assert_eq!(ask(http(), "timeout", None, ""), failed(Failure::Timeout));
+        assert_eq!(ask(http(), "broken connection", None, ""), failed(Failure::Connect));
+        assert_eq!(ask(http(), "reader failure", None, ""), failed(Failure::Protocol));
+        assert_eq!(ask(http(), "ok", None, ""), failed(Failure::Protocol));
+        assert!(matches!(ask(http(), "resolver failure", None, ""), Reply::NotMade(_)));
+        let agent = || call(CallKind::Tcp(Vec::new()));
+        assert_eq!(ask(agent(), "ok", Some("200"), "up\n"), Reply::Bytes(b"up\n".to_vec()));
+        assert_eq!(ask(agent(), "timeout", None, ""), failed(Failure::Timeout));
+        assert!(matches!(ask(agent(), "ok", Some("404"), "up"), Reply::NotMade(_)), "no helper");
+        assert!(matches!(ask(agent(), "broken connection", None, ""), Reply::NotMade(_)), "no helper");
+        let connected = ask(call(CallKind::Connect), "ok", Some("200"), "connect=0.000 header=- status=504\n");
+        assert_eq!(connected, Reply::Connected);
+        assert!(abi.opened.borrow().last().unwrap().starts_with("unix:/run/h :method=GET :path=/tcp?peer=10.0.0.1:80"));
+    }
+
+    #[test]
+    fn a_connection_that_seems_refused_is_tried_again_before_that_is_believed() {
+        let (abi, queue) = (Fake::nginx(), Queue::default());
+        let id = queue.add(MAIN, &call(CallKind::Connect));
+        let mut over = None;
+        for token in 1..=3 {
+            assert_eq!(over, None, "asked {} times", token - 1);
+            assert_eq!(queue.make_next(&abi, MAIN), None);
+            replies(&abi, "ok", Some("200"), "connect=- header=- status=502\n");
+            over = queue.reply(&abi, token);
+        }
+        assert_eq!(over, Some(Over { owner: MAIN, id, reply: Reply::Failed(Failure::Connect) }));
+    }
+
+    #[test]
+    fn a_call_that_cannot_be_made_says_nothing_of_the_server() {
+        let (abi, queue) = (Fake::nginx(), Queue::default());
+        queue.add(MAIN, &http());
+        abi.refuses.set(Some(10));
+        let over = queue.make_next(&abi, CALLER).unwrap();
+        assert!(over.owner == MAIN && matches!(over.reply, Reply::NotMade(_)), "{over:?}");
+    }
+}
