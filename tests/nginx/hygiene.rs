@@ -46,7 +46,7 @@ fn what_is_not_routed_is_left_alone() {
     );
     let nginx = Setup::new(Conf::Keepalive, &filter)
         .edit("        location / {", &format!("        {locations}"))
-        .edit("set $durpina_peer '';", &format!("set $durpina_peer '{}';", own.addr()))
+        .edit("set $durpina_peer durpina-unrouted;", &format!("set $durpina_peer '{}';", own.addr()))
         .start();
     let mut client = nginx.client();
     assert_eq!(client.get("/web").expect("an answer").served_by(), "a");

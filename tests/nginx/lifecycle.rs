@@ -176,7 +176,8 @@ fn a_location_without_the_variable_says_so() {
     let setup = Setup::new(Conf::AnyAddress, &filter);
     // Nothing declares it, and the target is fixed.
     let nginx = setup
-        .edit("            set $durpina_peer '';\n", "")
+        .edit("            set $durpina_peer durpina-unrouted;\n", "")
+        .edit("map $durpina_peer $durpina_failed", "map $uri $durpina_failed")
         .edit("proxy_pass http://$durpina_peer;", &format!("proxy_pass http://{};", a.addr()))
         .start();
     for _ in 0..5 {

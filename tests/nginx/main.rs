@@ -77,7 +77,7 @@ fn start_workers(filter: &Value, workers: u32) -> Nginx {
 type Started = Nginx;
 
 /// The answer to a request that the filter does not route.
-const UNROUTED: &str = "500";
+const UNROUTED: &str = "503";
 
 /// Who answers so many requests that one connection sends one after the other.
 #[track_caller]
