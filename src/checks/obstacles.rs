@@ -2,6 +2,7 @@
 //! the log and by the API.
 
 use super::complaints::{Cause, Complaints};
+use crate::host::HostError;
 use crate::model::id::PeerId;
 use crate::model::spec::MonitorSpec;
 use crate::store::Store;
@@ -15,6 +16,14 @@ pub(super) struct Asked<'a> {
     /// Who asks; `None` for the resolver.
     pub(super) monitor: Option<&'a MonitorSpec>,
     pub(super) cluster: &'a str,
+}
+
+/// Why a call cannot be made.
+pub(super) fn reason(error: &HostError) -> String {
+    match error {
+        HostError::Lacking(what) => (*what).to_owned(),
+        error => format!("{error}; is it there, and below its limits?"),
+    }
 }
 
 /// Notes why a call did not get as far as the server, and has the log tell it; or that it did. Returns a sentence for people.

@@ -377,7 +377,13 @@ mod tests {
     }
 
     fn call(kind: CallKind) -> Call {
-        Call { to: A.parse().unwrap(), timeout: Duration::from_millis(1_500), cluster: "to".to_owned(), kind }
+        Call {
+            to: A.parse().unwrap(),
+            name: None,
+            timeout: Duration::from_millis(1_500),
+            cluster: "to".to_owned(),
+            kind,
+        }
     }
 
     #[test]

@@ -286,7 +286,7 @@ mod tests {
     fn with_variables(statuses: [Option<u32>; 3]) -> Nginx<Fake> {
         let nginx = nginx();
         for (path, status) in PEERS.iter().zip(statuses) {
-            status.iter().for_each(|status| drop(nginx.abi.settable.borrow_mut().insert(path.to_vec(), *status)));
+            nginx.abi.settable.borrow_mut().extend(status.map(|status| (path.to_vec(), status)));
         }
         nginx
     }
@@ -368,7 +368,7 @@ mod tests {
         let nginx = nginx();
         let call = |kind, cluster: &str| {
             let (to, timeout) = (A.parse().unwrap(), Duration::from_secs(1));
-            nginx.call(&Call { to, timeout, cluster: cluster.to_owned(), kind })
+            nginx.call(&Call { to, name: None, timeout, cluster: cluster.to_owned(), kind })
         };
         let grpc = || CallKind::Grpc { path: String::new(), authority: String::new(), message: Vec::new() };
         assert_eq!(call(grpc(), "unix:/h"), Err(NO_GRPC));

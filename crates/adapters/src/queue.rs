@@ -99,7 +99,7 @@ impl Queue {
 
 fn make(abi: &impl Abi, call: &Call) -> Result<u32, Status> {
     let timeout = u32::try_from(durpina_host::millis(call.timeout)).unwrap_or(u32::MAX);
-    let to = call.to.to_string();
+    let to = call.name.clone().unwrap_or_else(|| call.to.to_string());
     let asked = Asked::of(call);
     if let Some(path) = helper::path(&asked, &to) {
         let headers = [(":method", "GET"), (":path", path.as_str()), (":authority", "durpina")];
@@ -148,7 +148,7 @@ mod tests {
 
     fn call(kind: CallKind) -> Call {
         let to = "10.0.0.1:80".parse().unwrap();
-        Call { to, timeout: Duration::from_millis(1_500), cluster: "unix:/run/h".to_owned(), kind }
+        Call { to, name: None, timeout: Duration::from_millis(1_500), cluster: "unix:/run/h".to_owned(), kind }
     }
 
     fn http() -> Call {
@@ -215,6 +215,21 @@ mod tests {
         let connected = ask(call(CallKind::Connect), "ok", Some("200"), "connect=0.000 header=- status=504\n");
         assert_eq!(connected, Reply::Connected);
         assert!(abi.opened.borrow().last().unwrap().starts_with("unix:/run/h :method=GET :path=/tcp?peer=10.0.0.1:80"));
+    }
+
+    #[test]
+    fn a_server_with_a_name_is_asked_by_its_name() {
+        let (abi, queue) = (Fake::nginx(), Queue::default());
+        for call in [http(), call(CallKind::Connect)] {
+            queue.add(MAIN, &Call { name: Some("web:80".to_owned()), ..call });
+        }
+        assert_eq!((queue.make_next(&abi, MAIN), queue.make_next(&abi, CALLER)), (None, None));
+        assert!(abi.opened.borrow()[0].starts_with("web:80 :method=GET :path=/up"), "{:?}", abi.opened);
+        assert!(
+            abi.opened.borrow()[1].starts_with("unix:/run/h :method=GET :path=/tcp?peer=web:80 "),
+            "{:?}",
+            abi.opened
+        );
     }
 
     #[test]

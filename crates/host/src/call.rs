@@ -42,6 +42,8 @@ pub enum CallKind {
 pub struct Call {
     /// The server.
     pub to: SocketAddr,
+    /// Its `host:port`, where the host resolves names by itself and it has one; then `to` says nothing.
+    pub name: Option<String>,
     /// How long the whole may take.
     pub timeout: Duration,
     /// Through what it goes: on Envoy the name of a cluster, on nginx, for what is not HTTP, the address of the helper.
