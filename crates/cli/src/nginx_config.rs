@@ -44,8 +44,15 @@ impl NginxConf {
 
 /// The configuration, or what is wrong with the filter JSON, a line for each error.
 pub(crate) fn write(json: &[u8], conf: NginxConf) -> Result<String, String> {
-    let config = Config::parse(json, Capabilities::default(), &Registry::default())
-        .map_err(|problems| text::lines(&problems.to_string()))?;
+    let nginx = Capabilities {
+        resolves_names: true,
+        survives_refusal: false,
+        calls_from_replies: false,
+        has_clusters: false,
+        ..Capabilities::default()
+    };
+    let config =
+        Config::parse(json, nginx, &Registry::default()).map_err(|problems| text::lines(&problems.to_string()))?;
     // Whatever was parsed is UTF-8.
     let json = String::from_utf8_lossy(json);
     let servers = Servers::of(&config);
@@ -64,6 +71,9 @@ pub(crate) fn write(json: &[u8], conf: NginxConf) -> Result<String, String> {
         NginxConf::StickyRoute => replace_lines(&filter, "        server 127.0.0.1:", &servers.routes()),
         NginxConf::AnyAddress | NginxConf::Streaming => filter,
     };
+    if let Some(resolver) = resolver(&json).filter(|_| !servers.names.is_empty()) {
+        filter = replace_lines(&filter, "    # resolver ", &format!("    resolver {resolver};\n"));
+    }
     let helper = indent(HELPER, "    ");
     filter = replace_lines(&filter, "    include /etc/nginx/helper.conf;", &helper);
     if !environment.is_empty() {
@@ -74,6 +84,16 @@ pub(crate) fn write(json: &[u8], conf: NginxConf) -> Result<String, String> {
         conf.name()
     );
     Ok(head + &filter)
+}
+
+/// The name servers of a filter JSON, as nginx's directive takes them.
+fn resolver(json: &str) -> Option<String> {
+    let all: Value = serde_json::from_str(json).ok()?;
+    match all.get("resolver")? {
+        Value::String(one) => Some(one.clone()),
+        Value::Array(several) => Some(several.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")),
+        _ => None,
+    }
 }
 
 /// The template for streamed uploads has the filter JSON in each place where durpina is asked. The management API needs a location
@@ -255,7 +275,7 @@ mod tests {
     #[test]
     fn a_server_is_listed_once_and_as_durpina_writes_it() {
         let json = r#"{"upstreams": {"a": {"servers": ["localhost:80", "[0::1]:81 weight=2", "host1:82"]},
-            "b": {"servers": ["127.0.0.1", "0.0.0.0", "HOST1:82"]}}, "resolver": "127.0.0.53"}"#;
+            "b": {"servers": ["127.0.0.1", "0.0.0.0", "HOST1:82"]}}, "resolver": ["127.0.0.53"]}"#;
         let text = written(json, NginxConf::Keepalive);
         assert!(
             text.contains("        '127.0.0.1:80' durpina_1;\n        '[::1]:81' durpina_2;\n        default "),
@@ -263,6 +283,7 @@ mod tests {
         );
         assert!(text.contains("    upstream durpina_2 { server [::1]:81 max_fails=0; keepalive 32; }\n\n"), "{text}");
         assert!(text.contains("knows their addresses: host1:82.\n"));
+        assert!(text.contains("\n    resolver 127.0.0.53;\n") && !text.contains("# resolver"), "{text}");
         let text = written(json, NginxConf::StickyRoute);
         assert!(
             text.contains("        server [::1]:81 route=[::1]:81 max_fails=0;\n        keepalive 32;\n"),
