@@ -182,11 +182,11 @@ impl Setup {
             replace(from, to);
         }
         // Its workers use what the test's user owns.
-        let user = if is_root() { "user root root;\n" } else { "" };
+        let user = if uid() == 0 { "user root root;\n" } else { "" };
         fs::write(directory.path("nginx.conf"), format!("daemon off;\n{user}{text}"))
             .expect("the configuration's file");
-        // One cache for all: the filter is the same, and to compile it takes half a second of each worker.
-        let cache = std::env::temp_dir().join(format!("durpina-wasm-cache-{}", std::process::id()));
+        // One cache for all runs: to compile the filter takes half a second of each worker. wasmtime keeps it small.
+        let cache = std::env::temp_dir().join(format!("durpina-wasm-cache-{}", uid()));
         fs::create_dir_all(&cache).unwrap_or_else(|error| panic!("{}: {error}", cache.display()));
         let toml = format!("[cache]\nenabled = true\ndirectory = \"{}\"\n", cache.display());
         fs::write(directory.path("cache.toml"), toml).expect("the cache's configuration");
@@ -211,8 +211,8 @@ fn generate(conf: Conf, filter: &Value) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+fn uid() -> u32 {
+    fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).expect("Linux")
 }
 
 /// A port that is ours although nginx binds it: nginx sets `SO_REUSEADDR`, and beside a socket that has it too and does not listen
