@@ -16,6 +16,7 @@ use serde_json::json;
 
 use support::config::Config;
 use support::envoy::{Envoy, Setup};
+use support::proxy::Proxy as _;
 use support::server::Server;
 
 const PEERS: usize = 1_000;

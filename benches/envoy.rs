@@ -37,6 +37,7 @@ use serde_json::{json, Map, Value};
 use support::config::{repository, Config};
 use support::envoy::{filter_module, Envoy, Setup};
 use support::load::Load;
+use support::proxy::Proxy as _;
 use support::server::Server;
 
 /// Measurements of each Envoy for a median.

@@ -32,6 +32,7 @@ use support::config::Config;
 use support::envoy::{Envoy, Setup};
 use support::eventually;
 use support::ports::Port;
+use support::proxy::Proxy as _;
 use support::server::Server;
 
 /// Connections that are kept alive, and the pause of each between an answer and its next request.

@@ -30,8 +30,9 @@ use std::time::{Duration, Instant};
 use serde_json::{json, Value};
 
 use support::config::Config;
-use support::envoy::{Envoy, Setup, StateChange};
+use support::envoy::{Envoy, Setup};
 use support::load::{Load, Running};
+use support::proxy::{Proxy as _, StateChange};
 use support::server::{serve_until_orphaned, ServerProcess};
 
 /// The servers: names and weights. The first one is killed.

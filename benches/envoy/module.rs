@@ -10,6 +10,7 @@ use regex_lite::Regex;
 use super::{progress, Modules};
 use crate::support::config::Config;
 use crate::support::envoy::Setup;
+use crate::support::proxy::Proxy as _;
 
 /// Starts with each module.
 const STARTS: usize = 9;

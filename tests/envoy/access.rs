@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::support::client::Request;
 use crate::support::config::Config;
 use crate::support::envoy::{Envoy, Setup};
+use crate::support::proxy::Proxy as _;
 use crate::support::server::Server;
 use crate::{one_upstream, server};
 

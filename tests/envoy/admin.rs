@@ -11,6 +11,7 @@ use crate::support::client::{connect, Answer, Client, Request};
 use crate::support::config::{repository, Config};
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::load::Load;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::{Behaviour, Server};
 use crate::support::{command_line, eventually};
 use crate::{one_upstream, server, PATIENCE};

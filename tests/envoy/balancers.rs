@@ -6,23 +6,22 @@ use std::time::Duration;
 use serde_json::{json, Value};
 
 use crate::support::client::Request;
-use crate::support::config::Config;
-use crate::support::envoy::{Envoy, Setup};
 use crate::support::load::Load;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::{Behaviour, Server};
-use crate::{one_upstream, served_in_turn, server, start};
+use crate::{one_upstream, served_in_turn, server, start, start_workers, Started};
 
 /// Five servers behind this balancer, with two workers.
-fn five(balancer: &Value) -> ([Server; 5], Envoy) {
+fn five(balancer: &Value) -> ([Server; 5], Started) {
     let servers = ["a", "b", "c", "d", "e"].map(Server::start);
     let mut filter = one_upstream(&servers.each_ref().map(|peer| server(peer, "fail_timeout=60s")));
     filter["upstreams"]["web"]["balancer"] = balancer.clone();
-    let envoy = Setup::new(Config::reference(&filter)).workers(2).start();
+    let envoy = start_workers(&filter, 2);
     (servers, envoy)
 }
 
 /// Who answers each of so many paths. Each has a connection of its own, so that both workers are asked.
-fn owners(envoy: &Envoy, paths: usize) -> BTreeMap<usize, String> {
+fn owners(envoy: &Started, paths: usize) -> BTreeMap<usize, String> {
     let owner = |path: usize| {
         let answer = envoy.client().get(&format!("/{path}")).expect("an answer");
         assert_eq!(answer.status, 200);

@@ -4,12 +4,11 @@ use std::net::Ipv6Addr;
 
 use serde_json::json;
 
-use crate::support::config::Config;
-use crate::support::envoy::Setup;
 use crate::support::load::Load;
 use crate::support::ports::Port;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::Server;
-use crate::{one_upstream, served_in_turn, server, start};
+use crate::{one_upstream, served_in_turn, server, start, start_workers};
 
 #[test]
 fn round_robin_is_smooth() {
@@ -33,7 +32,7 @@ fn shares_match_weights_over_all_workers() {
     let weights = [("a", 1), ("b", 5), ("c", 7)];
     let servers = weights.map(|(name, weight)| (Server::start(name), weight));
     let filter = one_upstream(&servers.each_ref().map(|(a, weight)| server(a, &format!("weight={weight}"))));
-    let envoy = Setup::new(Config::reference(&filter)).workers(2).start();
+    let envoy = start_workers(&filter, 2);
 
     let report = Load::new(envoy.addr(), 1_300).connections(8).run();
 

@@ -11,6 +11,7 @@ use crate::support::config::{repository, Config, MINIMAL};
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
 use crate::support::load::Load;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::Server;
 use crate::{one_upstream, served_in_turn, server, PATIENCE};
 

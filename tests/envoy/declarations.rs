@@ -9,6 +9,7 @@ use crate::support::client::{Answer, Client, Request};
 use crate::support::config::Config;
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::Server;
 use crate::{one_upstream, server, PATIENCE};
 

@@ -8,6 +8,7 @@ use crate::support::config::Config;
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
 use crate::support::load::Load;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::{Behaviour, Server, ServerProcess};
 use crate::{one_upstream, server, spawn_server, start, PATIENCE};
 

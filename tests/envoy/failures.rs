@@ -11,6 +11,7 @@ use crate::support::config::{Config, MINIMAL};
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
 use crate::support::ports::Port;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::{Behaviour, Server};
 use crate::support::tcp::TcpServer;
 use crate::{one_upstream, served_in_turn, server, start, PATIENCE};

@@ -10,6 +10,7 @@ use crate::support::config::Config;
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
 use crate::support::hostile::{Crowd, Witness, Worst};
+use crate::support::proxy::Proxy as _;
 use crate::support::server::Server;
 use crate::support::tcp::TcpServer;
 use crate::{one_upstream, served_in_turn, server, PATIENCE};

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::support::client::{connect, Request};
 use crate::support::config::{Config, MINIMAL};
 use crate::support::envoy::{Envoy, Setup};
+use crate::support::proxy::Proxy as _;
 use crate::support::server::{Behaviour, Server};
 use crate::{one_upstream, served_in_turn, server, start};
 

@@ -10,6 +10,7 @@ use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
 use crate::support::load::Load;
 use crate::support::ports::Port;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::Server;
 use crate::{one_upstream, server, PATIENCE};
 

@@ -57,6 +57,7 @@ use serde_json::{json, Value};
 
 use support::config::Config;
 use support::envoy::{Envoy, Setup};
+use support::proxy::Proxy as _;
 use support::server::{serve_until_orphaned, Server, ServerProcess};
 
 /// Longer than anything takes that is going to happen at all.
@@ -78,6 +79,18 @@ fn server(server: &Server, parameters: &str) -> String {
 fn start(filter: &Value) -> Envoy {
     Setup::new(Config::reference(filter)).start()
 }
+
+/// The same with so many workers.
+#[track_caller]
+fn start_workers(filter: &Value, workers: u32) -> Envoy {
+    Setup::new(Config::reference(filter)).workers(workers).start()
+}
+
+/// What [`start`] gives: the cases that `tests/nginx` has too do not know which proxy they are on.
+type Started = Envoy;
+
+/// The answer to a request that the filter does not route.
+const UNROUTED: &str = "503";
 
 /// Who answers so many requests that one connection sends one after the other.
 #[track_caller]

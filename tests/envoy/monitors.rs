@@ -10,6 +10,7 @@ use serde_json::{json, Value};
 use crate::support::config::Config;
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::{Behaviour, Server};
 use crate::support::tcp::TcpServer;
 use crate::{one_upstream, served_in_turn, server, start, PATIENCE};

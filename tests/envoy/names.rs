@@ -10,6 +10,7 @@ use crate::support::dns::NameServer;
 use crate::support::envoy::Setup;
 use crate::support::eventually;
 use crate::support::ports::Port;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::Server;
 use crate::support::tcp::TcpServer;
 use crate::{one_upstream, served_in_turn, server, PATIENCE};

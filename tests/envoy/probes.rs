@@ -13,6 +13,7 @@ use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
 use crate::support::h2::Session;
 use crate::support::ports::Port;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::Server;
 use crate::support::tcp::TcpServer;
 use crate::support::tls;

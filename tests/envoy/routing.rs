@@ -2,14 +2,14 @@
 
 use serde_json::{json, Value};
 
-use crate::start;
 use crate::support::client::Request;
-use crate::support::envoy::Envoy;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::Server;
+use crate::{start, Started, UNROUTED};
 
 /// The upstreams `a`, `b` and `c`, each of one server of the same name, and these routes.
 struct World {
-    envoy: Envoy,
+    envoy: Started,
     _servers: [Server; 3],
 }
 
@@ -54,7 +54,7 @@ fn the_first_route_that_matches_wins() {
     assert_eq!(world.get("/user/12"), "c");
     assert_eq!(world.get("/user/12?x=/y"), "c");
     assert_eq!(world.get("/user/xy"), "a");
-    assert_eq!(world.get("/elsewhere"), "503", "nothing matches, and Envoy has no peer for it");
+    assert_eq!(world.get("/elsewhere"), UNROUTED, "nothing matches, and the proxy has no peer for it");
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn host_and_method_are_matched_too() {
     assert_eq!(world.answer(&Request::get("/").header("host", "a.test:8000")), "a", "the port is no part of the name");
     assert_eq!(world.answer(&Request::new("POST", "/").body("x")), "b");
     assert_eq!(world.answer(&Request::new("PUT", "/c/1").header("host", "c.test").body("x")), "c");
-    assert_eq!(world.answer(&Request::new("PUT", "/d").header("host", "c.test").body("x")), "503", "all must match");
-    assert_eq!(world.answer(&Request::get("/c/1").header("host", "c.test")), "503");
+    assert_eq!(world.answer(&Request::new("PUT", "/d").header("host", "c.test").body("x")), UNROUTED, "all must match");
+    assert_eq!(world.answer(&Request::get("/c/1").header("host", "c.test")), UNROUTED);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::support::client::Request;
 use crate::support::config::{repository, Config};
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
+use crate::support::proxy::Proxy;
 use crate::support::server::Server;
 use crate::support::tcp::{Pages, TcpServer};
 use crate::PATIENCE;

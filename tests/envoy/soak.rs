@@ -14,6 +14,7 @@ use crate::support::client::{connect, Client, Request};
 use crate::support::config::Config;
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::ports::Port;
+use crate::support::proxy::Proxy as _;
 use crate::support::tcp::TcpServer;
 use crate::PATIENCE;
 

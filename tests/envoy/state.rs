@@ -9,6 +9,7 @@ use crate::support::client::{Answer, Request};
 use crate::support::config::Config;
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
+use crate::support::proxy::Proxy as _;
 use crate::support::server::{Behaviour, Server};
 use crate::{one_upstream, server, start, PATIENCE};
 
@@ -152,7 +153,7 @@ fn an_outage_is_one_line_when_it_begins_and_one_when_it_ends() {
     serve(Duration::from_secs(4));
     assert_eq!(peer(&envoy, &a)["state"], "up");
     let changes = envoy.state_changes();
-    let ends = |change: &crate::support::envoy::StateChange| {
+    let ends = |change: &crate::support::proxy::StateChange| {
         (change.from == "up" || change.from == "failing", change.to == "up")
     };
     let ends: Vec<(bool, bool)> = changes.iter().map(ends).collect();

@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 
 use super::client::{Client, Request};
 use super::envoy::{Directory, Envoy, Setup};
+use super::proxy::Proxy as _;
 
 /// Requests before the first count, after which V8 has optimised what is called often.
 const WARM_UP: usize = 2_000;

@@ -95,6 +95,11 @@ impl Client {
         Client { addr, stream: None, buffer: Vec::new() }
     }
 
+    /// Over a connection that is there already, and over others to `addr` after it.
+    pub fn over(stream: TcpStream, addr: SocketAddr) -> Client {
+        Client { stream: Some(stream), ..Client::new(addr) }
+    }
+
     pub fn get(&mut self, target: &str) -> io::Result<Answer> {
         self.send(&Request::get(target))
     }

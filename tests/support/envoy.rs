@@ -15,13 +15,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use regex_lite::Regex;
 use serde_json::Value;
 
 use super::client::Client;
 use super::config::{repository, Config, LINES};
 use super::eventually;
 use super::ports::Port;
+use super::proxy::Proxy;
 
 /// How long an Envoy may take to get ready on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -219,15 +219,6 @@ pub struct Refusal {
     pub log: String,
 }
 
-/// A line in the log: this peer went from one state to another.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StateChange {
-    pub upstream: String,
-    pub peer: String,
-    pub from: String,
-    pub to: String,
-}
-
 /// A running Envoy.
 pub struct Envoy {
     setup: Setup,
@@ -240,19 +231,9 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Where it listens for requests.
-    pub fn addr(&self) -> SocketAddr {
-        self.ports[0].addr()
-    }
-
     /// Where its second listener does.
     pub fn second_addr(&self) -> SocketAddr {
         self.ports[1].addr()
-    }
-
-    /// A connection to where it listens.
-    pub fn client(&self) -> Client {
-        Client::new(self.addr())
     }
 
     /// Where its admin pages are.
@@ -316,23 +297,10 @@ impl Envoy {
         attempts
     }
 
-    /// What Envoy and the filter logged so far.
-    pub fn log(&self) -> String {
-        self.directory.log()
-    }
-
     /// The lines that [`Config::lines`] asked for, one for each request that is over.
     pub fn lines(&self) -> Vec<String> {
         let text = fs::read(self.directory.path(LINES)).unwrap_or_default();
         String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
-    }
-
-    /// The changes of peers' states, in the order in which the filter logged them.
-    pub fn state_changes(&self) -> Vec<StateChange> {
-        let line = Regex::new(r"peer state: upstream=(\S+) peer=(\S+) from=(\S+) to=(\S+)").expect("a valid regex");
-        let log = self.log();
-        let changes = line.captures_iter(&log).map(|found| found.extract().1.map(str::to_owned));
-        changes.map(|[upstream, peer, from, to]| StateChange { upstream, peer, from, to }).collect()
     }
 
     /// CPU time that the process has used so far, on all its threads.
@@ -380,6 +348,16 @@ impl Envoy {
     }
 }
 
+impl Proxy for Envoy {
+    fn addr(&self) -> SocketAddr {
+        self.ports[0].addr()
+    }
+
+    fn log(&self) -> String {
+        self.directory.log()
+    }
+}
+
 impl Drop for Envoy {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -398,14 +376,14 @@ impl Drop for Envoy {
 }
 
 /// A child that is ended with its owner, and also when this process is killed before it can do so.
-struct Process {
-    child: Child,
+pub(super) struct Process {
+    pub(super) child: Child,
     guard: Child,
 }
 
 impl Process {
-    fn start(command: &mut Command) -> Process {
-        let child = command.spawn().expect("Envoy can be started");
+    pub(super) fn start(command: &mut Command) -> Process {
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         // Its standard input ends with us, however we end.
         let mut guard = Command::new("sh");
         guard.args(["-c", &format!("read _; kill -9 {}", child.id())]).process_group(0);
@@ -413,7 +391,7 @@ impl Process {
         Process { child, guard: guard.spawn().expect("sh can be started") }
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
 }
@@ -455,7 +433,7 @@ impl Directory {
     }
 
     /// What was logged so far; not always valid UTF-8, as it can hold bytes of a request.
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.path("log")).unwrap_or_default()).into_owned()
     }
 }

@@ -1,10 +1,11 @@
-//! What the tests on a real Envoy, the demo and the benchmark have in common.
+//! What the tests on a real Envoy and a real nginx, the demo and the benchmark have in common.
 //!
 //! Start here to read any of them:
 //!
 //! - [`config`]: one of the shipped files in `envoy/`, with the few places changed that a test has to
 //!   change (ports, the filter's JSON, a shorter timeout);
 //! - [`envoy`]: an Envoy process that runs such a configuration, with its admin pages, log and CPU time;
+//! - [`nginx`]: the same for nginx; [`proxy`]: what tests ask of either;
 //! - [`callgrind`]: such a process whose instructions are counted;
 //! - [`server`]: HTTP servers that answer, hang, reset or talk nonsense on command, in this process or
 //!   in one of their own that can be killed;
@@ -29,7 +30,9 @@ pub mod envoy;
 pub mod h2;
 pub mod hostile;
 pub mod load;
+pub mod nginx;
 pub mod ports;
+pub mod proxy;
 pub mod server;
 pub mod tcp;
 pub mod tls;

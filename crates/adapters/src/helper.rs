@@ -70,6 +70,8 @@ pub(crate) fn read(asked: &Asked<'_>, body: Vec<u8>) -> Reply {
             })
         }
         Asked::Agent(_) => Reply::Bytes(body),
+        // A server that speaks first is heard before nginx has noted that it is connected.
+        Asked::Tcp if value("header=").is_some_and(|time| time != "-") => Reply::Connected,
         Asked::Tcp => match (connected, value("status=")) {
             (None, _) => Reply::NotMade("what answers there is not the helper".to_owned()),
             (Some("-"), Some("504")) => Reply::Failed(Failure::Timeout),
@@ -120,5 +122,10 @@ mod tests {
         assert_eq!(tcp("connect=- header=- status=504\n"), Reply::Failed(Failure::Timeout));
         assert!(matches!(tcp("hello"), Reply::NotMade(_)));
         assert!(matches!(tcp("connect= header= status="), Reply::NotMade(_)));
+    }
+
+    #[test]
+    fn a_server_that_answers_is_connected_whatever_nginx_noted() {
+        assert_eq!(read(&Asked::Tcp, b"connect=- header=0.000 status=200\n".to_vec()), Reply::Connected);
     }
 }

@@ -4,7 +4,7 @@
 //! - `envoy`: what Envoy makes of the vocabulary of [`durpina_host`]; `blame`: whose fault it is when a request fails there;
 //!   `answers`: what the replies to its own calls mean there, and whose words they are;
 //! - `nginx`: what nginx makes of it; `trail`: the attempts of a request there; `zone` and `envelope`: its shared data; `queue` and
-//!   `helper`: the filter's own calls;
+//!   `helper`: the filter's own calls; `environment`: a configuration that is too long for a directive;
 //! - `random`: random numbers, for both;
 //! - `raw`: the calls themselves, and the only unsafe code (wasm only);
 //! - `callbacks`: the proxy's calls of the filter, which proxy it is, and what Envoy's contexts do (wasm only); `nginx_contexts`: what
@@ -29,6 +29,8 @@ mod blame;
 mod callbacks;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod envelope;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod environment;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod envoy;
 #[cfg(test)]

@@ -14,6 +14,7 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
 use xxhash_rust::xxh64::xxh64;
 
+use crate::environment;
 use crate::nginx::Nginx;
 use crate::queue::Over;
 use crate::raw::{self, ProxyWasm};
@@ -100,6 +101,19 @@ impl<G: Guest> Root<G> {
     }
 }
 
+/// What the directive holds, or what it says to be in the environment.
+fn configuration() -> Vec<u8> {
+    let text = raw::plugin_configuration().unwrap_or_default();
+    let Some(name) = environment::name(&text) else { return text };
+    environment::read(name, &raw::environment().unwrap_or_default()).unwrap_or_else(|| {
+        let name = String::from_utf8_lossy(name);
+        log::error!(
+            "configuration: the environment has neither {name}_1 nor {name}: an env directive of nginx gives it"
+        );
+        Vec::new()
+    })
+}
+
 impl<G: Guest> Context for Root<G> {
     fn on_http_call_response(&mut self, token: u32, _headers: usize, _body: usize, _trailers: usize) {
         let host = &self.vm.host;
@@ -113,7 +127,7 @@ impl<G: Guest + 'static> RootContext for Root<G> {
     fn on_configure(&mut self, _size: usize) -> bool {
         let host = &self.vm.host;
         host.add_root();
-        let text = raw::plugin_configuration().unwrap_or_default();
+        let text = configuration();
         self.is_caller = text.trim_ascii() == CALLER;
         if !self.is_caller {
             // A reload loses all that was shared, so nothing has to be found again by a name.

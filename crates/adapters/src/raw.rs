@@ -67,6 +67,8 @@ extern "C" {
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 extern "C" {
     fn random_get(bytes: *mut u8, size: usize) -> u16;
+    fn environ_sizes_get(count: *mut usize, size: *mut usize) -> u16;
+    fn environ_get(variables: *mut *mut u8, bytes: *mut u8) -> u16;
 }
 
 fn check(status: u32) -> Result<()> {
@@ -131,6 +133,19 @@ pub(crate) fn tick_once(millis: u32) {
 
 pub(crate) fn plugin_configuration() -> Result<Vec<u8>> {
     buffer(PLUGIN_CONFIGURATION, usize::MAX)
+}
+
+/// The variables of the environment, `NAME=value`, each with a zero behind it.
+pub(crate) fn environment() -> Result<Vec<u8>> {
+    let (mut count, mut size) = (0, 0);
+    // SAFETY: the host writes one number to each of the two places.
+    check(unsafe { environ_sizes_get(&raw mut count, &raw mut size) }.into())?;
+    let mut variables = vec![core::ptr::null_mut(); count];
+    let mut bytes = vec![0; size];
+    // SAFETY: the host writes `count` pointers and `size` bytes, as it has just said; nothing runs between the two calls that could
+    // change the environment.
+    check(unsafe { environ_get(variables.as_mut_ptr(), bytes.as_mut_ptr()) }.into())?;
+    Ok(bytes)
 }
 
 /// The beginning of what has arrived of the request's body.

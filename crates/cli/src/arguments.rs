@@ -121,6 +121,20 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
+    /// Writes an nginx configuration for a filter JSON
+    ///
+    /// Prints one of the files in nginx-wasm/ with this filter JSON in its place, quoted for nginx, and with the servers that it
+    /// names. Ports and paths are those of the file. The same filter JSON gives the same text. Exit code 1 if the filter JSON
+    /// has an error.
+    #[command(after_help = texts::NGINX_CONFIG)]
+    NginxConfig {
+        /// The filter JSON; "-" is standard input
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Which of the files
+        #[arg(long, value_name = "NAME", value_enum, default_value_t = NginxConf::Keepalive)]
+        conf: NginxConf,
+    },
     /// Prints a completion script for a shell
     ///
     /// The script completes commands, options, and the values that are known beforehand. It calls no API.
@@ -246,6 +260,19 @@ pub(crate) enum AdminState {
     TemporaryDown,
     /// Gets no new requests until it is put up again; those in flight end as usual
     Drain,
+}
+
+/// The nginx configurations that there are. Each is a file in nginx-wasm/.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NginxConf {
+    /// Any address at run time; a connection for each request
+    AnyAddress,
+    /// Connections to the servers of the filter JSON are kept
+    Keepalive,
+    /// The same in one upstream of nginx, from 1.29.6 on
+    StickyRoute,
+    /// Uploads are passed on while they arrive
+    Streaming,
 }
 
 /// A value that may be or hold a secret: nothing shows it.

@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 use ureq::http::HeaderValue;
 
-use crate::arguments::{self, Action, ApiOptions, Command, CommandLine, Secret};
+use crate::arguments::{self, Action, ApiOptions, Command, CommandLine, NginxConf, Secret};
 use crate::manual;
 use crate::text;
 use crate::url::Base;
@@ -30,6 +30,8 @@ pub(crate) enum Invocation {
     Print(String),
     /// Validate this file.
     Check(PathBuf),
+    /// Write an nginx configuration for this file.
+    NginxConfig { file: PathBuf, conf: NginxConf },
     /// Call the management API.
     Call { access: Access, action: Action, json: bool },
 }
@@ -126,6 +128,7 @@ fn act(
             Invocation::Call { access, action, json }
         }
         Command::Check { file } => Invocation::Check(file),
+        Command::NginxConfig { file, conf } => Invocation::NginxConfig { file, conf },
         Command::Completions { shell } => Invocation::Print(manual::completions(shell)),
         Command::Man => Invocation::Print(manual::page()),
         Command::Help { command } => {

@@ -5,7 +5,7 @@
 //! | code | meaning |
 //! | --- | --- |
 //! | 0 | done |
-//! | 1 | the configuration is wrong (`check`) |
+//! | 1 | the configuration is wrong (`check`, `nginx-config`) |
 //! | 2 | called wrongly, or a file cannot be read or the output not be written |
 //! | 3 | the management API refused (4xx) |
 //! | 4 | the management API cannot be reached, failed (5xx), or what answered is not the API |
@@ -15,6 +15,7 @@
 //! | [`arguments`], [`invocation`] | what the command can be asked, and what it was asked |
 //! | [`manual`], [`texts`] | the manual page and completion scripts; descriptions, examples, exit codes |
 //! | [`check`] | `durpina check` |
+//! | [`nginx_config`], [`nginx_text`] | `durpina nginx-config`; how nginx is told a text |
 //! | [`action`] | the commands that call the management API |
 //! | [`api`], [`url`], [`problem`] | a request and its answer, the address it goes to, the answer that refuses |
 //! | [`peer`], [`upstream`] | what the API answers, as a person reads it |
@@ -26,6 +27,8 @@ mod arguments;
 mod check;
 mod invocation;
 mod manual;
+mod nginx_config;
+mod nginx_text;
 mod peer;
 mod problem;
 mod table;
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     match invocation {
         Ok(Invocation::Print(text)) => say(&text, Exit::Done),
         Ok(Invocation::Check(file)) => check_file(&file),
+        Ok(Invocation::NginxConfig { file, conf }) => write_nginx_config(&file, conf),
         Ok(Invocation::Call { access, action, json }) => match action.perform(&Api::new(access), json) {
             Ok(text) => say(&text, Exit::Done),
             Err(failure) => {
@@ -89,6 +93,24 @@ fn check_file(file: &std::path::Path) -> Exit {
         Err(error) => {
             complain(&format!("{}: {error}\n", file.display()));
             Exit::Misuse
+        }
+    }
+}
+
+fn write_nginx_config(file: &std::path::Path, conf: arguments::NginxConf) -> Exit {
+    let json = match check::read(file) {
+        Ok(json) => json,
+        Err(error) => {
+            complain(&format!("{}: {error}\n", file.display()));
+            return Exit::Misuse;
+        }
+    };
+    match nginx_config::write(&json, conf) {
+        Ok(text) => say(&text, Exit::Done),
+        Err(problems) => {
+            // Not to the standard output: that is a configuration, or nothing.
+            complain(&format!("{problems}{}: no configuration was written\n", file.display()));
+            Exit::Invalid
         }
     }
 }

@@ -410,8 +410,20 @@ fn help_goes_to_the_output_and_mistakes_do_not() {
 /// Variables that would break every command that calls the API.
 const NO_API: &[(&str, &str)] = &[("DURPINA_URL", "no URL"), ("DURPINA_TOKEN", "s3\ncret")];
 
-const COMMANDS: [&str; 11] =
-    ["peers", "info", "add", "remove", "weight", "state", "check", "completions", "man", "help", "version"];
+const COMMANDS: [&str; 12] = [
+    "peers",
+    "info",
+    "add",
+    "remove",
+    "weight",
+    "state",
+    "check",
+    "nginx-config",
+    "completions",
+    "man",
+    "help",
+    "version",
+];
 
 #[test]
 fn completions_and_the_manual_page_need_no_api() {
@@ -566,4 +578,34 @@ fn check_tells_good_from_bad() {
     let outcome = durpina(&["check", &absent], &[]);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""));
     assert!(outcome.stderr.starts_with(&format!("{absent}: No such file")), "{outcome:?}");
+}
+
+#[test]
+fn a_configuration_for_nginx_is_written() {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nginx.json");
+    let file = path.to_str().unwrap();
+    std::fs::write(&path, r#"{"upstreams": {"web": {"servers": ["10.0.0.1:81 weight=5"]}}, "upstream": "web"}"#)
+        .unwrap();
+    for conf in ["any-address", "keepalive", "sticky-route", "streaming"] {
+        let outcome = durpina(&["nginx-config", file, "--conf", conf], NO_API);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{conf}");
+        assert!(
+            outcome.stdout.starts_with(&format!("# Written by `durpina nginx-config --conf {conf}`")),
+            "{outcome:?}"
+        );
+        assert!(outcome.stdout.contains(r#"'{"upstreams": {"web": {"servers": ["10.0.0.1:81 weight=5"]}}"#), "{conf}");
+        assert!(!outcome.stdout.contains("127.0.0.1:808"), "no server of the example is left: {conf}");
+        assert_eq!(durpina(&["nginx-config", "--conf", conf, file], NO_API).stdout, outcome.stdout, "the same again");
+    }
+    let keepalive = durpina(&["nginx-config", file], NO_API).stdout;
+    assert!(keepalive.contains("        '10.0.0.1:81' durpina_1;\n"), "{keepalive}");
+
+    std::fs::write(&path, r#"{"upstreams": {"web": {"servers": ["10.0.0.1 weight=0"]}}}"#).unwrap();
+    let outcome = durpina(&["nginx-config", file], NO_API);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "nothing that could be taken for a configuration");
+    assert!(outcome.stderr.starts_with("upstreams.web.servers[0].weight: expected an integer"), "{outcome:?}");
+    let outcome = durpina(&["nginx-config", "absent.json"], NO_API);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""));
+    let outcome = durpina(&["nginx-config", file, "--conf", "fastest"], NO_API);
+    assert!(outcome.code == 2 && outcome.stderr.contains("sticky-route"), "{outcome:?}");
 }
