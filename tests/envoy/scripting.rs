@@ -29,7 +29,7 @@ fn set_up(name: &str, upstream: Value) -> Setup {
 }
 
 fn document(envoy: &Envoy) -> Value {
-    let request = Request::get("/durpina/upstreams/web".to_owned()).header("authorization", "Bearer t");
+    let request = Request::get("/durpina/upstreams/web").header("authorization", "Bearer t");
     let answer = envoy.client().send(&request).expect("an answer");
     serde_json::from_slice(&answer.body).expect("a document")
 }
