@@ -6,7 +6,7 @@
 #   BASELINE_WASM=/path/to/filter     another build of the filter, which `make bench BENCH=envoy` compares with; with
 #                                     ARGS=instructions it stops after its first tables
 
-.PHONY: help build run test sim test-nginx bench lint check clean
+.PHONY: help build run test sim test-nginx bench lint check package clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -35,6 +35,9 @@ lint: ## formatting, lints, documentation and the filter's size; warnings are er
 
 check: ## validates a filter JSON without any proxy: make check CONFIG=filter.json
 	@scripts/check.sh
+
+package: ## what would be published of the library, packed and built from the packages alone; nothing is uploaded
+	@scripts/package.sh
 
 clean: ## removes what was built; .venv and .tools stay, they are slow to make and still right
 	rm -rf target dist

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::dns::SHORTEST_TTL;
 use super::lookup::Resolved;
 use crate::model::agent::Agent;
-use crate::model::check::took;
+use crate::model::check::{took, Flip};
 use crate::model::failures::Failures;
 use crate::model::peer::PeerRecord;
 use crate::model::peer_status::PeerStatus;
@@ -101,7 +101,9 @@ impl Event {
                 peer_status.change_check(monitor, |check| {
                     (check.at, check.took) = (*at, took(*length));
                     let was_failing = check.is_failing(*at, peer.fail_timeout());
-                    let flip = check.observe(why.as_deref(), monitor, peer.fail_timeout()).filter(|_| *is_verdict);
+                    let flip = check.observe(why.as_deref(), monitor, peer.fail_timeout());
+                    // What a monitor imposed itself is lifted by anything good.
+                    let flip = flip.filter(|flip| *is_verdict || *flip == Flip::Up);
                     flip.into_iter().for_each(|flip| check.set_verdict(flip, *at));
                     if failures.is_outage && *is_verdict {
                         check.count_recovery(failures.last);

@@ -3,7 +3,7 @@
 //! The endpoint answers `{"status": "up", "load": 0.25}`: a server that is up gets `1 - load` of its weight, but never less than
 //! `floor`. Whatever else `status` says is a failed check.
 // What the macro makes is neither documented nor free of unsafe attributes.
-#![allow(unsafe_code, unreachable_pub)]
+#![allow(missing_docs, unsafe_code, unreachable_pub)]
 
 use durpina::host::Reply;
 use durpina::json::Json;

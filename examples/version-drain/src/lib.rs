@@ -3,7 +3,7 @@
 //! Each server answers a path with its version, `1.4.2` as plain text. Servers below `at_least` get no new requests, and all
 //! others do. With `canary`, a label, a server that has it is left alone: it runs whatever it runs.
 // What the macro makes is neither documented nor free of unsafe attributes.
-#![allow(unsafe_code, unreachable_pub)]
+#![allow(missing_docs, unsafe_code, unreachable_pub)]
 
 use durpina::host::Reply;
 use durpina::model::report::{AgentAdmin, Report};
@@ -117,9 +117,9 @@ mod tests {
     #[test]
     fn old_servers_are_drained_until_they_are_updated() {
         let sim = Sim::new();
-        [(OLD, "v1.3.9\n"), (NEW, "1.4"), (CANARY, "0.1")]
-            .into_iter()
-            .for_each(|(server, version)| sim.says(server, version));
+        for (server, version) in [(OLD, "v1.3.9\n"), (NEW, "1.4"), (CANARY, "0.1")] {
+            sim.says(server, version);
+        }
         let mut worker = start(&sim, r#""at_least": "1.4.0", "canary": "canary""#).unwrap();
         assert_eq!(served(&mut worker), [OLD, NEW, CANARY], "nobody is drained unheard");
         pass(&sim, &mut worker);

@@ -3,7 +3,7 @@
 //! Servers have a label with their zone. A request goes to those of its own zone in turn, by weight; when these are out of use or have as
 //! many requests as they may (`max_conns`), and for retries beyond them, to all the others in turn.
 // What the macro makes is neither documented nor free of unsafe attributes.
-#![allow(unsafe_code, unreachable_pub)]
+#![allow(missing_docs, unsafe_code, unreachable_pub)]
 
 use durpina::balancer::{Balancer, BalancerKind, Candidates, Entry, Pick, RoundRobin};
 use durpina::model::template::Template;

@@ -75,6 +75,24 @@ fn a_check_that_fails_by_itself_spoils_no_other_and_takes_no_peer_out() {
 }
 
 #[test]
+fn what_a_monitor_found_bad_is_good_again_when_the_peer_reports_itself() {
+    let sim = Sim::new();
+    let registry = checking(|check, reply| match reply {
+        None => ask(check),
+        Some(Reply::Http(200, _)) => Ok(Step::Done(Finding::Reported(Report::parse(b"50%")))),
+        Some(_) => Ok(Step::Done(Finding::Bad("sick".to_owned()))),
+    });
+    let mut all = start(&sim, &registry, 2, OWN);
+    sim.server(A, Behaviour::Answers(500));
+    pass(&sim, &mut all, secs(4));
+    assert_eq!(served(&mut all[0]), [B]);
+    sim.server(A, Behaviour::Answers(200));
+    pass(&sim, &mut all, secs(4));
+    assert_eq!(served(&mut all[0]), [A, B]);
+    assert_eq!(sim.logged("from=down to=up by=\"monitor own\" why=\"2 good checks in a row\"").len(), 1);
+}
+
+#[test]
 fn a_check_that_never_ends_is_ended() {
     let sim = Sim::new();
     let mut all = start(&sim, &checking(|check, _| ask(check)), 1, OWN);
