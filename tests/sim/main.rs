@@ -2,6 +2,10 @@
 //!
 //! - [`reference`]: the configuration around the filter, as the files in `envoy/` have it;
 //! - [`scenario`]: a run, all of which follows from its seed;
+//! - [`calm`]: in the middle of it, what is said of peers that stay as they are, and where requests go then;
+//! - [`counts`]: the failures counted, and those that there were;
+//! - [`told`]: what the log told of an upstream's state;
+//! - [`trials`]: runs with a peer that fails slowly, and no monitor;
 //! - [`seeds`]: many of them at once, and one again, with its trace.
 //!
 //! `make sim SEEDS=100000` runs more than `make test` does, `make sim SEED=17` one with its trace. By hand: `make build`, then
@@ -13,10 +17,14 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod api;
+mod calm;
+mod counts;
 mod first;
 mod reference;
 mod scenario;
 mod seeds;
+mod told;
+mod trials;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
