@@ -5,6 +5,7 @@
 #   NGINX=/path/to/nginx              an nginx with ngx_wasm_module, for the tests on nginx
 #   BASELINE_WASM=/path/to/filter     another build of the filter, which `make bench BENCH=envoy` compares with; with
 #                                     ARGS=instructions it stops after its first tables
+#   BENCH=fuel ARGS=record              of `make bench`: records what callbacks cost, to which `make test` holds the filter
 
 .PHONY: help build run test sim test-nginx bench lint check clean
 .NOTPARALLEL:

@@ -6,6 +6,7 @@
 //! - [`counts`]: the failures counted, and those that there were;
 //! - [`told`]: what the log told of an upstream's state;
 //! - [`trials`]: runs with a peer that fails slowly, and no monitor;
+//! - [`costs`]: what each callback costs, and what it may;
 //! - [`seeds`]: many of them at once, and one again, with its trace.
 //!
 //! `make sim SEEDS=100000` runs more than `make test` does, `make sim SEED=17` one with its trace. By hand: `make build`, then
@@ -18,7 +19,9 @@
 
 mod api;
 mod calm;
+mod costs;
 mod counts;
+mod filter;
 mod first;
 mod reference;
 mod scenario;
@@ -26,19 +29,4 @@ mod seeds;
 mod told;
 mod trials;
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
-
-use proxy_wasm_sim::Module;
-
-/// The module that ships, read once.
-fn module() -> &'static Module {
-    static MODULE: OnceLock<Module> = OnceLock::new();
-    MODULE.get_or_init(|| {
-        let built = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../dist/durpina.wasm");
-        let path = std::env::var_os("DURPINA_WASM").map_or_else(built, PathBuf::from);
-        let bytes =
-            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; `make build` first", path.display()));
-        Module::load(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    })
-}
+use filter::module;
