@@ -7,7 +7,7 @@
 #                                     ARGS=instructions it stops after its first tables
 #   BENCH=fuel ARGS=record              of `make bench`: records what callbacks cost, to which `make test` holds the filter
 
-.PHONY: help build run test sim test-nginx bench lint check clean
+.PHONY: help build run test sim fuzz test-nginx bench lint check clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -24,6 +24,9 @@ test: ## every test: native, wasm32 in Node, end to end on a real Envoy (and ngi
 
 sim: ## many runs in a simulated host, full of faults: SEEDS=100000 runs more, SEED=17 one with its trace
 	@SEEDS="$(SEEDS)" SEED="$(SEED)" FIRST_SEED="$(FIRST_SEED)" scripts/sim.sh
+
+fuzz: ## what reads others' bytes, with libFuzzer: TIME=seconds for each target, TARGET=name for one
+	@TIME="$(TIME)" TARGET="$(TARGET)" scripts/fuzz.sh
 
 test-nginx: ## the end-to-end tests on nginx: make test-nginx NGINX=/path/to/nginx
 	@echo "test-nginx: the nginx side of the filter is not written yet, so nothing was tested on '$(NGINX)'"; exit 1

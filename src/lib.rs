@@ -29,6 +29,9 @@ mod bits;
 mod checks;
 pub mod config;
 mod filter;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handle;
 pub mod model;
 pub mod monitor;

@@ -48,6 +48,52 @@ impl Scenario {
         self.requests_go_where_the_document_says()
     }
 
+    /// A change at one worker is there at the next request of the other.
+    pub(crate) fn changes_are_seen_at_once(&mut self) -> Result<(), Broken> {
+        for (worker, other) in [(0, 1), (1, 0)] {
+            let weight = 20 + worker;
+            let change =
+                api::request("PATCH", "/upstreams/web/peers/10.0.0.4:80", &json!({ "weight": weight })).at(worker);
+            let outcome = self.process.request(change).map_err(|crash| crash.to_string())?;
+            if outcome.status != Some(200) {
+                return Err(format!("a change was refused: {outcome:?}"));
+            }
+            let seen = &api::upstream(&mut self.process, other)["peers"][3]["weight"];
+            if *seen != weight {
+                return Err(format!("worker {worker} set weight {weight}, and worker {other} sees {seen}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// All is well, and then a peer is not: who is told of the verdict by the log finds every worker going by it.
+    pub(crate) fn a_verdict_is_seen_at_once(&mut self) -> Result<(), Broken> {
+        let name = PEERS[2];
+        self.process.world().peer(name).behaviour = Behaviour::Refuses;
+        let line = format!("peer state: upstream=web peer={name} from=");
+        let count = |scenario: &Self| scenario.process.logs().iter().filter(|log| log.text.starts_with(&line)).count();
+        let before = count(self);
+        // Two checks, of which the second is made soon.
+        for _ in 0..1_000 {
+            self.pass(Duration::from_millis(3))?;
+            if count(self) > before {
+                break;
+            }
+        }
+        if count(self) == before {
+            return Err(format!("{name} refuses for three seconds, and the log does not say so"));
+        }
+        let requests: Vec<_> = (0..8).map(|turn| self.process.send(Request::get("/").at(turn % WORKERS))).collect();
+        self.pass(PATIENCE)?;
+        for id in requests {
+            let attempts = self.process.outcome(id).map(|outcome| outcome.attempts).unwrap_or_default();
+            if attempts.is_empty() || attempts.iter().any(|attempt| attempt.address == name) {
+                return Err(format!("{name} is down, the log says so, and {id:?} went to {attempts:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// What all workers say of the upstream.
     pub(crate) fn documents_agree(&mut self) -> Result<Value, Broken> {
         let documents: Vec<Value> = (0..WORKERS).map(|worker| api::upstream(&mut self.process, worker)).collect();
