@@ -37,6 +37,8 @@ pub(crate) fn document(status: u32, detail: &str, errors: &[(String, String)]) -
         414 => "URI Too Long",
         415 => "Unsupported Media Type",
         422 => "Unprocessable Content",
+        502 => "Bad Gateway",
+        504 => "Gateway Timeout",
         _ => "Service Unavailable",
     };
     let errors = errors.iter().map(|(place, message)| Error { place, message }).collect();

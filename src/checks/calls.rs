@@ -125,7 +125,7 @@ impl Calls {
         let (_, flight) = self.under_way.swap_remove(at);
         let is_early = now.after(GRACE + EARLY) < flight.deadline && !matches!(id, CallId::Stream(_));
         let is_broken_off = is_early && *reply == Reply::Failed(Failure::Timeout);
-        if *reply == Reply::Connected {
+        if *reply == Reply::Connected && matches!(id, CallId::Stream(_)) {
             self.closing.push((id, now.after(CLOSING)));
         }
         let is_connected = match (id, reply) {

@@ -195,8 +195,11 @@ impl Driver<'_> {
             return;
         }
         let status = self.state.pending.get(job.upstream).map(PendingStatus::status);
-        let Some(target) = Target::of(job, view, status, &self.state.addresses, self.host.now()) else { return };
-        let Target { monitor, peer, to } = target;
+        let resolves = self.host.capabilities().resolves_names;
+        let Some(target) = Target::of(job, view, status, &self.state.addresses, resolves, self.host.now()) else {
+            return;
+        };
+        let Target { monitor, peer, to, name } = target;
         // A server that takes its time is not asked again meanwhile.
         if self.state.calls.is_checking(job.upstream, peer.id, &monitor.id) {
             return;
@@ -205,7 +208,7 @@ impl Driver<'_> {
         let kind = kind.monitor.ask(monitor, &peer.server.name);
         let usual = self.state.clusters.of(&kind);
         let cluster = Some(&*monitor.cluster).filter(|cluster| !cluster.is_empty()).unwrap_or(usual).to_owned();
-        let call = Call { to, timeout: monitor.timeout, cluster, kind };
+        let call = Call { to, name, timeout: monitor.timeout, cluster, kind };
         let (id, monitor) = (peer.id, Rc::new(monitor.clone()));
         // It was said why.
         let _ = self.call(job.upstream, id, &call, Purpose::Check(monitor));
@@ -220,7 +223,7 @@ impl Driver<'_> {
                 Ok(())
             }
             Err(error) => {
-                let (monitor, why) = (purpose.monitor(), format!("{error}; is it there, and below its limits?"));
+                let (monitor, why) = (purpose.monitor(), obstacles::reason(&error));
                 let asked = Asked { position: upstream, peer, monitor: monitor.as_deref(), cluster: &call.cluster };
                 Err(self.note_obstacle(&asked, Some(&why)).unwrap_or(why))
             }
@@ -243,7 +246,7 @@ impl Driver<'_> {
             let asked = match (server, question.encode()) {
                 (Some(to), Some(bytes)) => {
                     let (cluster, kind) = (self.state.clusters.tcp.clone(), CallKind::Tcp(bytes));
-                    let call = Call { to, timeout: RESOLVER_TIMEOUT, cluster, kind };
+                    let call = Call { to, name: None, timeout: RESOLVER_TIMEOUT, cluster, kind };
                     self.call(next.upstream, next.peer, &call, Purpose::Lookup(next.lookup, question))
                 }
                 (None, _) => Err("there is no name server to ask".to_owned()),
@@ -282,7 +285,7 @@ impl Driver<'_> {
         let Some(Ended { flight, is_broken_off, is_connected }) = self.state.calls.end(call, reply, now) else {
             return;
         };
-        if *reply == Reply::Connected {
+        if *reply == Reply::Connected && matches!(call, CallId::Stream(_)) {
             self.host.end_call(call, EndCall::Close);
         }
         let reply = if is_broken_off { &Reply::Failed(Failure::Reset) } else { reply };

@@ -2,6 +2,7 @@
 //! the log and by the API.
 
 use super::complaints::{Cause, Complaints};
+use crate::host::HostError;
 use crate::model::id::PeerId;
 use crate::model::spec::MonitorSpec;
 use crate::store::Store;
@@ -17,6 +18,14 @@ pub(super) struct Asked<'a> {
     pub(super) cluster: &'a str,
 }
 
+/// Why a call cannot be made.
+pub(super) fn reason(error: &HostError) -> String {
+    match error {
+        HostError::Lacking(what) => (*what).to_owned(),
+        error => format!("{error}; is it there, and below its limits?"),
+    }
+}
+
 /// Notes why a call did not get as far as the server, and has the log tell it; or that it did. Returns a sentence for people.
 pub(super) fn note(
     store: &Store<'_>,
@@ -25,7 +34,13 @@ pub(super) fn note(
     asked: &Asked<'_>,
     why: Option<&str>,
 ) -> Option<String> {
-    let why = why.map(|why| format!("calls go through the cluster {:?}: {why}", asked.cluster));
+    let has_clusters = store.host().capabilities().has_clusters;
+    let through = |why: &str| match asked.cluster {
+        "" => why.to_owned(),
+        cluster if has_clusters => format!("calls go through the cluster {cluster:?}: {why}"),
+        helper => format!("calls go through the helper {helper:?}: {why}"),
+    };
+    let why = why.map(through);
     if let Some(why) = &why {
         let upstream = view.name();
         let peer = view.find(asked.peer).map_or("", |peer| &peer.server.name);

@@ -226,7 +226,7 @@ impl PendingStatus {
 fn report(store: &Store<'_>, view: &View, status: &Status, changes: &[(PeerId, StateChange)]) {
     let record = view.record();
     let assessment = Assessment::of(record, view.health(), status, store.now());
-    let mut latest: Option<Cause<'_>> = None;
+    let [mut latest, mut lifted]: [Option<Cause<'_>>; 2] = [None, None];
     for (id, StateChange { peer, change, by, why }) in changes {
         let at = record.peers.iter().position(|peer| peer.id == *id);
         let kept = at.and_then(|at| assessment.get(at)?.1.note());
@@ -234,9 +234,12 @@ fn report(store: &Store<'_>, view: &View, status: &Status, changes: &[(PeerId, S
         let [from, to] = change;
         if from.is_usable() != to.is_usable() {
             latest = Some(Cause { by, peer, why });
+        } else if *from == PeerState::Down {
+            // What else was against the peer may have ended by the same check.
+            lifted = Some(Cause { by, peer, why });
         }
     }
-    store.reconcile_state(&record.name, latest);
+    store.reconcile_state(&record.name, latest.or(lifted));
 }
 
 impl Applied {
@@ -249,7 +252,9 @@ impl Applied {
         let change = (effect == Effect::Changed).then(|| {
             let effective = verdict::effective_state(peer, &failures, status.of(peer.id), now);
             let (by, why) = event.reason();
-            let why = if effective.state.is_usable() { why } else { effective.why().unwrap_or(why) };
+            // What is temporary is no word of those who have one here: theirs was lifted.
+            let is_lifted = effective.state.is_usable() || effective.state == PeerState::TemporaryDown;
+            let why = if is_lifted { why } else { effective.why().unwrap_or(why) };
             StateChange { peer: peer.server.name.clone(), change: [before, effective.state], by, why }
         });
         Self { effect, change }

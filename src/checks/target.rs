@@ -16,6 +16,8 @@ pub(super) struct Target<'v> {
     pub(super) monitor: &'v MonitorSpec,
     pub(super) peer: &'v PeerRecord,
     pub(super) to: SocketAddr,
+    /// Its name and port, where the host resolves it.
+    pub(super) name: Option<String>,
 }
 
 impl<'v> Target<'v> {
@@ -25,6 +27,7 @@ impl<'v> Target<'v> {
         view: &'v View,
         status: Option<&Status>,
         known: &Addresses,
+        host_resolves: bool,
         now: Timestamp,
     ) -> Option<Self> {
         let record = view.record();
@@ -50,11 +53,17 @@ impl<'v> Target<'v> {
             }
             Task::Resolve { .. } => return None,
         };
+        if let Some(name) = peer.host_name().filter(|_| host_resolves) {
+            let port =
+                monitor.port.or_else(|| peer.server.endpoint().map(|endpoint| endpoint.port)).unwrap_or_default();
+            let (to, name) = (SocketAddr::from(([0; 4], port)), Some(format!("{name}:{port}")));
+            return Some(Self { monitor, peer, to, name });
+        }
         // A name without an address is the resolver's to tell of.
         let addresses = addresses::of(peer, monitor, status);
         let made = peer_status(peer).and_then(|peer_status| peer_status.check(&monitor.id));
         let made = made.map_or(0, |check| check.passed.saturating_add(check.failed));
         let to = known.choose(job.upstream, peer.id, &addresses, made, now)?;
-        Some(Self { monitor, peer, to })
+        Some(Self { monitor, peer, to, name: None })
     }
 }

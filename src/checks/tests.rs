@@ -465,3 +465,24 @@ fn ten_thousand_peers_are_checked_and_a_tick_costs_what_is_due() {
     assert_eq!(checked.take(500).count(), 500);
     assert!(sim.writes() < 100, "{} writes for some 10,000 good checks", sim.writes());
 }
+
+/// Requests and the monitor found both dead, so the monitor's verdict is lifted and the outage is ended by the same check.
+#[test]
+fn the_line_of_an_upstream_names_the_peer_that_is_back_by_checks() {
+    let sim = Sim::new();
+    let config = two_servers(HTTP)
+        .replace(&format!("\"{A}\", \"{B}\""), &format!("\"{A} fail_timeout=60s\", \"{B} fail_timeout=60s\""));
+    let mut workers = workers(&sim, 2, &config);
+    pass(&sim, &mut workers, secs(2));
+    [A, B].into_iter().for_each(|server| sim.server(server, Behaviour::Fails(Failure::Connect)));
+    workers[0].send(Sent::get("/"));
+    pass(&sim, &mut workers, secs(4));
+    assert_eq!(upstream(&workers[0].host).get_peer(A).unwrap().state(), PeerState::Down);
+    for (server, change) in [(A, "from=down to=degraded"), (B, "from=degraded to=up")] {
+        sim.server(server, Behaviour::Answers(200));
+        pass(&sim, &mut workers, secs(4));
+        let line = sim.logged("upstream state").pop().unwrap();
+        let why = format!("{change} by=\"monitor http\" why=\"peer {server}: 2 good checks in a row\"");
+        assert!(line.contains(&why), "{line}");
+    }
+}

@@ -12,6 +12,7 @@ mod envoy;
 mod error;
 mod json;
 mod monitor;
+mod nginx;
 mod read;
 mod resolver;
 mod routes;
@@ -94,6 +95,7 @@ impl Config {
         let default_port = object.get("default_port");
         let admin = object.get("admin");
         let envoy = object.get("envoy");
+        let nginx = object.get("nginx");
         object.close(None, errors);
 
         let at = root.key("default_port");
@@ -123,6 +125,10 @@ impl Config {
         let mut clusters = CalloutClusters::default();
         let at = root.key("envoy");
         let reports = envoy.is_some_and(|value| envoy::envoy(&at, value, &mut clusters, errors));
+        let helper = nginx.and_then(|value| nginx::nginx(&root.key("nginx"), value, errors));
+        if !host_has_clusters {
+            clusters = CalloutClusters { probe: String::new(), grpc: String::new(), tcp: helper.unwrap_or_default() };
+        }
         Some(Self { upstreams, routes: Routes::new(table), reports, clusters, admin, warnings: Vec::new() })
     }
 }

@@ -209,6 +209,22 @@ fn a_monitor_s_cluster_counts_where_the_host_has_such_things_and_is_a_warning_el
 }
 
 #[test]
+fn nginx_has_a_helper_in_place_of_clusters() {
+    let nginx = Capabilities { has_clusters: false, ..Capabilities::default() };
+    let helper = |text: &str, host| Config::parse(text.as_bytes(), host, &Registry::default()).unwrap().clusters.tcp;
+    let text = r#"{"nginx": {"helper": "unix:/run/durpina.sock"}, "envoy": {"tcp_cluster": "other"}}"#;
+    assert_eq!(helper(text, nginx), "unix:/run/durpina.sock");
+    assert_eq!(helper(text, Capabilities::default()), "other");
+    assert_eq!(helper("{}", nginx), "", "none is needed for checks over HTTP");
+    for wrong in ["/run/durpina.sock", "unix:run", "unix:/run/a b", "unix:/run/a:b", "127.0.0.1:80", "unix:"] {
+        let found = errors(&format!(r#"{{"nginx": {{"helper": "{wrong}"}}}}"#));
+        assert!(found[0].starts_with("nginx.helper: expected the address of a Unix socket"), "{wrong}: {found:?}");
+    }
+    assert_eq!(errors(&format!(r#"{{"nginx": {{"helper": "unix:/{}"}}}}"#, "x".repeat(107))).len(), 1);
+    assert_eq!(errors(r#"{"nginx": {"sock": 1}}"#).len(), 1);
+}
+
+#[test]
 fn what_is_wrong_with_a_monitor_is_said() {
     for (monitor, expected) in [
         (r#"{"name": "http", "interval": 0}"#, "upstreams.foo.monitors[0].interval: expected a time"),

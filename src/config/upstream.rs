@@ -101,6 +101,7 @@ fn upstream(
         spec.monitors = monitor::monitors(&place, value, scope.registry, errors);
         let named = spec.monitors.iter().position(|monitor| !monitor.cluster.is_empty());
         if let Some(index) = named.filter(|_| !scope.host_has_clusters) {
+            spec.monitors.iter_mut().for_each(|monitor| monitor.cluster.clear());
             let text = "this proxy has no clusters by name: the monitor asks servers directly";
             errors.warn(&place.index(index).key("cluster"), text);
         }

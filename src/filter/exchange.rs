@@ -14,6 +14,7 @@ use crate::store::Store;
 use crate::time::Timestamp;
 use crate::worker::candidate::{with_addresses, Candidate};
 use crate::worker::directory::Directory;
+use crate::worker::peer::Proof;
 use crate::worker::view::View;
 
 /// The status that answers are counted as of which the host reports nothing.
@@ -33,7 +34,9 @@ pub struct Exchange {
     timed: bool,
     /// Whether the host reports failed attempts, so that nothing has to be asked for the others.
     reported: bool,
-    /// How many of the attempts, from the first one, are judged.
+    /// How many attempts there were before these candidates were offered.
+    earlier: usize,
+    /// How many of the attempts since then, from the first one, are judged.
     judged: usize,
     /// The status of the answer, where it might be one of the upstream's `fail_codes`.
     status: Option<u16>,
@@ -53,6 +56,11 @@ impl Exchange {
         let mut exchange = Self { upstream, candidates, timed, reported, ..Self::default() };
         exchange.go_to(0, now);
         exchange
+    }
+
+    /// The same for a request that comes again after so many attempts.
+    pub(super) fn after(self, earlier: usize) -> Self {
+        Self { earlier, ..self }
     }
 
     /// A request that no route matched.
@@ -92,11 +100,7 @@ impl Exchange {
             return;
         }
         if !self.reported {
-            let earlier = with_addresses(&self.candidates, |offered| host.earlier_attempts(offered));
-            for attempt in earlier {
-                self.judge_one(host, directory, &attempt);
-                self.go_on(host);
-            }
+            self.judge_earlier(host, directory);
         }
         // A response time says nothing of a peer without the attempts before it.
         let is_first = !self.candidates.iter().flatten().any(|candidate| candidate.is_judged);
@@ -111,14 +115,34 @@ impl Exchange {
         }
     }
 
+    /// The answer goes on. What the host reports it reports at the end, and nobody may wait for that: the next requests would go to the
+    /// dead peer first, too.
+    pub(super) fn streaming(&mut self, host: &dyn ResponseHost, directory: &Directory) {
+        if self.is_routed() && self.reported && self.judged == 0 {
+            self.judge_earlier(host, directory);
+        }
+    }
+
+    /// Counts the attempts before the one that is answered.
+    fn judge_earlier(&mut self, host: &dyn ResponseHost, directory: &Directory) {
+        let earlier = with_addresses(&self.candidates, |offered| host.earlier_attempts(offered));
+        for attempt in earlier {
+            self.judge_one(host, directory, &attempt);
+            self.go_on(host);
+        }
+    }
+
     /// The request is over. Counts the attempts that failed, unless the host reports them. Returns whether it will.
     pub(super) fn done(&mut self, host: &dyn ResponseHost, directory: &Directory) -> bool {
         if !self.is_routed() {
             return false;
         }
+        if self.status.is_none() && !self.reported {
+            self.status = host.final_status();
+        }
         if self.failing_status(directory).is_none() {
             // What is in doubt is looked at, or its failure would be taken back first.
-            if self.reported && !self.first().is_some_and(|first| first.is_doubtful || first.is_on_trial) {
+            if self.reported && !self.first().is_some_and(|first| first.is_doubtful || first.proof != Proof::None) {
                 // All that is no success is reported right after this, and counted as what it is then.
                 self.answered(host, directory, 0, ASSUMED);
                 return true;
@@ -144,7 +168,7 @@ impl Exchange {
     /// Counts what became of the attempts.
     fn judge(&mut self, host: &dyn ResponseHost, directory: &Directory) {
         let attempts = with_addresses(&self.candidates, |offered| host.attempts(offered));
-        let mut attempts = attempts.iter().skip(self.judged).peekable();
+        let mut attempts = attempts.iter().skip(self.earlier + self.judged).peekable();
         while let Some(attempt) = attempts.next() {
             self.judge_one(host, directory, attempt);
             if attempts.peek().is_some() {
@@ -169,7 +193,7 @@ impl Exchange {
     }
 
     /// Counts what became of the next attempt.
-    fn judge_one(&mut self, host: &dyn ResponseHost, directory: &Directory, attempt: &Attempt) {
+    fn judge_one(&mut self, host: &dyn Host, directory: &Directory, attempt: &Attempt) {
         let address = attempt.address.as_deref();
         let failure = match attempt.end {
             End::Answered(status) => {
@@ -211,6 +235,16 @@ impl Exchange {
     }
 }
 
+/// Counts attempts at an upstream's peers by which a request came here before.
+pub(super) fn judge_earlier(host: &dyn Host, directory: &Directory, upstream: usize, attempts: &[Attempt]) {
+    for attempt in attempts {
+        let address = attempt.address.as_deref();
+        let candidate = address.and_then(|address| directory.view(upstream)?.candidate_at(address));
+        let mut exchange = Exchange { upstream, candidates: [candidate, None, None], ..Exchange::default() };
+        exchange.judge_one(host, directory, attempt);
+    }
+}
+
 /// The candidate of that address, unless it is judged.
 fn unjudged<'c>(candidates: &'c mut [Option<Candidate>], address: Option<&str>) -> Option<&'c mut Candidate> {
     let is_meant = |candidate: &&mut Candidate| !candidate.is_judged && Some(&*candidate.address) == address;
@@ -235,18 +269,32 @@ fn count_failure(host: &dyn Host, view: &View, peer: &PeerRecord, load: &Load, f
 
 /// A candidate answered, well or with one of the `fail_codes`: what was in doubt is known now.
 fn answered(host: &dyn Host, directory: &Directory, upstream: usize, candidate: &Candidate, is_good: bool) {
-    let Some(view) = directory.view(upstream).filter(|_| candidate.is_doubtful || candidate.is_on_trial) else {
-        return;
-    };
+    let is_news = candidate.is_doubtful || candidate.proof != Proof::None;
+    let Some(view) = directory.view(upstream).filter(|_| is_news) else { return };
     if candidate.is_doubtful {
         if let Some(worker_peer) = view.worker_peer(candidate.peer) {
             worker_peer.connected(&candidate.address);
         }
     }
-    if let Some(peer) = view.find(candidate.peer).filter(|_| candidate.is_on_trial && is_good) {
+    let recovery = match candidate.proof {
+        Proof::Trial => Recovery::Answered,
+        Proof::Kept => {
+            // Such a peer gets many requests, and not each is worth a look at shared data.
+            let known = view.find(candidate.peer).map(|peer| (view.health().of(peer), peer.fail_timeout()));
+            if !known.is_some_and(|(failures, window)| failures.is_calm(host.now(), window)) {
+                return;
+            }
+            Recovery::AnsweredInUse
+        }
+        Proof::None => return,
+    };
+    if is_good {
+        let store = Store::new(host);
+        // What was said while the request was under way may be what keeps the peer out of use now.
+        let Some((record, status)) = store.latest(view.name()) else { return };
+        let Some(peer) = record.peers.iter().find(|peer| peer.id == candidate.peer) else { return };
         let reason = ("passive", "a request was answered");
-        let ended = Store::new(host).recover(view.record(), peer, view.status(), Recovery::Answered, reason);
-        if let Err(error) = ended {
+        if let Err(error) = store.recover(&record, peer, &status, recovery, reason) {
             let (upstream, peer) = (view.name(), &peer.server.name);
             log::error!("the end of an outage of {peer} in upstream {upstream:?} cannot be written: {error}");
         }
@@ -304,6 +352,27 @@ mod tests {
             sim.server(B, Behaviour::Breaks(200));
             assert_eq!(get(worker), Answer::Served { by: B.to_owned(), status: 200, attempts: 2 });
             assert_eq!(blamed(worker), [A, B]);
+        });
+    }
+
+    /// A stream of events, say.
+    #[test]
+    fn the_attempts_before_an_answer_that_goes_on_count_at_once_and_once() {
+        workers(r#", "fail_codes": "500""#, |sim, worker| {
+            sim.server(A, Behaviour::Fails(Failure::Connect));
+            let (_, mut stream) = worker.begin(Sent::get("/"));
+            worker.go_on(&mut stream);
+            worker.go_on(&mut stream);
+            let count = |worker: &Worker| {
+                let store = Store::new(&worker.host);
+                let (record, _) = store.record("u").unwrap().unwrap();
+                store.health("u").unwrap().of(&record.peers[0]).count
+            };
+            // A host that reports nothing is asked when the answer's headers are there, which in this simulation is at the end.
+            assert_eq!(count(worker), u32::from(worker.host.reports_failures()));
+            worker.end(&mut stream);
+            assert_eq!(count(worker), 1);
+            assert_eq!(blamed(worker), [A]);
         });
     }
 

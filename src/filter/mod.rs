@@ -15,6 +15,7 @@
 mod exchange;
 mod generation;
 mod refusal;
+mod retry;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -34,6 +35,7 @@ use crate::store::{journal, Store};
 use crate::time::Timestamp;
 use crate::worker::candidate::with_addresses;
 use crate::worker::directory::Directory;
+use crate::worker::peer::Proof;
 pub(crate) use exchange::Exchange;
 use generation::Generation;
 use refusal::{Refusal, Refusals, Why};
@@ -206,6 +208,10 @@ impl Guest for Filter {
         exchange.response(host, &self.directory);
     }
 
+    fn streaming(&mut self, host: &dyn ResponseHost, exchange: &mut Exchange) {
+        exchange.streaming(host, &self.directory);
+    }
+
     fn done(&mut self, host: &dyn ResponseHost, exchange: &mut Exchange) -> bool {
         if exchange.may_stray() {
             // Whatever goes wrong is reported right after this. Where it is not, asking after each would cost a twentieth of a request.
@@ -291,18 +297,24 @@ impl Filter {
             }
         }
         let now = if timed { host.now() } else { Timestamp::default() };
-        let candidates = view.pick(host, &Pick { key: &key, now });
+        let mut candidates = view.pick(host, &Pick { key: &key, now });
+        let visited = host.visited();
+        if !visited.attempts.is_empty() {
+            candidates = retry::go_on(host, request, &self.directory, position, &visited, candidates)?;
+        }
+        let Some(entry) = self.directory.get_mut(position) else { return Err(Why::Nobody.into()) };
+        let view = &mut entry.view;
         if candidates.iter().flatten().next().is_none() {
             return Err(refusal(view.name(), Why::Nobody));
         }
-        if let Some(first) = candidates.first().and_then(Option::as_ref).filter(|first| first.is_on_trial) {
+        if let Some(first) = candidates.first().and_then(Option::as_ref).filter(|first| first.proof == Proof::Trial) {
             view.begin_trial(host, first.peer);
         }
         with_addresses(&candidates, |addresses| host.offer(addresses))
             .map_err(|error| refusal(view.name(), Why::Host(error)))?;
         // A response time says nothing of a peer without the attempts before it.
         let reported = self.is_reported(host) && !timed;
-        Ok(Exchange::new(position, candidates, timed, reported, now))
+        Ok(Exchange::new(position, candidates, timed, reported, now).after(visited.attempts.len()))
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) enum Why {
     Nobody,
     /// The host takes no peer, or not the lack of one.
     Host(HostError),
+    /// All attempts failed, or no other may be made; this is the status.
+    Failed(u16),
 }
 
 impl Why {
@@ -49,14 +51,15 @@ impl Why {
             Self::Upstream(_) => 4,
             Self::Nobody => 5,
             Self::Host(_) => 6,
+            Self::Failed(_) => 7,
         }
     }
 
     fn status(&self) -> u32 {
-        if matches!(self, Self::PathTooLong) {
-            414
-        } else {
-            503
+        match self {
+            Self::PathTooLong => 414,
+            Self::Failed(status) => u32::from(*status),
+            _ => 503,
         }
     }
 
@@ -67,6 +70,7 @@ impl Why {
             Self::PathTooLong => format!("a path can have at most {LONGEST_PATH} bytes here"),
             Self::Upstream(Error::NoSuchUpstream(_)) => "no such upstream".to_owned(),
             Self::Nobody => "no peer of the upstream is usable".to_owned(),
+            Self::Failed(_) => "the peers of the upstream that were tried failed".to_owned(),
             Self::Upstream(_) | Self::Host(_) => "the proxy cannot pick a peer, see its log".to_owned(),
         }
     }
@@ -99,7 +103,9 @@ impl Refusal {
                 let peers = peers(&Store::new(host), self.upstream.as_deref().unwrap_or_default());
                 self.why.detail() + &peers.unwrap_or_default()
             }
-            Why::Upstream(Error::NoSuchUpstream(_)) | Why::Refused | Why::PathTooLong => self.why.detail(),
+            Why::Upstream(Error::NoSuchUpstream(_)) | Why::Refused | Why::PathTooLong | Why::Failed(_) => {
+                self.why.detail()
+            }
             Why::Upstream(error) => error.to_string(),
             Why::Host(error) => error.to_string(),
         }
@@ -142,6 +148,10 @@ impl Refusals {
         refusal: &Refusal,
         route: Option<&Route>,
     ) {
+        // Each failure is counted, and a peer that is taken out for it is told of.
+        if matches!(refusal.why, Why::Failed(_)) {
+            return;
+        }
         // Nothing of the cause is a client's to choose.
         let cause = refusal.route.map_or(0, |route| route as u64 + 1) << 8 | refusal.why.number();
         self.0.say(host.now(), cause, Level::Warn, &|| {

@@ -146,6 +146,119 @@ fn a_peer_that_comes_back_is_on_trial_until_it_answers() {
     }
 }
 
+/// The worker whose request it is has read nothing since it began.
+#[test]
+fn what_was_said_of_a_peer_while_a_request_was_under_way_counts_for_what_the_log_says() {
+    let sim = Sim::new();
+    let (mut one, other) = (worker(&sim, &three()), worker(&sim, &three()));
+    let lines = |sim: &Sim| sim.logged(&format!("peer={A} from="));
+    sim.server(A, Behaviour::Fails(Failure::Timeout));
+    let (_, mut request) = one.begin(Sent::get("/"));
+    peer(&other, A).set_state(AdminState::Down).unwrap();
+    one.end(&mut request);
+    assert_eq!(lines(&sim).len(), 1, "it was down already: {:?}", lines(&sim));
+
+    peer(&other, A).set_state(AdminState::Up).unwrap();
+    let (_, mut request) = loop {
+        let begun = one.begin(Sent::get("/"));
+        if one.host.offered()[0] == A {
+            break begun;
+        }
+    };
+    peer(&other, A).set_state(AdminState::Down).unwrap();
+    peer(&other, A).set_state(AdminState::Up).unwrap();
+    one.end(&mut request);
+    assert_eq!((lines(&sim).len(), peer(&other, A).state()), (4, PeerState::Up), "{:?}", lines(&sim));
+}
+
+#[test]
+fn a_trial_that_ends_after_an_order_is_not_told_as_its_end() {
+    let sim = Sim::new();
+    let (mut one, other) = (worker(&sim, &three()), worker(&sim, &three()));
+    sim.server(A, Behaviour::Fails(Failure::Timeout));
+    get(&mut one);
+    sim.server(A, Behaviour::Answers(200));
+    sim.advance(Duration::from_secs(10));
+    let (_, mut trial) = loop {
+        let begun = one.begin(Sent::get("/"));
+        if one.host.offered()[0] == A {
+            break begun;
+        }
+    };
+    peer(&other, A).set_state(AdminState::Down).unwrap();
+    one.end(&mut trial);
+    let lines = sim.logged(&format!("peer={A} from="));
+    assert!(lines.len() == 2 && lines[1].contains("to=down by=script"), "{lines:?}");
+    assert_eq!(peer(&other, A).state(), PeerState::Down);
+}
+
+/// Half of the servers are dead, and everybody knows: all that is lost of a trial is an attempt.
+#[test]
+fn who_tries_a_peer_has_others_left() {
+    for balancer in ["round-robin", "random", "least-conn", "least-time", "ip-hash"] {
+        let sim = Sim::new();
+        let names: Vec<String> = (1..=6).map(|n| format!("10.0.0.{n}:80")).collect();
+        let text = config(&format!("\"{}\"", names.join("\", \"")));
+        let more = format!(r#"], "max_ejected_percent": 100, "balancer": "{balancer}"}}}}"#);
+        let mut worker = worker(&sim, &text.replace("]}}", &more));
+        names[..3].iter().for_each(|name| sim.server(name, Behaviour::Fails(Failure::Connect)));
+        let send = |worker: &mut Worker, n: u32| worker.send(Sent::get("/").client(&format!("192.0.2.{}", n % 200)));
+        (0..200).for_each(|n| drop(send(&mut worker, n)));
+        let mut trials = 0;
+        for n in 0..2_000 {
+            sim.advance(Duration::from_millis(50));
+            let answer = send(&mut worker, n);
+            assert!(matches!(answer, Answer::Served { attempts: 1 | 2, .. }), "{balancer}: {answer:?}");
+            trials += u32::from(matches!(answer, Answer::Served { attempts: 2, .. }));
+        }
+        assert!(trials > 9, "{balancer}: {trials}");
+    }
+}
+
+/// Event streams: new ones come all the time, and none of them ends.
+#[test]
+fn requests_that_go_on_keep_no_outage_alive() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &config(&format!("\"{A}\", \"{B}\"")));
+    sim.server(A, Behaviour::Fails(Failure::Reset));
+    get(&mut worker);
+    sim.server(A, Behaviour::Answers(200));
+    let mut open = Vec::new();
+    for _ in 0..90 {
+        sim.advance(seconds(1));
+        open.push(worker.begin(Sent::get("/")));
+    }
+    assert_eq!(peer(&worker, A).state(), PeerState::Up);
+    let lines = sim.logged(&format!("peer={A} from=temporary_down"));
+    assert!(lines.len() == 1 && lines[0].contains("why=\"a request on trial goes on\""), "{lines:?}");
+}
+
+/// Of a single server none goes, and a request that fails now and then is no outage of ten seconds.
+#[test]
+fn a_peer_that_is_kept_in_use_is_up_again_by_an_answer_a_second_later() {
+    for reports in [false, true] {
+        let sim = Sim::new();
+        if reports {
+            sim.report_failures();
+        }
+        let mut worker = worker(&sim, &config(&format!("\"{A}\"")));
+        sim.server(A, Behaviour::Fails(Failure::Reset));
+        get(&mut worker);
+        sim.server(A, Behaviour::Answers(200));
+        get(&mut worker);
+        assert_eq!(peer(&worker, A).state(), PeerState::TemporaryDown, "not at once: it may fail every other request");
+        sim.advance(Duration::from_secs(1));
+        get(&mut worker);
+        assert_eq!(peer(&worker, A).state(), PeerState::Up);
+        let told = sim.logged("upstream state");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[1].contains("from=down to=up by=passive why=\"peer 10.0.0.1:80: a request was answered\""),
+            "{told:?}"
+        );
+    }
+}
+
 #[test]
 fn an_outage_that_no_request_could_end_is_forgotten() {
     let sim = Sim::new();
@@ -749,8 +862,8 @@ fn whatever_happens_all_workers_agree() {
             worker.host.skew(0);
             worker.tick();
         });
-        // Failures no longer count after this, and every server answers.
-        sim.advance(seconds(20));
+        // Failures no longer count after this, a request on trial is not waited for any more, and every server answers.
+        sim.advance(seconds(80));
         let expected = expected.into_inner();
         expected.keys().for_each(|name| sim.server(name, Behaviour::Answers(200)));
         let usable: u32 = expected.values().filter(|(_, up)| *up).map(|(weight, _)| u32::from(*weight)).sum();

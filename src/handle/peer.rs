@@ -115,9 +115,13 @@ impl<'h> Peer<'h> {
         let name = &changed.peer.server.name;
         journal::order(self.author, &self.upstream, &format_args!("peer={name} {}", changes.summary()));
         let effective = effective_state(&changed.peer, &changed.failures, changed.status.as_ref(), self.store.now());
-        let why = effective.why().unwrap_or_else(|| "ordered up".to_owned());
         let by = self.author.name();
-        journal::report(&self.upstream, name, [changed.from, effective.state], by, &why, None);
+        // Whatever else ends by other values, an outage by a shorter fail_timeout, is told by who clears it away.
+        let is_order = changes.admin_state.is_some();
+        let why = if is_order { effective.why().unwrap_or_else(|| "ordered up".to_owned()) } else { changes.summary() };
+        if is_order {
+            journal::report(&self.upstream, name, [changed.from, effective.state], by, &why, None);
+        }
         self.store.reconcile_state(&self.upstream, Some(Cause { by, peer: name, why: &why }));
         (self.record, self.failures, self.status) = (changed.peer, changed.failures, changed.status);
         Ok(())

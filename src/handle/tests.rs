@@ -7,6 +7,7 @@ use crate::handle::peer::{DownKind, Peer};
 use crate::handle::upstream::Upstream;
 use crate::host::Failure;
 use crate::model::admin_state::AdminState;
+use crate::model::overrides::Overrides;
 use crate::model::state::PeerState;
 use crate::registry::Registry;
 use crate::store::Store;
@@ -214,4 +215,22 @@ fn the_end_of_a_temporary_order_is_told_once() {
         }
     }
     assert_eq!(sim.logged("peer=10.0.0.1:80 from=temporary_down to=up by=operator").len(), 1);
+}
+
+#[test]
+fn an_outage_that_a_shorter_fail_timeout_ends_is_told_once_and_as_what_it_is() {
+    let sim = Sim::new();
+    let mut worker = worker(&sim, &format!("{A} fail_timeout=1h"), "");
+    sim.server(A, Behaviour::Fails(Failure::Connect));
+    served(&mut worker, 2);
+    sim.server(A, Behaviour::Answers(200));
+    sim.advance(Duration::from_secs(5));
+    let shorter = Overrides { fail_timeout: Some(Duration::from_secs(1)), ..Overrides::default() };
+    peer(&worker, A).change(&shorter).unwrap();
+    assert_eq!(peer(&worker, A).state(), PeerState::Up);
+    served(&mut worker, 2);
+    let lines = sim.logged(&format!("peer={A} from="));
+    assert!(lines.len() == 2 && lines[1].contains("from=temporary_down to=up by=passive"), "{lines:?}");
+    let told = sim.logged("upstream state").pop().unwrap();
+    assert!(told.contains(&format!("to=up by=script why=\"peer {A}: fail_timeout=1s\"")), "{told}");
 }

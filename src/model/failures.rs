@@ -16,6 +16,10 @@ use crate::time::Timestamp;
 /// How long a trial is waited for. A request that goes on for longer has begun to be answered, or its worker is gone.
 const LONGEST_TRIAL: Duration = Duration::from_secs(60);
 
+/// So long after the last failure an answered request shows that a peer is well that is kept in use. One that fails now and then is not
+/// called well between any two failures.
+const CALM: Duration = Duration::from_secs(1);
+
 /// How far the clocks of two workers may differ: nginx's workers cache the time.
 const SKEW: Duration = Duration::from_secs(1);
 
@@ -32,7 +36,7 @@ pub(crate) struct Failures {
     pub(crate) since: Timestamp,
     /// When the last failure was.
     pub(crate) last: Timestamp,
-    /// When the last request went there on trial; the epoch if none did.
+    /// When the first request went there on trial; the epoch if none did.
     pub(crate) tried: Timestamp,
 }
 
@@ -80,14 +84,20 @@ impl Failures {
         }
     }
 
+    /// Whether a request went there on trial since the last failure.
+    #[must_use]
+    pub(crate) fn is_tried(&self, fail_timeout: Duration) -> bool {
+        self.tried >= self.last.after(fail_timeout)
+    }
+
     /// When an outage is over of which no request shows that.
     fn forgotten(&self, fail_timeout: Duration) -> Timestamp {
         let end = self.last.after(fail_timeout);
         let untried = end.after(fail_timeout);
-        if self.tried < end {
-            untried
-        } else {
+        if self.is_tried(fail_timeout) {
             untried.max(self.tried.after(LONGEST_TRIAL))
+        } else {
+            untried
         }
     }
 
@@ -101,6 +111,13 @@ impl Failures {
             (true, true) => self.forgotten(fail_timeout),
         };
         (back != Timestamp::default() && back <= now).then_some(back)
+    }
+
+    /// Whether a request that is answered now shows that the outage is over, where the peer is in use in spite of it.
+    #[must_use]
+    pub(crate) fn is_calm(&self, now: Timestamp, fail_timeout: Duration) -> bool {
+        let is_out = !matches!(self.verdict(now, fail_timeout), PassiveVerdict::Good | PassiveVerdict::Failing);
+        is_out && self.of_requests && self.last.after(CALM.min(fail_timeout)) <= now
     }
 
     /// Whether anything of this still matters.

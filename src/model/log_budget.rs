@@ -1,4 +1,5 @@
-//! How many lines about peers' states may be logged: an outage of many peers at once must not fill the disk, nor hide what matters.
+//! How many lines about the states of peers, or of upstreams, may be logged: an outage of many at once must not fill the disk, nor hide
+//! what matters.
 //!
 //! A bucket of tokens (a leaky bucket as a meter, ITU-T I.371): [`BURST`] lines at once, and one more for each [`PACE`] that passes. It
 //! is one for all workers, so the figures are those of the whole proxy. What finds the bucket empty is counted, and told of in one line

@@ -18,10 +18,12 @@ pub(crate) fn add(table: &mut FailureTable, peer: &PeerRecord, of_request: bool,
     [before, after]
 }
 
-/// Notes that a request goes to a peer on trial.
+/// Notes that a request goes to a peer on trial. The first one is what is waited for: streams that never end must not keep an outage
+/// alive by following each other.
 pub(crate) fn begin_trial(table: &mut FailureTable, peer: &PeerRecord, now: Timestamp) {
     let failures = table.of(peer);
-    if matches!(failures.verdict(now, peer.fail_timeout()), PassiveVerdict::OnTrial { .. }) {
+    let is_on_trial = matches!(failures.verdict(now, peer.fail_timeout()), PassiveVerdict::OnTrial { .. });
+    if is_on_trial && !failures.is_tried(peer.fail_timeout()) {
         table.set(peer, Failures { tried: now, ..failures });
     }
 }
@@ -31,6 +33,8 @@ pub(crate) fn begin_trial(table: &mut FailureTable, peer: &PeerRecord, now: Time
 pub(crate) enum Recovery {
     /// A peer on trial answered a request.
     Answered,
+    /// A peer that is kept in use answered a request.
+    AnsweredInUse,
     /// Good checks, begun after the failure of that time.
     Checked(Timestamp),
 }
@@ -46,6 +50,7 @@ pub(crate) fn recover(
     let verdict = before.verdict(now, peer.fail_timeout());
     let is_over = match recovery {
         Recovery::Answered => matches!(verdict, PassiveVerdict::OnTrial { .. }),
+        Recovery::AnsweredInUse => before.is_calm(now, peer.fail_timeout()),
         Recovery::Checked(last) => {
             before.last == last && matches!(verdict, PassiveVerdict::OnTrial { .. } | PassiveVerdict::Down { .. })
         }

@@ -175,21 +175,35 @@ impl Store<'_> {
             let begins = after.is_outage && (!before.is_outage || before.since != after.since);
             (begins.then(|| table.clone()), [before, after])
         })?;
+        let Some(table) = begun else {
+            log::debug!("upstream={} peer={} failed: {why}; {} counted", record.name, peer.server.name, after.count);
+            return Ok((after, false));
+        };
+        // The request was under way for a while, and others had their say meanwhile. An outage that they know of is not told again, nor
+        // one that does not count any more.
+        let latest = self.latest(&record.name);
+        let (record, status) = latest.as_ref().map_or((record, status), |(record, status)| (record, status));
+        let Some(peer) = record.peers.iter().find(|known| known.id == peer.id) else { return Ok((after, false)) };
         let state = |failures| effective_state(peer, failures, status.of(peer.id), now).state;
-        let change = [state(&before), state(&after)];
-        let mut is_ejected = false;
-        if let Some(table) = begun {
-            let within = format_duration(peer.fail_timeout());
-            let why = format!("{why}; failure {} within {within}", after.count);
-            let kept = usage(record, &table, status, peer.id, now);
-            is_ejected = change[0].is_usable() && kept.is_none();
-            journal::failure(self, &record.name, peer, &after, change, &why, kept);
-            let cause = Cause { by: "passive", peer: &peer.server.name, why: &why };
-            self.reconcile_state(&record.name, Some(cause));
-        } else {
-            journal::failure(self, &record.name, peer, &after, change, &why.to_string(), None);
+        let change = [state(&before), state(&table.of(peer))];
+        let within = format_duration(peer.fail_timeout());
+        let why = format!("{why}; failure {} within {within}", after.count);
+        let kept = usage(record, &table, status, peer.id, now);
+        let is_outage = change[0].is_usable() && !change[1].is_usable();
+        if is_outage {
+            journal::observe(self, &record.name, &peer.server.name, change, "passive", &why, kept);
         }
+        let cause = Cause { by: "passive", peer: &peer.server.name, why: &why };
+        self.reconcile_state(&record.name, Some(cause));
+        let is_ejected = is_outage && kept.is_none();
         Ok((after, is_ejected))
+    }
+
+    /// What is stored of an upstream and said of its peers now, where that can be read.
+    pub(crate) fn latest(&self, upstream: &str) -> Option<(Record, Status)> {
+        let (record, _) = self.record(upstream).ok()??;
+        let status = self.status(&record).ok()?;
+        Some((record, status))
     }
 
     /// Notes that a request goes to a peer on trial. Nobody has to know at once.
@@ -231,7 +245,11 @@ impl Store<'_> {
             // As it was until a moment ago, by what was counted until then.
             let end = failures.back_since(now, peer.fail_timeout()).unwrap_or(now);
             let change = [state(&failures, just_before(end)), state(&Failures::default(), now)];
-            let why = if failures.of_requests { "no request came to try it" } else { "fail_timeout passed" };
+            let why = match failures.of_requests {
+                true if failures.is_tried(peer.fail_timeout()) => "a request on trial goes on",
+                true => "no request came to try it",
+                false => "fail_timeout passed",
+            };
             journal::observe(self, &record.name, &peer.server.name, change, "passive", why, None);
         }
         if record.peers.iter().any(|peer| operator::ended(peer, now).is_some()) {
@@ -261,9 +279,9 @@ impl Store<'_> {
         Ok(())
     }
 
-    /// Changes the budget for lines about peers' states. What stays as it was is not written.
-    pub(crate) fn change_log_budget(&self, change: &mut dyn FnMut(&mut LogBudget)) -> Result<(), Error> {
-        let key = keys::log_budget();
+    /// Changes the budget for lines about the states of peers, or of upstreams. What stays as it was is not written.
+    pub(crate) fn change_log_budget(&self, subject: &str, change: &mut dyn FnMut(&mut LogBudget)) -> Result<(), Error> {
+        let key = keys::log_budget(subject);
         self.retry(&mut || {
             let stored = self.host.read(&key)?;
             let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));

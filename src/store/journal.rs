@@ -4,8 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::model::ejection::Kept;
-use crate::model::failures::Failures;
-use crate::model::peer::PeerRecord;
 use crate::model::state::PeerState;
 use crate::model::upstream_state::{Tally, ToldState, UpstreamState};
 use crate::store::Store;
@@ -74,7 +72,7 @@ pub(crate) fn observe(
 ) {
     let [from, to] = change;
     let is_told = from != to && !(from.is_usable() && to.is_usable());
-    if is_told && may_log(store, level(change, by)) {
+    if is_told && may_log(store, PEERS, level(change, by)) {
         report(upstream, peer, change, by, why, kept);
     }
 }
@@ -89,39 +87,47 @@ fn level([from, to]: [PeerState; 2], by: &str) -> log::Level {
     }
 }
 
-/// Whether the budget has room for one more line about a peer.
-fn may_log(store: &Store<'_>, level: log::Level) -> bool {
+/// What lines about states are about. Each has a budget of its own: that of the peers must not silence the upstreams, of which there are fewer.
+const PEERS: &str = "peer state";
+const UPSTREAMS: &str = "upstream state";
+
+/// Whether the budget has room for one more line.
+fn may_log(store: &Store<'_>, subject: &str, level: log::Level) -> bool {
     if !log::log_enabled!(level) {
         return false;
     }
     let (now, mut may) = (store.now(), true);
     // Better one line too many than a silence that nobody knows of.
-    store.change_log_budget(&mut |budget| may = budget.take(now)).is_err() || may
+    store.change_log_budget(subject, &mut |budget| may = budget.take(now)).is_err() || may
 }
 
-/// Tells what was not logged of peers' states, once a minute, whichever worker comes first.
+/// Tells what was not logged of states, once a minute, whichever worker comes first.
 pub(crate) fn tell_silence(store: &Store<'_>) {
+    [PEERS, UPSTREAMS].into_iter().for_each(|subject| tell_silence_of(store, subject));
+}
+
+fn tell_silence_of(store: &Store<'_>, subject: &str) {
     let (now, mut silence) = (store.now(), None);
-    let told = store.change_log_budget(&mut |budget| silence = budget.tell(now));
+    let told = store.change_log_budget(subject, &mut |budget| silence = budget.tell(now));
     if let (Ok(()), Some((lines, time))) = (told, silence) {
         log::warn!(
-            "peer state: {lines} more changes were not logged in {}s: the status page and GET /upstreams have the states",
+            "{subject}: {lines} more changes were not logged in {}s: the status page and GET /upstreams have the states",
             time.as_secs()
         );
     }
 }
 
 /// Writes the line that tells of an upstream's new state.
-pub(crate) fn upstream_state(upstream: &str, from: UpstreamState, told: &ToldState, tally: &Tally) {
+pub(crate) fn upstream_state(store: &Store<'_>, upstream: &str, from: UpstreamState, told: &ToldState, tally: &Tally) {
     let ToldState { state: to, by, why, .. } = told;
-    if from == *to {
-        return;
-    }
     let level = match to {
         UpstreamState::Up => log::Level::Info,
         UpstreamState::Degraded => log::Level::Warn,
         UpstreamState::Down => log::Level::Error,
     };
+    if !may_log(store, UPSTREAMS, level) {
+        return;
+    }
     let by = quoted(by);
     log::log!(level, "upstream state: upstream={upstream} from={from} to={to} by={by} why={why:?} {tally}");
 }
@@ -132,24 +138,6 @@ fn quoted(word: &str) -> String {
         format!("{word:?}")
     } else {
         word.to_owned()
-    }
-}
-
-/// Writes the line that tells of a failure, and of the state that it made.
-pub(crate) fn failure(
-    store: &Store<'_>,
-    upstream: &str,
-    peer: &PeerRecord,
-    counted: &Failures,
-    [from, to]: [PeerState; 2],
-    why: &str,
-    kept: Option<Kept>,
-) {
-    let name = &peer.server.name;
-    if from.is_usable() && !to.is_usable() {
-        observe(store, upstream, name, [from, to], "passive", why, kept);
-    } else {
-        log::debug!("upstream={upstream} peer={name} failed: {why}; {} counted", counted.count);
     }
 }
 
@@ -195,6 +183,22 @@ mod tests {
         let told = sim.logged("were not logged");
         assert!((3..=4).contains(&told.len()), "{told:?}");
         assert!(told[0].contains(" more changes were not logged in 60s: the status page"), "{told:?}");
+    }
+
+    #[test]
+    fn upstreams_have_a_budget_of_their_own() {
+        let sim = Sim::new();
+        let host = sim.worker();
+        let store = Store::new(&host);
+        let record = crate::model::upstream::Record::new("web");
+        let (table, status) = Default::default();
+        let assessment = crate::model::ejection::Assessment::of(&record, &table, &status, store.now());
+        let tally = Tally::of(&record, &assessment, store.now());
+        let told = ToldState { state: UpstreamState::Down, since: store.now(), by: String::new(), why: String::new() };
+        let went = [PeerState::Up, PeerState::TemporaryDown];
+        (0..1_000).for_each(|_| observe(&store, "web", "10.0.0.1:80", went, "passive", "no connection", None));
+        (0..1_000).for_each(|_| upstream_state(&store, "web", UpstreamState::Up, &told, &tally));
+        assert_eq!((sim.logged("peer state").len(), sim.logged("upstream state").len()), (200, 200));
     }
 
     #[test]

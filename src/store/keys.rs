@@ -9,8 +9,8 @@ pub(super) fn index() -> String {
     format!("durpina/{FORMAT}/index")
 }
 
-pub(super) fn log_budget() -> String {
-    format!("durpina/{FORMAT}/log")
+pub(super) fn log_budget(subject: &str) -> String {
+    of("log", subject)
 }
 
 pub(super) fn record(upstream: &str) -> String {

@@ -52,7 +52,9 @@ impl Store<'_> {
             let new = ToldState { state: tally.state, since: now, by, why };
             self.host().write(&keys::state(upstream), &codec::encode(&new), expect)?;
             let before = told.map_or(UpstreamState::Up, |told| told.state);
-            journal::upstream_state(upstream, before, &new, &tally);
+            if before != new.state {
+                journal::upstream_state(self, upstream, before, &new, &tally);
+            }
             Ok(())
         });
         state

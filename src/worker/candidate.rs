@@ -6,7 +6,7 @@ use crate::balancer::load::Load;
 use crate::host::MOST_CANDIDATES;
 use crate::model::id::PeerId;
 use crate::time::Timestamp;
-use crate::worker::peer::WorkerPeer;
+use crate::worker::peer::{Proof, WorkerPeer};
 
 /// A peer that was offered to the host.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub(crate) struct Candidate {
     pub(crate) load: Rc<Load>,
     /// Lately its address could not be connected to: whether it can now is worth knowing.
     pub(crate) is_doubtful: bool,
-    /// Its peer is on trial: whether it answers is worth knowing.
-    pub(crate) is_on_trial: bool,
+    /// Where this is more than nothing, whether it answers is worth knowing.
+    pub(crate) proof: Proof,
     /// An attempt at it was counted already.
     pub(crate) is_judged: bool,
 }
@@ -26,12 +26,17 @@ impl Candidate {
     /// The peer of that id, by what the worker keeps for it.
     pub(crate) fn of(peer: PeerId, known: &WorkerPeer, now: impl FnOnce() -> Timestamp) -> Self {
         let (address, is_doubtful) = known.address(now);
+        Self { is_doubtful, ..Self::at(peer, known, address) }
+    }
+
+    /// The same, at this of its addresses.
+    pub(crate) fn at(peer: PeerId, known: &WorkerPeer, address: &Rc<str>) -> Self {
         Self {
             peer,
             address: Rc::clone(address),
             load: Rc::clone(&known.load),
-            is_doubtful,
-            is_on_trial: known.is_on_trial(),
+            is_doubtful: false,
+            proof: known.proof(),
             is_judged: false,
         }
     }

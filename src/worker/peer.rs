@@ -7,6 +7,18 @@ use crate::balancer::load::Load;
 use crate::model::reachability::Reachability;
 use crate::time::Timestamp;
 
+/// What the next answered request says of a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Nothing new.
+    #[default]
+    None,
+    /// That its outage is over, for which it is on trial.
+    Trial,
+    /// That its outage is over, in spite of which it is kept in use.
+    Kept,
+}
+
 /// What a worker keeps for a peer from one change to the next.
 #[derive(Debug)]
 pub(crate) struct WorkerPeer {
@@ -19,8 +31,7 @@ pub(crate) struct WorkerPeer {
     all: Vec<Rc<str>>,
     /// Which of them is next, counted on.
     next_address: Cell<u64>,
-    /// The next request that is answered shows that an outage is over.
-    is_on_trial: Cell<bool>,
+    proof: Cell<Proof>,
     reachability: RefCell<Reachability<Rc<str>>>,
 }
 
@@ -28,9 +39,9 @@ impl WorkerPeer {
     /// A peer with nothing under way. `None` without any address.
     pub(crate) fn new(name: &str, load: Load, addresses: Vec<String>) -> Option<Self> {
         let name: Rc<str> = Rc::from(name);
-        let (next_address, is_on_trial, reachability) = Default::default();
+        let (next_address, proof, reachability) = Default::default();
         let (first, load) = (Rc::clone(&name), Rc::new(load));
-        Self { name, load, first, all: Vec::new(), next_address, is_on_trial, reachability }.at(addresses)
+        Self { name, load, first, all: Vec::new(), next_address, proof, reachability }.at(addresses)
     }
 
     /// The same peer at other addresses. `None` without any.
@@ -61,14 +72,19 @@ impl WorkerPeer {
         (address, reachability.is_doubtful(address))
     }
 
-    /// Whether the next request that is answered shows that an outage is over.
-    pub(crate) fn is_on_trial(&self) -> bool {
-        self.is_on_trial.get()
+    /// One of the addresses, if it is one.
+    pub(crate) fn known_address(&self, address: &str) -> Option<&Rc<str>> {
+        [&self.first].into_iter().chain(&self.all).find(|known| ***known == *address)
     }
 
-    /// Says whether it is on trial, and how many requests may be in flight there, 0 for any number.
-    pub(crate) fn set_limit(&self, is_on_trial: bool, limit: u32) {
-        self.is_on_trial.set(is_on_trial);
+    /// What the next answered request says of the peer.
+    pub(crate) fn proof(&self) -> Proof {
+        self.proof.get()
+    }
+
+    /// Sets what the next answered request says of the peer, and how many may be in flight there, 0 for any number.
+    pub(crate) fn set_limit(&self, proof: Proof, limit: u32) {
+        self.proof.set(proof);
         self.load.set_limit(limit);
     }
 

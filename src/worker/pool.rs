@@ -3,7 +3,7 @@
 //! Peers are picked by rank. A backup is offered only behind all others, and becomes the first choice when no
 //! other is usable. Those who are only temporarily down come last of all: one of them may be back, and a client
 //! that would get an error otherwise can lose nothing. A peer that an operator took out of use is never tried. One on trial gets
-//! one request at a time: it has a place, and a limit of 1.
+//! one request at a time: it has a place, and a limit of 1. The further attempts of a request are not at such a one while there is another.
 
 use std::rc::Rc;
 
@@ -16,8 +16,9 @@ use crate::model::state::PeerState;
 use crate::model::status::Status;
 use crate::model::upstream::Record;
 use crate::model::upstream_state::{Tally, UpstreamState};
+use crate::model::verdict::Owner;
 use crate::time::Timestamp;
-use crate::worker::peer::WorkerPeer;
+use crate::worker::peer::{Proof, WorkerPeer};
 
 /// What a pool is made of: each rank's entries, and where their peers stand in the record.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,12 +26,18 @@ struct Members {
     entries: Vec<Entry>,
     /// For each entry, the peer's position in the record.
     positions: Vec<u32>,
+    /// The peers among them that are on trial, in ascending order.
+    tried: Vec<u32>,
 }
 
 impl Members {
     fn add(&mut self, position: usize, entry: Entry) {
         self.entries.push(entry);
         self.positions.push(u32::try_from(position).unwrap_or(u32::MAX));
+    }
+
+    fn is_tried(&self, peer: u32) -> bool {
+        self.tried.binary_search(&peer).is_ok()
     }
 }
 
@@ -61,6 +68,15 @@ impl Rank {
         }
         balancer.pick(request, candidates);
     }
+
+    /// Adds peers that are open and not on trial, beginning at the next of them each time.
+    fn add_others(&self, number: usize, picked: &mut Candidates) {
+        let members = self.members.entries.iter().zip(&self.members.positions);
+        let others = members.filter(|(entry, peer)| entry.is_open() && !self.members.is_tried(**peer));
+        let start = number.checked_rem(others.clone().count()).unwrap_or(0);
+        let in_turn = others.clone().skip(start).chain(others.take(start));
+        in_turn.for_each(|(_, peer)| picked.push(*peer));
+    }
 }
 
 /// The pickable peers of an upstream.
@@ -72,12 +88,14 @@ pub(crate) struct Pool {
     ranks: [Rank; 3],
     /// When a peer's state will change by itself.
     next_change: Option<Timestamp>,
+    /// Counts the requests that got others in the place of peers on trial.
+    spare: usize,
 }
 
 impl Pool {
     /// An empty pool, with balancers of a kind.
     pub(crate) fn new(kind: Option<Rc<BalancerKind>>, options: Options) -> Self {
-        Self { kind, options, ranks: Default::default(), next_change: None }
+        Self { kind, options, ranks: Default::default(), next_change: None, spare: 0 }
     }
 
     /// When the pool must be filled again although nothing was announced.
@@ -113,7 +131,12 @@ impl Pool {
             let limit = limit.unwrap_or_else(|| peer.max_conns());
             let is_tried = *usage == Usage::Kept(Kept::OnTrial);
             let limit = if is_tried { 1 } else { limit };
-            worker_peer.set_limit(effective.is_on_trial, limit);
+            let proof = match (usage, effective.owner) {
+                (Usage::Kept(Kept::OnTrial), _) => Proof::Trial,
+                (Usage::Kept(_), Owner::Passive(..)) => Proof::Kept,
+                _ => Proof::None,
+            };
+            worker_peer.set_limit(proof, limit);
             // Who is out of use stays among the entries: those who hash keys hold its place for it.
             let slow_start_factor = if usage.is_in_use() { slow_start_factor } else { 0 };
             let [primary, backup, resting] = &mut ranks;
@@ -131,6 +154,9 @@ impl Pool {
                 resting.add(at, Entry { slow_start_factor: FULL_FACTOR, ..entry.clone() });
             }
             members.add(at, entry);
+            if is_tried {
+                members.tried.push(u32::try_from(at).unwrap_or(u32::MAX));
+            }
         }
         for (rank, members) in self.ranks.iter_mut().zip(ranks) {
             rank.set(members);
@@ -142,6 +168,7 @@ impl Pool {
     /// the record.
     pub(crate) fn pick(&mut self, request: &Pick<'_>, wanted: usize) -> Candidates {
         let mut picked = Candidates::with_room_for(wanted);
+        let mut tried = Candidates::with_room_for(wanted);
         for rank in &mut self.ranks {
             if picked.is_full() {
                 break;
@@ -151,12 +178,21 @@ impl Pool {
                 Some(kind) => (kind.new)(&self.options),
                 None => Box::new(RoundRobin::weighted()),
             });
-            for position in candidates.as_slice() {
-                if let Some(peer) = rank.members.positions.get(*position as usize) {
+            let positions = candidates.as_slice().iter();
+            for peer in positions.filter_map(|position| rank.members.positions.get(*position as usize)) {
+                let is_further = !picked.as_slice().is_empty();
+                if is_further && rank.members.is_tried(*peer) {
+                    tried.push(*peer);
+                } else {
                     picked.push(*peer);
                 }
             }
+            if !tried.as_slice().is_empty() {
+                self.spare = self.spare.wrapping_add(1);
+                rank.add_others(self.spare, &mut picked);
+            }
         }
+        tried.as_slice().iter().for_each(|peer| picked.push(*peer));
         picked
     }
 }

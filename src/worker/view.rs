@@ -344,6 +344,14 @@ impl View {
         }
     }
 
+    /// The peer at that address, as far as picks know it.
+    pub(crate) fn candidate_at(&self, address: &str) -> Option<Candidate> {
+        self.record.peers.iter().zip(&self.worker_peers).find_map(|(peer, worker_peer)| {
+            let worker_peer = worker_peer.as_ref()?;
+            Some(Candidate::at(peer.id, worker_peer, worker_peer.known_address(address)?))
+        })
+    }
+
     /// What is kept for the peer of that id.
     pub(crate) fn worker_peer(&self, id: PeerId) -> Option<&WorkerPeer> {
         self.worker_peers.get(self.positions.get(id)?)?.as_ref()

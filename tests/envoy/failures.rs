@@ -1,6 +1,7 @@
 //! What counts against a peer and takes it out of use, and what does not: the main cases. [`blame`](crate::blame) has them all.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,6 +12,7 @@ use crate::support::envoy::{Envoy, Setup};
 use crate::support::eventually;
 use crate::support::ports::Port;
 use crate::support::server::{Behaviour, Server};
+use crate::support::tcp::TcpServer;
 use crate::{one_upstream, served_in_turn, server, start, PATIENCE};
 
 /// The peers that the log says are temporarily down, in the order in which they went.
@@ -122,6 +124,35 @@ fn the_last_attempt_counts_too() {
     let log = envoy.log();
     let kept = log.lines().filter(|line| line.contains("; kept in use: max_ejected_percent (50 %)"));
     assert_eq!(kept.count(), 2, "{log}");
+}
+
+/// Streams of events that do not end while the test lasts: the failure before their beginning counts nevertheless.
+#[test]
+fn a_failed_attempt_before_a_stream_counts_while_the_stream_goes_on() {
+    for access_log in [true, false] {
+        let dead = Port::free();
+        let events = TcpServer::start(|mut stream| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+            while stream.write_all(b"data: 1\n\n").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let servers = [format!("{} fail_timeout=60s", dead.addr()), events.addr().to_string()];
+        let mut filter = one_upstream(&servers);
+        filter["envoy"] = json!({ "access_log": access_log });
+        let envoy = start(&filter);
+        let streams: Vec<TcpStream> = (0..2)
+            .map(|_| {
+                let mut stream = TcpStream::connect(envoy.addr()).expect("a connection");
+                stream.write_all(&Request::get("/").bytes()).expect("Envoy reads");
+                stream
+            })
+            .collect();
+        // Envoy ends them after its route's time, which is longer.
+        eventually("the dead one is out", Duration::from_secs(5), || taken_out(&envoy) == [dead.addr().to_string()]);
+        assert_eq!(envoy.failed_connects(), 1);
+        drop(streams);
+    }
 }
 
 /// Envoy holds an upload until it cannot be tried again any more, as far as there is room for it: the reference configuration makes some.

@@ -8,6 +8,7 @@ pub(crate) struct Status(pub(crate) u32);
 
 impl Status {
     pub(crate) const NOT_FOUND: Self = Self(1);
+    pub(crate) const READ_ONLY: Self = Self(10);
     pub(crate) const CAS_MISMATCH: Self = Self(8);
 }
 
@@ -58,12 +59,18 @@ pub(crate) trait Abi {
     fn remove_request_header(&self, name: &str) -> Result<()>;
     /// A property, by a path whose steps are separated by zero bytes.
     fn property(&self, path: &[u8]) -> Result<Option<Vec<u8>>>;
+    /// Sets a property.
+    fn set_property(&self, path: &[u8], value: &str) -> Result<()>;
     /// A value in shared data with its compare-and-swap number.
     fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>>;
     /// Writes a value to shared data.
     fn set_shared_data(&self, key: &str, value: &[u8], cas: u32) -> Result<()>;
     /// Defines a gauge, and returns its id.
     fn define_gauge(&self, name: &str) -> Result<u32>;
+    /// Defines a counter, and returns its id.
+    fn define_counter(&self, name: &str) -> Result<u32>;
+    /// Sets a gauge.
+    fn set_metric(&self, id: u32, value: u64) -> Result<()>;
     /// The value of a metric.
     fn metric(&self, id: u32) -> Result<u64>;
     /// Adds to a metric.
@@ -82,6 +89,11 @@ pub(crate) trait Abi {
     fn grpc_close(&self, token: u32) -> Result<()>;
     /// Ends a stream.
     fn grpc_cancel(&self, token: u32) -> Result<()>;
+}
+
+/// Whether the host is nginx. `xds` is a message on Envoy, which cannot be handed out as a whole; nginx does not know it.
+pub(crate) fn is_nginx(abi: &impl Abi) -> bool {
+    matches!(abi.property(b"xds"), Ok(None))
 }
 
 /// A property as a text; empty if there is none.

@@ -1,9 +1,10 @@
 //! The proxy-wasm callbacks: they find the filter and call it, nothing more.
 //!
-//! A VM holds one [`Root`] per configuration of the filter and one [`Stream`] per request. What all of them share is the [`Vm`].
+//! A VM holds one [`Root`] per configuration of the filter and one [`Stream`] per request. What all of them share is the [`Vm`]. These are
+//! Envoy's; nginx has [its own](crate::nginx_contexts).
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use durpina_host::{millis, CallId, Capabilities, EndCall, Failure, Guest, Host, 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel};
 
+use crate::abi::is_nginx;
 use crate::envoy::Envoy;
+use crate::nginx_contexts;
 use crate::raw::{self, ProxyWasm};
 
 /// The `root_id` of the access log in the reference configuration.
@@ -21,25 +24,56 @@ const FAILURE_LOG: &str = "durpina_log";
 const FIRST_TICK: Duration = Duration::from_millis(10);
 
 thread_local! {
-    /// The [`Vm`], whatever guests it has.
-    static VM: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
+    /// The [`Start`], whatever guests it has.
+    static START: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
 }
 
 /// Registers a filter with the host. Called once per VM, by the module's entry point.
 pub fn start<G: Guest + 'static>(parts: G::Parts) {
     // Also installs the logger, and a hook that logs panics.
     proxy_wasm::set_log_level(LogLevel::Info);
-    let vm = Vm::<G> { host: Envoy::new(ProxyWasm), parts, last: Cell::new(None) };
-    VM.set(Some(Rc::new(vm)));
+    START.set(Some(Rc::new(Start::<G> { parts: Rc::new(parts), vm: OnceCell::new() })));
     proxy_wasm::set_root_context(new_root::<G>);
 }
 
-fn new_root<G: Guest + 'static>(_context: u32) -> Box<dyn RootContext> {
-    let vm = VM.with_borrow(Clone::clone).and_then(|vm| vm.downcast::<Vm<G>>().ok());
-    match vm {
-        Some(vm) if vm.host.text(b"plugin_root_id") == FAILURE_LOG => Box::new(FailureLog { vm }),
-        Some(vm) => Box::new(Root { vm, filter: Rc::new(RefCell::new(G::refused())), period: Duration::ZERO }),
+fn new_root<G: Guest + 'static>(context: u32) -> Box<dyn RootContext> {
+    let start = START.with_borrow(Clone::clone).and_then(|start| start.downcast::<Start<G>>().ok());
+    match start.as_ref().map(|start| start.vm()) {
+        Some(AnyVm::Nginx(vm)) => Box::new(nginx_contexts::Root::new(vm, context)),
+        Some(AnyVm::Envoy(vm)) if vm.host.text(b"plugin_root_id") == FAILURE_LOG => {
+            Box::new(FailureLog { vm: Rc::clone(vm) })
+        }
+        Some(AnyVm::Envoy(vm)) => {
+            let (vm, filter) = (Rc::clone(vm), Rc::new(RefCell::new(G::refused())));
+            Box::new(Root { vm, filter, period: Duration::ZERO })
+        }
         None => Box::new(Nothing),
+    }
+}
+
+/// What a VM is started with. Which host is around it is known when the first root context is made.
+struct Start<G: Guest> {
+    parts: Rc<G::Parts>,
+    vm: OnceCell<AnyVm<G>>,
+}
+
+/// The one place where the two hosts differ.
+enum AnyVm<G: Guest> {
+    Envoy(Rc<Vm<G>>),
+    Nginx(Rc<nginx_contexts::Vm<G>>),
+}
+
+impl<G: Guest> Start<G> {
+    fn vm(&self) -> &AnyVm<G> {
+        self.vm.get_or_init(|| {
+            let parts = Rc::clone(&self.parts);
+            if is_nginx(&ProxyWasm) {
+                return AnyVm::Nginx(Rc::new(nginx_contexts::Vm::new(parts)));
+            }
+            // Envoy drops what it does not log. Which level that is cannot be asked in a module that is for nginx too.
+            proxy_wasm::set_log_level(LogLevel::Debug);
+            AnyVm::Envoy(Rc::new(Vm { host: Envoy::new(ProxyWasm), parts, last: Cell::new(None) }))
+        })
     }
 }
 
@@ -54,24 +88,9 @@ type Shared<G> = Rc<RefCell<G>>;
 struct Vm<G: Guest> {
     /// The host around this VM; what it found out is found out once.
     host: Envoy<ProxyWasm>,
-    parts: G::Parts,
+    parts: Rc<G::Parts>,
     /// The request that ended last, until it is known whether the access log is called for it.
     last: Cell<Option<(Shared<G>, G::Exchange)>>,
-}
-
-impl<G: Guest> Vm<G> {
-    /// Logs what the host logs: of the rest nothing is even written.
-    fn follow_log_level(&self) {
-        let level = match raw::log_level() {
-            Ok(0) => LogLevel::Trace,
-            Ok(1) => LogLevel::Debug,
-            Ok(3) => LogLevel::Warn,
-            Ok(4) => LogLevel::Error,
-            Ok(5..) => LogLevel::Critical,
-            Ok(2) | Err(_) => LogLevel::Info,
-        };
-        proxy_wasm::set_log_level(level);
-    }
 }
 
 struct Root<G: Guest> {
@@ -130,7 +149,6 @@ impl<G: Guest> Context for Root<G> {
 
 impl<G: Guest + 'static> RootContext for Root<G> {
     fn on_configure(&mut self, _size: usize) -> bool {
-        self.vm.follow_log_level();
         let Capabilities { survives_refusal, .. } = self.vm.host.capabilities();
         let Ok(text) = raw::plugin_configuration() else {
             log::error!("the host does not hand out the configuration");
@@ -149,7 +167,6 @@ impl<G: Guest + 'static> RootContext for Root<G> {
     }
 
     fn on_tick(&mut self) {
-        self.vm.follow_log_level();
         let period = self.filter.try_borrow_mut().map(|mut filter| filter.tick(&self.vm.host));
         if let Ok(period) = period {
             self.tick_after(period);
@@ -158,7 +175,7 @@ impl<G: Guest + 'static> RootContext for Root<G> {
 
     fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
         let (vm, filter) = (Rc::clone(&self.vm), Rc::clone(&self.filter));
-        Some(Box::new(Stream { vm, filter, exchange: G::Exchange::default(), gathers: false }))
+        Some(Box::new(Stream { vm, filter, exchange: G::Exchange::default(), gathers: false, parts: 0 }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -172,6 +189,8 @@ struct Stream<G: Guest> {
     exchange: G::Exchange,
     /// The body of a request that the guest answers is on its way.
     gathers: bool,
+    /// How many parts of the answer's body have come, the last one apart.
+    parts: u8,
 }
 
 impl<G: Guest> Stream<G> {
@@ -221,6 +240,19 @@ impl<G: Guest> HttpContext for Stream<G> {
     fn on_http_response_headers(&mut self, _headers: usize, _end: bool) -> Action {
         if let Ok(mut filter) = self.filter.try_borrow_mut() {
             filter.response(&self.vm.host, &mut self.exchange);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
+        if size > 0 && !end {
+            self.parts = self.parts.saturating_add(1);
+            // The first part is of every answer; to look at each would cost all of them.
+            if self.parts == 2 {
+                if let Ok(mut filter) = self.filter.try_borrow_mut() {
+                    filter.streaming(&self.vm.host, &mut self.exchange);
+                }
+            }
         }
         Action::Continue
     }

@@ -26,6 +26,7 @@ use durpina_host::{
 use crate::abi::{integer, status, text, Abi, HttpCall, Map, Status};
 use crate::answers::{Answers, Sent};
 use crate::blame::{earlier_attempts, Evidence, ADDRESS, CODE, FLAGS};
+use crate::random::Random;
 
 /// The request headers of the candidates, in their order.
 const PEER_HEADERS: [&str; MOST_CANDIDATES] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
@@ -44,8 +45,7 @@ const VERSION_KEY: &str = "durpina/version";
 pub(crate) struct Envoy<A> {
     pub(crate) abi: A,
     version: Cell<Version>,
-    /// What the next random number is made from; none before the first.
-    random: Cell<Option<u64>>,
+    random: Random,
     /// Whether there is an access log that tells of failed requests.
     reports: Cell<bool>,
     /// The calls under way that are requests to a server themselves, and not to the gateway.
@@ -68,7 +68,7 @@ impl<A: Abi> Envoy<A> {
         Self {
             abi,
             version: Cell::new(Version::Unknown),
-            random: Cell::new(None),
+            random: Random::new(),
             reports: Cell::new(false),
             requests: RefCell::new(Vec::new()),
             has_told_of_mark: Cell::new(false),
@@ -144,14 +144,7 @@ impl<A: Abi> Host for Envoy<A> {
     }
 
     fn random(&self) -> u64 {
-        // The host's source is asked once. A host that withholds it leaves the clock, in which workers differ by chance.
-        let start = || self.abi.random().or_else(|_| self.abi.now()).unwrap_or_default();
-        let state = self.random.get().unwrap_or_else(start).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random.set(Some(state));
-        // SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.random.next(&self.abi)
     }
 
     fn version(&self) -> u64 {
@@ -384,7 +377,13 @@ mod tests {
     }
 
     fn call(kind: CallKind) -> Call {
-        Call { to: A.parse().unwrap(), timeout: Duration::from_millis(1_500), cluster: "to".to_owned(), kind }
+        Call {
+            to: A.parse().unwrap(),
+            name: None,
+            timeout: Duration::from_millis(1_500),
+            cluster: "to".to_owned(),
+            kind,
+        }
     }
 
     #[test]

@@ -22,9 +22,33 @@ pub(crate) struct Fake {
     /// The status with which the next calls are refused.
     pub(crate) refuses: Cell<Option<u32>>,
     pub(crate) random: Cell<Option<u64>>,
+    /// Shared data and metrics are nginx's.
+    pub(crate) is_nginx: bool,
+    /// The metrics of nginx, by their names.
+    metrics: RefCell<Vec<(String, u64)>>,
+    /// So many of the next reads of shared data are torn by a writer.
+    pub(crate) tears: Cell<u32>,
+    /// Keys that are one to nginx.
+    pub(crate) collides: RefCell<Vec<String>>,
+    /// The properties that can be set; each has the status with which setting it ends.
+    pub(crate) settable: RefCell<HashMap<Vec<u8>, u32>>,
 }
 
 impl Fake {
+    /// An nginx.
+    pub(crate) fn nginx() -> Self {
+        Self { is_nginx: true, ..Self::default() }
+    }
+
+    fn define(&self, name: &str) -> u32 {
+        let mut metrics = self.metrics.borrow_mut();
+        let known = metrics.iter().position(|(known, _)| known == name);
+        known.unwrap_or_else(|| {
+            metrics.push((name.to_owned(), 0));
+            metrics.len() - 1
+        }) as u32
+    }
+
     pub(crate) fn set_header(&self, map: Map, name: &str, value: &str) {
         self.headers.borrow_mut().insert((map as u32, name.to_owned()), value.to_owned());
     }
@@ -80,34 +104,80 @@ impl Abi for Fake {
     }
 
     fn property(&self, path: &[u8]) -> Result<Option<Vec<u8>>> {
+        if !self.is_nginx && path == b"xds" {
+            return Err(Status(3));
+        }
         Ok(self.properties.borrow().get(path).cloned())
     }
 
-    fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>> {
-        Ok(self.data.borrow().get(key).cloned())
+    fn set_property(&self, path: &[u8], value: &str) -> Result<()> {
+        match self.settable.borrow().get(path) {
+            Some(0) => {
+                self.properties.borrow_mut().insert(path.to_vec(), value.as_bytes().to_vec());
+                Ok(())
+            }
+            Some(status) => Err(Status(*status)),
+            None => Err(Status::NOT_FOUND),
+        }
     }
 
-    /// As Envoy does it: a number is looked at only where there is a value, and 0 replaces whatever is there.
+    fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>> {
+        let key = if self.collides.borrow().iter().any(|one| one == key) { "both" } else { key };
+        let mut data = self.data.borrow_mut();
+        let Some((value, cas)) = data.get_mut(key) else { return Ok(None) };
+        let (mut read, number) = (value.clone(), *cas);
+        if let Some(left) = self.tears.get().checked_sub(1) {
+            self.tears.set(left);
+            // Somebody writes the same while it is copied.
+            *cas += 1;
+            read.iter_mut().skip(8).for_each(|byte| *byte ^= 0x55);
+        }
+        Ok(Some((read, number)))
+    }
+
+    /// As Envoy does it: a number is looked at only where there is a value, and 0 replaces whatever is there. Or as nginx does it:
+    /// there, 0 means that there is nothing.
     fn set_shared_data(&self, key: &str, value: &[u8], cas: u32) -> Result<()> {
         self.may()?;
+        let key = if self.collides.borrow().iter().any(|one| one == key) { "both" } else { key };
         let mut data = self.data.borrow_mut();
         let found = data.get(key).map(|(_, cas)| *cas);
-        if found.is_some_and(|found| cas != 0 && cas != found) {
+        let is_other = match found {
+            Some(found) => cas != found && (cas != 0 || self.is_nginx),
+            None => self.is_nginx && cas != 0,
+        };
+        if is_other {
             return Err(Status::CAS_MISMATCH);
         }
         data.insert(key.to_owned(), (value.to_vec(), found.unwrap_or_default() + 1));
         Ok(())
     }
 
-    fn define_gauge(&self, _name: &str) -> Result<u32> {
-        Ok(7)
+    fn define_gauge(&self, name: &str) -> Result<u32> {
+        Ok(if self.is_nginx { self.define(name) } else { 7 })
     }
 
-    fn metric(&self, _id: u32) -> Result<u64> {
+    fn define_counter(&self, name: &str) -> Result<u32> {
+        Ok(self.define(name))
+    }
+
+    fn set_metric(&self, id: u32, value: u64) -> Result<()> {
+        self.metrics.borrow_mut()[id as usize].1 = value;
+        Ok(())
+    }
+
+    fn metric(&self, id: u32) -> Result<u64> {
+        if self.is_nginx {
+            return Ok(self.metrics.borrow()[id as usize].1);
+        }
         Ok(self.gauge.get().unwrap_or_default())
     }
 
-    fn increment_metric(&self, _id: u32, by: i64) -> Result<()> {
+    fn increment_metric(&self, id: u32, by: i64) -> Result<()> {
+        if self.is_nginx {
+            self.metrics.borrow_mut()[id as usize].1 += by as u64;
+            return Ok(());
+        }
         self.gauge.set(self.gauge.get().map(|value| value.saturating_add_signed(by)));
         Ok(())
     }

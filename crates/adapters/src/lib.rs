@@ -3,8 +3,12 @@
 //! - `abi`: the calls of the ABI, behind a trait, so that what follows is tested natively;
 //! - `envoy`: what Envoy makes of the vocabulary of [`durpina_host`]; `blame`: whose fault it is when a request fails there;
 //!   `answers`: what the replies to its own calls mean there, and whose words they are;
+//! - `nginx`: what nginx makes of it; `trail`: the attempts of a request there; `zone` and `envelope`: its shared data; `queue` and
+//!   `helper`: the filter's own calls;
+//! - `random`: random numbers, for both;
 //! - `raw`: the calls themselves, and the only unsafe code (wasm only);
-//! - `callbacks`: the proxy's calls of the filter (wasm only).
+//! - `callbacks`: the proxy's calls of the filter, which proxy it is, and what Envoy's contexts do (wasm only); `nginx_contexts`: what
+//!   nginx's do.
 //!
 //! A filter's module is this much:
 //!
@@ -24,11 +28,27 @@ mod blame;
 #[cfg(target_arch = "wasm32")]
 mod callbacks;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod envelope;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod envoy;
 #[cfg(test)]
 mod fake;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod helper;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod nginx;
+#[cfg(target_arch = "wasm32")]
+mod nginx_contexts;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod queue;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod random;
 #[cfg(target_arch = "wasm32")]
 mod raw;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod trail;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod zone;
 
 #[cfg(target_arch = "wasm32")]
 pub use callbacks::start;

@@ -3,6 +3,9 @@
 //! The SDK has functions for the same calls, but those panic on a status that they do not expect, and a panic ends
 //! the VM of a whole worker. They also build a list for each property's path; here the path is given as the
 //! host wants it, its steps separated by zero bytes.
+//!
+//! A module that imports a call with other parameters than a host has for it does not even load there: nginx has two for
+//! `proxy_get_log_level`, which it does not implement, and Envoy one.
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;
@@ -14,7 +17,6 @@ use crate::abi::{Abi, HttpCall, Map, Result, Status};
 
 #[link(wasm_import_module = "env")]
 extern "C" {
-    fn proxy_get_log_level(level: *mut u32) -> u32;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_get_buffer_bytes(kind: u32, start: usize, most: usize, data: *mut *mut u8, size: *mut usize) -> u32;
@@ -34,6 +36,7 @@ extern "C" {
     ) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, key_size: usize) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
         key_size: usize,
@@ -44,6 +47,7 @@ extern "C" {
     fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32;
     fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_send_local_response(
         status: u32,
@@ -102,6 +106,7 @@ fn optional<T>(result: Result<T>) -> Result<Option<T>> {
 const CALL_BODY: u32 = 4;
 const REQUEST_BODY: u32 = 0;
 const PLUGIN_CONFIGURATION: u32 = 7;
+const COUNTER: u32 = 0;
 const GAUGE: u32 = 1;
 const NO_GRPC_STATUS: i32 = -1;
 
@@ -118,9 +123,10 @@ pub(crate) fn set_tick_period(millis: u32) -> Result<()> {
     check(unsafe { proxy_set_tick_period_milliseconds(millis) })
 }
 
-/// The lowest level that the host logs: trace 0, debug 1, info 2, warn 3, error 4, critical 5.
-pub(crate) fn log_level() -> Result<u32> {
-    number(|level| unsafe { proxy_get_log_level(level) })
+/// Asks for one tick after so many milliseconds, and no other. For nginx, where a timer sets itself again as long as there is a period.
+pub(crate) fn tick_once(millis: u32) {
+    let _ = set_tick_period(millis);
+    let _ = set_tick_period(0);
 }
 
 pub(crate) fn plugin_configuration() -> Result<Vec<u8>> {
@@ -165,6 +171,10 @@ impl Abi for ProxyWasm {
         optional(bytes(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }))
     }
 
+    fn set_property(&self, path: &[u8], value: &str) -> Result<()> {
+        check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
+    }
+
     fn shared_data(&self, key: &str) -> Result<Option<(Vec<u8>, u32)>> {
         let mut cas = 0;
         let value = optional(bytes(|data, size| unsafe {
@@ -179,6 +189,14 @@ impl Abi for ProxyWasm {
 
     fn define_gauge(&self, name: &str) -> Result<u32> {
         number(|id| unsafe { proxy_define_metric(GAUGE, name.as_ptr(), name.len(), id) })
+    }
+
+    fn define_counter(&self, name: &str) -> Result<u32> {
+        number(|id| unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), id) })
+    }
+
+    fn set_metric(&self, id: u32, value: u64) -> Result<()> {
+        check(unsafe { proxy_record_metric(id, value) })
     }
 
     fn metric(&self, id: u32) -> Result<u64> {

@@ -182,7 +182,9 @@ mod tests {
         );
         let text = web.describe();
         assert!(
-            text.ends_with("\n\nnames cannot be looked up: no answer\nmonitor a cannot check: the gateway is not there\n"),
+            text.ends_with(
+                "\n\nnames cannot be looked up: no answer\nmonitor a cannot check: the gateway is not there\n"
+            ),
             "{text}"
         );
     }

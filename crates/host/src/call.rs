@@ -42,15 +42,17 @@ pub enum CallKind {
 pub struct Call {
     /// The server.
     pub to: SocketAddr,
+    /// Its `host:port`, where the host resolves names by itself and it has one; then `to` says nothing.
+    pub name: Option<String>,
     /// How long the whole may take.
     pub timeout: Duration,
-    /// The name of the cluster through which Envoy makes it. Other hosts have no use for it.
+    /// Through what it goes: on Envoy the name of a cluster, on nginx, for what is not HTTP, the address of the helper.
     pub cluster: String,
     /// What is sent.
     pub kind: CallKind,
 }
 
-/// The names of the clusters through which Envoy makes calls that name none themselves. Other hosts have no use for them.
+/// Through what calls go that name nothing themselves: on Envoy clusters, on nginx the helper, and nothing for HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CalloutClusters {
     /// For HTTP.

@@ -55,6 +55,9 @@ pub trait Guest: Sized {
     /// The answer's headers are there.
     fn response(&mut self, host: &dyn ResponseHost, exchange: &mut Self::Exchange);
 
+    /// The answer goes on after the beginning of its body, and may do so for long: a stream of events, a download, a WebSocket.
+    fn streaming(&mut self, host: &dyn ResponseHost, exchange: &mut Self::Exchange);
+
     /// The request is over. Returns whether the exchange is to be kept for [`failed`](Self::failed).
     fn done(&mut self, host: &dyn ResponseHost, exchange: &mut Self::Exchange) -> bool;
 

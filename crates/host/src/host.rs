@@ -137,12 +137,27 @@ pub trait RequestHost: Host {
 
     /// Answers the request.
     fn respond(&self, response: &Response);
+
+    /// What became of the request before it came here. Hosts that send a request to the filter again, to retry it, tell of the
+    /// attempts so far; all others have nothing to tell.
+    fn visited(&self) -> Visited {
+        Visited::default()
+    }
+}
+
+/// The attempts of a request that comes to the filter again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Visited {
+    /// All attempts so far, in their order.
+    pub attempts: Vec<Attempt>,
+    /// How many of them, from the first one, the filter was told of before.
+    pub known: usize,
 }
 
 /// The proxy from the answer's headers to the request's end.
 ///
 /// `offered` is what [`RequestHost::offer`] was given for this request: of attempts that were repeated some hosts know no more
-/// than how many there were.
+/// than how many there were. A request that [visited](RequestHost::visited) the filter before has the attempts of those visits too.
 pub trait ResponseHost: Host {
     /// The attempts before the one that is answered, in their order, while the answer's headers are at hand. All of them
     /// failed. Empty also when there was none, and when they went elsewhere than to what was offered.
@@ -150,6 +165,12 @@ pub trait ResponseHost: Host {
 
     /// The status of the answer, while its headers are at hand.
     fn response_status(&self) -> Option<u16>;
+
+    /// The status of the answer of a request that is over, if it had just one attempt and that is cheaper to tell than all of
+    /// [`attempts`](Self::attempts). Hosts that have told of it before need not tell again.
+    fn final_status(&self) -> Option<u16> {
+        None
+    }
 
     /// Whether the request, which is over, ended as it should: a cheap question, to save the next one.
     fn ended_well(&self) -> bool;

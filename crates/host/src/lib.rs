@@ -27,6 +27,6 @@ mod time;
 pub use attempt::{Attempt, End, Failure, Stray};
 pub use call::{Call, CallId, CallKind, CalloutClusters, EndCall, Reply, LONGEST_REPLY};
 pub use guest::{Guest, Outcome};
-pub use host::{Capabilities, Host, RequestHost, Response, ResponseHost, MOST_CANDIDATES};
+pub use host::{Capabilities, Host, RequestHost, Response, ResponseHost, Visited, MOST_CANDIDATES};
 pub use shared::{Expect, HostError, Stored};
 pub use time::{millis, Timestamp};

@@ -27,6 +27,8 @@ pub enum HostError {
     Conflict,
     /// Shared data has no room.
     Full,
+    /// The host lacks what this takes; what that is, and what to do about it.
+    Lacking(&'static str),
     /// The host answered with a status that it should not have; the call and the status.
     Status(&'static str, u32),
 }
@@ -36,6 +38,7 @@ impl fmt::Display for HostError {
         match self {
             Self::Conflict => f.write_str("the value was changed in the meantime"),
             Self::Full => f.write_str("the host's shared data is full"),
+            Self::Lacking(what) => f.write_str(what),
             Self::Status(call, status) => write!(f, "the host refused {call} with status {status}"),
         }
     }

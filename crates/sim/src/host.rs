@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use durpina_host::{
     Attempt, Call, CallId, CallKind, Capabilities, End, EndCall, Expect, Failure, Host, HostError, Outcome,
-    RequestHost, Response, ResponseHost, Stored, Stray, Timestamp,
+    RequestHost, Response, ResponseHost, Stored, Stray, Timestamp, Visited,
 };
 
 use crate::sent::{Answer, Sent};
@@ -25,6 +25,8 @@ pub struct SimHost {
     pub(crate) ended: RefCell<Attempts>,
     pub(crate) elsewhere: RefCell<Option<Attempts>>,
     pub(crate) leads_here: Cell<bool>,
+    /// What became of the request in hand before it came to the filter again.
+    pub(crate) visited: RefCell<Visited>,
 }
 
 /// What became of a request's attempts.
@@ -100,7 +102,7 @@ impl SimHost {
         answer
     }
 
-    fn attempts_at(&self, offered: Vec<String>) -> (Attempts, Answer) {
+    pub(crate) fn attempts_at(&self, offered: Vec<String>) -> (Attempts, Answer) {
         let mut all = Vec::new();
         for address in offered {
             let servers = self.shared.servers.borrow();
@@ -252,6 +254,10 @@ impl RequestHost for SimHost {
 
     fn respond(&self, response: &Response) {
         *self.answer.borrow_mut() = Some(response.clone());
+    }
+
+    fn visited(&self) -> Visited {
+        self.visited.borrow().clone()
     }
 }
 

@@ -72,6 +72,7 @@ impl Sim {
             ended: RefCell::default(),
             elsewhere: RefCell::default(),
             leads_here: Cell::new(false),
+            visited: RefCell::default(),
         }
     }
 

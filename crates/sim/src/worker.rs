@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use durpina_host::{Guest, Outcome};
+use durpina_host::{Attempt, Guest, Outcome, Visited};
 
 use crate::host::{Attempts, SimHost};
 use crate::machine::Sim;
@@ -81,6 +81,37 @@ impl<G: Guest> Worker<G> {
         answer
     }
 
+    /// The same on a host that tries one candidate at a time, and sends a request that failed through the filter again. It began
+    /// with these attempts, which went elsewhere.
+    pub fn send_in_visits(&mut self, sent: &Sent, elsewhere: &[Attempt]) -> Answer {
+        *self.host.visited.borrow_mut() = Visited { attempts: elsewhere.to_vec(), known: 0 };
+        let answer = self.visit(sent);
+        *self.host.visited.borrow_mut() = Visited::default();
+        answer
+    }
+
+    fn visit(&mut self, sent: &Sent) -> Answer {
+        loop {
+            self.host.receive(sent.clone());
+            let (outcome, exchange) = self.filter.request(&self.host, false);
+            let Some(first) = self.host.offered().into_iter().next().filter(|_| outcome == Outcome::Continue) else {
+                return self.host.attempt(outcome);
+            };
+            let (mut ended, mut answer) = self.host.attempts_at(vec![first]);
+            let before = self.host.visited.borrow().attempts.clone();
+            ended.all.splice(..0, before.clone());
+            if let Answer::Failed { .. } = answer {
+                *self.host.visited.borrow_mut() = Visited { attempts: ended.all, known: before.len() };
+                continue;
+            }
+            if let Answer::Served { attempts, .. } = &mut answer {
+                *attempts = ended.all.len();
+            }
+            self.end(&mut Ended { exchange, attempts: ended });
+            return answer;
+        }
+    }
+
     /// Sends a request through this worker as far as its answer: what the filter would learn at its end it does
     /// not know yet.
     pub fn begin(&mut self, sent: Sent) -> (Answer, Ended<G::Exchange>) {
@@ -94,6 +125,12 @@ impl<G: Guest> Worker<G> {
         let answer = self.host.attempt(outcome);
         let attempts = self.host.ended.borrow().clone();
         (answer, Ended { exchange, attempts })
+    }
+
+    /// Tells the filter that a request's answer goes on.
+    pub fn go_on(&mut self, ended: &mut Ended<G::Exchange>) {
+        *self.host.ended.borrow_mut() = ended.attempts.clone();
+        self.filter.streaming(&self.host, &mut ended.exchange);
     }
 
     /// Tells the filter of a request's end.

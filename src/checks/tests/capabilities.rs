@@ -51,3 +51,18 @@ fn name_servers_that_hang_do_not_hold_up_checks_where_one_call_is_made_at_a_time
     let longest = checks.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     assert!(longest < 4_200, "{longest} ms without a check, of which a question takes 3 s");
 }
+
+#[test]
+fn where_the_host_resolves_names_they_are_checked_by_their_names() {
+    let host = Capabilities { resolves_names: true, most_calls: 1, ..Capabilities::default() };
+    let sim = Sim::with(host);
+    let text = r#"{"upstreams": {"u": {"servers": ["web:8080"], "monitors": [{"name": "http", "interval": "1s", "port": 81}]}}}"#;
+    let mut worker = Worker::start(&sim, text).unwrap();
+    let asked = |sim: &Sim| sim.calls("0.0.0.0:81").len();
+    for _ in 0..40 {
+        worker.tick();
+        worker.deliver();
+        sim.advance(Duration::from_millis(100));
+    }
+    assert!((3..=5).contains(&asked(&sim)), "{}", asked(&sim));
+}
