@@ -5,8 +5,9 @@
 #   NGINX=/path/to/nginx              an nginx with ngx_wasm_module, for the tests on nginx
 #   BASELINE_WASM=/path/to/filter     another build of the filter, which `make bench BENCH=envoy` compares with; with
 #                                     ARGS=instructions it stops after its first tables
+#   BENCH=fuel ARGS=record              of `make bench`: records what callbacks cost, to which `make test` holds the filter
 
-.PHONY: help build run test sim test-nginx bench lint check package clean
+.PHONY: help build run test sim fuzz test-nginx bench lint check package clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -23,6 +24,9 @@ test: ## every test: native, wasm32 in Node, end to end on a real Envoy (and ngi
 
 sim: ## many runs in a simulated host, full of faults: SEEDS=100000 runs more, SEED=17 one with its trace
 	@SEEDS="$(SEEDS)" SEED="$(SEED)" FIRST_SEED="$(FIRST_SEED)" scripts/sim.sh
+
+fuzz: ## what reads others' bytes, with libFuzzer: TIME=seconds for each target, TARGET=name for one
+	@TIME="$(TIME)" TARGET="$(TARGET)" scripts/fuzz.sh
 
 test-nginx: ## the end-to-end tests on nginx: make test-nginx NGINX=/path/to/nginx
 	@NGINX='$(NGINX)' scripts/test-nginx.sh

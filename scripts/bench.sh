@@ -10,6 +10,12 @@ if [ -n "${BASELINE_WASM:-}" ]; then
 fi
 
 scripts/build.sh
+if [ "${BENCH:-}" = fuel ]; then
+  # Instructions of the filter in the simulated host. The same in any profile, and this one is what the tests are built with.
+  # shellcheck disable=SC2086
+  "${native[@]}" bench -q --profile dev -p durpina-e2e --bench fuel -- ${ARGS:-}
+  exit
+fi
 need_envoy
 need_valgrind || say "valgrind cannot be had: instructions are not counted"
 # What the filter is compared with on Envoy: one that does nothing.

@@ -28,6 +28,9 @@ HTTP_HEADERS_WASM=$target_dir/$target/release/examples/http_headers.wasm \
   "${native[@]}" test -p proxy-wasm-sim --test sdk -- --ignored
 "${native[@]}" test -p durpina-e2e --test sim
 
+stage "fuzz targets, for a short while"
+FUZZ_SECONDS=3 "${native[@]}" test -p durpina-fuzz --test short -- --nocapture
+
 stage "alert rules and dashboard"
 scripts/alerts-test.sh
 

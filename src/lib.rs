@@ -30,6 +30,9 @@ mod bits;
 mod checks;
 pub mod config;
 mod filter;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handle;
 pub mod json;
 pub mod model;

@@ -41,6 +41,13 @@ use driver::{Driver, State};
 use lease::POLL;
 use pending::BATCH;
 
+/// Reads bytes as an answer to a question for the fuzzer. Returns whether it was one.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_dns(bytes: &[u8]) -> bool {
+    let ask = |family| dns::Question { name: "shop.example".to_owned(), family, id: 0x1234 };
+    [dns::Family::V4, dns::Family::V6].map(|family| ask(family).read(bytes).is_ok()).contains(&true)
+}
+
 /// The checks of one instance of the filter, as one worker sees them.
 pub(crate) struct Checks(State);
 

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use super::*;
 use crate::handle::peer::Peer;
 use crate::handle::upstream;
-use crate::host::Failure;
+use crate::host::{Expect, Failure};
 use crate::model::admin_state::AdminState;
+use crate::model::failure_table::FailureTable;
 use crate::model::overrides::Overrides;
 use crate::model::selector::Selector;
 use crate::model::state::PeerState;
@@ -79,6 +80,23 @@ fn a_failed_attempt_is_retried_counted_and_takes_the_peer_out_for_all_workers() 
         lines[0].starts_with("peer state: upstream=u peer=10.0.0.1:80 from=up to=temporary_down by=passive why="),
         "{lines:?}"
     );
+}
+
+/// A worker's VM ends after it wrote that an outage is over, and before it told of the upstream.
+#[test]
+fn a_state_of_which_nobody_told_is_told_at_the_next_pick() {
+    let sim = Sim::new();
+    let (mut one, mut two) = (worker(&sim, &three()), worker(&sim, &three()));
+    get(&mut two);
+    sim.server(A, Behaviour::Fails(Failure::Connect));
+    (0..3).for_each(|_| drop(get(&mut one)));
+    assert_eq!(sim.logged("upstream state:").len(), 1);
+    let key = sim.keys().into_iter().find(|key| key.contains("/health/")).unwrap();
+    let stored = one.host.read(&key).unwrap().unwrap();
+    one.host.write(&key, &FailureTable::default().encode(), Expect::Cas(stored.cas)).unwrap();
+    get(&mut two);
+    let told = sim.logged("upstream state:");
+    assert!(told.last().unwrap().contains("from=degraded to=up"), "{told:?}");
 }
 
 #[test]

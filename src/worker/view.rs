@@ -59,7 +59,7 @@ pub(crate) struct View {
     pool: Option<Pool>,
     /// Something that picks depend on changed since the pool was filled.
     pool_is_stale: bool,
-    /// The upstream's state of which this worker knows that it is told.
+    /// The upstream's state that this worker last saw to, while none is told.
     state: Option<UpstreamState>,
     /// Somebody picked since it was last asked whether the pool can go, and since when nobody did.
     was_picked: bool,
@@ -260,9 +260,11 @@ impl View {
         let pool = self.pool.get_or_insert_with(|| Pool::new(self.kind.clone(), options));
         let state = pool.fill(&self.record, &self.worker_peers, &self.health, &self.status, host.now());
         self.pool_is_stale = false;
-        if self.state != Some(state) {
-            // The worker that made it so may not have got round to telling of it.
-            self.state = Store::new(host).reconcile_state(&self.name, None);
+        let store = Store::new(host);
+        // Others told of other states meanwhile; and the worker that made it so may not have got round to telling of it.
+        let told = store.told_state(&self.name).ok().flatten().map(|told| told.state);
+        if told.or(self.state) != Some(state) {
+            self.state = store.reconcile_state(&self.name, None);
         }
     }
 

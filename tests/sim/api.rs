@@ -23,13 +23,28 @@ pub(crate) fn upstream(process: &mut Process, worker: usize) -> Value {
     serde_json::from_slice(&outcome.body).unwrap_or_else(|error| panic!("{error}: {outcome:?}"))
 }
 
-/// A metric of a worker by peer, summed over its other labels.
-pub(crate) fn failures(process: &mut Process, worker: usize, peer: &str) -> f64 {
+/// The failures that a worker knows of.
+pub(crate) struct Failures(Vec<(String, f64)>);
+
+/// What a worker says of failures.
+pub(crate) fn failures(process: &mut Process, worker: usize) -> Failures {
     let outcome = ask(process, worker, "/metrics");
     let text = String::from_utf8(outcome.body).expect("text");
-    let of_peer = format!("peer=\"{peer}\"");
-    let lines = text.lines().filter(|line| line.starts_with("durpina_peer_failures_total{") && line.contains(&of_peer));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().expect("a number")).sum()
+    let read = |line: &str| {
+        let (labels, number) = line.rsplit_once(' ').unwrap();
+        (labels.to_owned(), number.parse().expect("a number"))
+    };
+    Failures(text.lines().filter(|line| line.starts_with("durpina_peer_failures_total{")).map(read).collect())
+}
+
+impl Failures {
+    /// Those counted against a peer, of requests or of checks.
+    pub(crate) fn of(&self, peer: &str, are_of_checks: bool) -> f64 {
+        let is_meant = |labels: &str| {
+            labels.contains(&format!("peer=\"{peer}\"")) && labels.contains("reason=\"check\"") == are_of_checks
+        };
+        self.0.iter().filter(|(labels, _)| is_meant(labels)).map(|(_, count)| count).sum()
+    }
 }
 
 fn ask(process: &mut Process, worker: usize, path: &str) -> Outcome {

@@ -12,10 +12,17 @@ const SAFE: [&str; 6] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"];
 /// What the gateway for TCP sets on its answers.
 const MARK: &str = "x-durpina-gateway";
 
+/// A path that leads to another cluster, though the filter offers peers for it, and the only address there, which refuses.
+pub(crate) const ELSEWHERE: &str = "/elsewhere";
+const NOBODY: &str = "10.9.9.9:80";
+
 struct Reference;
 
 impl Wiring for Reference {
     fn route(&self, request: &Routed<'_>) -> Decision {
+        if request.header(":path").is_some_and(|path| path == ELSEWHERE) {
+            return Decision::To(Route { retries: 0, ..Route::to(vec![NOBODY.to_owned()]) });
+        }
         let addresses = PEER_HEADERS.iter().map_while(|name| request.header(name)).collect();
         let mut route = Route::to(addresses);
         let wanted = request.header("x-envoy-max-retries").and_then(|retries| retries.parse().ok());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proxy_wasm_sim::{Behaviour, Faults, Process, Request, RequestId};
 use serde_json::{json, Value};
 
-use crate::{api, reference};
+use crate::{api, reference, told};
 
 pub(crate) const PEERS: [&str; 4] = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"];
 
@@ -27,8 +27,11 @@ const EVILS: [Behaviour; 7] = [
 /// The monitor's, in the configuration below.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long an old configuration goes on after a new one.
+pub(crate) const DRAIN: Duration = Duration::from_secs(3);
+
 /// How many workers a process has; the main thread's VM comes on top.
-const WORKERS: usize = 2;
+pub(crate) const WORKERS: usize = 2;
 
 /// What an upstream of this size needs in shared data, and as much again.
 const MOST_SHARED: usize = 2_000;
@@ -54,20 +57,20 @@ struct Down {
 pub(crate) struct Scenario {
     pub(crate) process: Process,
     /// Whether a peer ever misbehaved.
-    misbehaved: [bool; PEERS.len()],
+    pub(crate) misbehaved: [bool; PEERS.len()],
     /// Weights that were asked for and whose answer is not there yet, at most one for each peer.
     open: Vec<Change>,
     /// What each weight must be: the last one that was acknowledged. None after a change whose fate nobody knows.
     weights: BTreeMap<usize, Option<u64>>,
     downs: Vec<Down>,
     /// Requests for the upstream, with the time at which they were sent.
-    sent: Vec<(RequestId, Duration)>,
+    pub(crate) sent: Vec<(RequestId, Duration)>,
     /// Whether chance ends VMs in this run.
-    with_traps: bool,
+    pub(crate) with_traps: bool,
     /// Whether the clock steps in this run, and whether the configuration changes. Without, checks can be counted.
     with_steps: bool,
     with_updates: bool,
-    monitor: &'static str,
+    pub(crate) monitor: &'static str,
     interval: u64,
 }
 
@@ -101,7 +104,7 @@ impl Scenario {
             process.world().peer(peer);
         }
         let interval = u64::try_from(INTERVAL.as_millis()).unwrap();
-        process.set_drain(Duration::from_secs(3));
+        process.set_drain(DRAIN);
         let monitor = process.rng().choose(&MONITORS).copied().unwrap_or_default();
         process.start(&reference::plugins(&filter(monitor, interval))).unwrap_or_else(|error| panic!("{error}"));
         let [with_traps, with_steps, with_updates] = [3, 2, 2].map(|n| process.rng().one_in(n));
@@ -124,6 +127,9 @@ impl Scenario {
     /// The whole of it.
     pub(crate) fn run(&mut self) -> Result<(), Broken> {
         self.faults()?;
+        if self.process.rng().one_in(2) {
+            self.calm()?;
+        }
         self.quiet()?;
         self.properties()
     }
@@ -153,7 +159,7 @@ impl Scenario {
         Ok(())
     }
 
-    fn pass(&mut self, time: Duration) -> Result<(), Broken> {
+    pub(crate) fn pass(&mut self, time: Duration) -> Result<(), Broken> {
         self.process.run_for(time).map_err(|crash| format!("the host crashed: {crash}"))
     }
 
@@ -162,7 +168,7 @@ impl Scenario {
         let count = 1 + self.process.rng().below(4);
         for _ in 0..count {
             let post = self.process.rng().one_in(4);
-            let mut request = if post { Request::post("/order", b"one") } else { Request::get("/") };
+            let mut request = if post { Request::post("/order", b"one") } else { Request::get(self.path()) };
             if self.process.rng().one_in(15) {
                 let patience = self.process.rng().between(Duration::ZERO, Duration::from_millis(300));
                 request = request.aborts_after(patience);
@@ -171,7 +177,16 @@ impl Scenario {
         }
     }
 
-    fn send(&mut self, request: Request) {
+    /// Mostly the upstream's.
+    fn path(&mut self) -> &'static str {
+        if self.process.rng().one_in(12) {
+            reference::ELSEWHERE
+        } else {
+            "/"
+        }
+    }
+
+    pub(crate) fn send(&mut self, request: Request) {
         let now = self.process.now();
         let id = self.process.send(request);
         self.sent.push((id, now));
@@ -231,7 +246,7 @@ impl Scenario {
     }
 
     /// Hears of changes that were answered.
-    fn hear(&mut self) {
+    pub(crate) fn hear(&mut self) {
         for change in std::mem::take(&mut self.open) {
             match self.process.outcome(change.request).map(|outcome| outcome.status) {
                 None => self.open.push(change),
@@ -325,28 +340,20 @@ impl Scenario {
         if self.process.shared_bytes() > MOST_SHARED {
             return Err(format!("there are {} bytes in shared data", self.process.shared_bytes()));
         }
-        let views: Vec<Value> = (0..WORKERS).map(|worker| api::upstream(&mut self.process, worker)).collect();
-        let settled = |view: &Value| -> Vec<Value> {
-            let peers = view["peers"].as_array().expect("peers").iter();
-            peers.map(|peer| json!([peer["name"], peer["weight"], peer["state"]])).collect()
-        };
-        if settled(&views[0]) != settled(&views[1]) {
-            return Err(format!("workers disagree: {} and {}", json!(settled(&views[0])), json!(settled(&views[1]))));
-        }
+        let document = self.documents_agree()?;
+        told::ends_in(&self.process, &document)?;
         for (at, name) in PEERS.iter().enumerate() {
-            let peer = &views[0]["peers"][at];
+            let peer = &document["peers"][at];
             if peer["state"] != "up" {
                 return Err(format!("{name} is {} though nothing was wrong with it for long: {peer}", peer["state"]));
             }
             if let Some(weight) = self.weights[&at].filter(|weight| peer["weight"] != *weight) {
                 return Err(format!("{name} has weight {}, and {weight} was acknowledged last", peer["weight"]));
             }
-            let failures = api::failures(&mut self.process, 0, name);
-            if !self.misbehaved[at] && failures > 0.0 {
-                return Err(format!("{failures} failures were counted against {name}, which never failed"));
-            }
         }
-        self.changes_are_seen_at_once()
+        self.failures_are_those_that_happened()?;
+        self.changes_are_seen_at_once()?;
+        self.a_verdict_is_seen_at_once()
     }
 
     fn no_request_went_to_a_peer_that_was_down(&self) -> Result<(), Broken> {
@@ -375,24 +382,6 @@ impl Scenario {
         let least = if self.with_traps { 0.0 } else { intervals - 4.0 };
         if checks > intervals + 1.0 || checks < least {
             return Err(format!("{checks} checks of {} in {intervals:.1} intervals", PEERS[3]));
-        }
-        Ok(())
-    }
-
-    /// A change at one worker is there at the next request of the other.
-    fn changes_are_seen_at_once(&mut self) -> Result<(), Broken> {
-        for (worker, other) in [(0, 1), (1, 0)] {
-            let weight = 20 + worker;
-            let change =
-                api::request("PATCH", "/upstreams/web/peers/10.0.0.4:80", &json!({ "weight": weight })).at(worker);
-            let outcome = self.process.request(change).map_err(|crash| crash.to_string())?;
-            if outcome.status != Some(200) {
-                return Err(format!("a change was refused: {outcome:?}"));
-            }
-            let seen = &api::upstream(&mut self.process, other)["peers"][3]["weight"];
-            if *seen != weight {
-                return Err(format!("worker {worker} set weight {weight}, and worker {other} sees {seen}"));
-            }
         }
         Ok(())
     }

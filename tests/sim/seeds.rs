@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::scenario::Scenario;
+use crate::trials;
 
 /// How many seeds `make test` runs.
 const SEEDS: u64 = 1_000;
@@ -43,9 +44,21 @@ fn a_run_full_of_faults_is_its_seed_too() {
 
 #[test]
 fn what_must_hold_holds_for_every_seed() {
+    every_seed("sim", run);
+}
+
+#[test]
+fn a_peer_on_trial_gets_one_request_at_a_time_whatever_the_seed() {
+    every_seed("trials", |seed, is_traced| {
+        let attempt = std::panic::catch_unwind(|| trials::run(seed, is_traced));
+        attempt.unwrap_or_else(|_| Err("the test itself panicked".to_owned()))
+    });
+}
+
+/// Runs as many seeds as the environment says, on all processors; or the one that it names, with its trace.
+fn every_seed(what: &str, run: impl Fn(u64, bool) -> Result<(), String> + Sync) {
     if let Some(seed) = number("SEED") {
-        let result = run(seed, true);
-        assert_eq!(result, Ok(()), "seed {seed}");
+        assert_eq!(run(seed, true), Ok(()), "{what}: seed {seed}");
         return;
     }
     let (first, count) = (number("FIRST_SEED").unwrap_or_default(), number("SEEDS").unwrap_or(SEEDS));
@@ -60,15 +73,15 @@ fn what_must_hold_holds_for_every_seed() {
                 if seed >= first + count {
                     break;
                 }
-                if let Err(what) = run(seed, false) {
-                    println!("SEED={seed}: {what}");
+                if let Err(why) = run(seed, false) {
+                    println!("{what}: SEED={seed}: {why}");
                     broken.lock().unwrap().push(seed);
                 }
             });
         }
     });
     let took = start.elapsed().as_secs_f64();
-    println!("{count} seeds in {took:.1} s, {:.0} in a second", (count as f64) / took);
+    println!("{what}: {count} seeds in {took:.1} s, {:.0} in a second", (count as f64) / took);
     let broken = broken.into_inner().unwrap();
-    assert!(broken.is_empty(), "{} of {count} seeds; `make sim SEED={}` shows one", broken.len(), broken[0]);
+    assert!(broken.is_empty(), "{what}: {} of {count} seeds; `make sim SEED={}` shows one", broken.len(), broken[0]);
 }
