@@ -117,19 +117,29 @@ fn tell_silence_of(store: &Store<'_>, subject: &str) {
     }
 }
 
-/// Writes the line that tells of an upstream's new state.
-pub(crate) fn upstream_state(store: &Store<'_>, upstream: &str, from: UpstreamState, told: &ToldState, tally: &Tally) {
-    let ToldState { state: to, by, why, .. } = told;
-    let level = match to {
+/// How much an upstream's new state matters.
+fn level_of_upstream(to: UpstreamState) -> log::Level {
+    match to {
         UpstreamState::Up => log::Level::Info,
         UpstreamState::Degraded => log::Level::Warn,
         UpstreamState::Down => log::Level::Error,
-    };
-    if !may_log(store, UPSTREAMS, level) {
-        return;
     }
+}
+
+/// Whether the budget has room for a line that tells of an upstream's new state. To be asked before that is written: between the write and
+/// the line others would come first with theirs.
+pub(crate) fn may_tell(store: &Store<'_>, to: UpstreamState) -> bool {
+    may_log(store, UPSTREAMS, level_of_upstream(to))
+}
+
+/// Writes the line that tells of an upstream's new state.
+pub(crate) fn upstream_state(upstream: &str, from: UpstreamState, told: &ToldState, tally: &Tally) {
+    let ToldState { state: to, by, why, .. } = told;
     let by = quoted(by);
-    log::log!(level, "upstream state: upstream={upstream} from={from} to={to} by={by} why={why:?} {tally}");
+    log::log!(
+        level_of_upstream(*to),
+        "upstream state: upstream={upstream} from={from} to={to} by={by} why={why:?} {tally}"
+    );
 }
 
 /// In quotation marks where there is a space in it.
@@ -197,7 +207,8 @@ mod tests {
         let told = ToldState { state: UpstreamState::Down, since: store.now(), by: String::new(), why: String::new() };
         let went = [PeerState::Up, PeerState::TemporaryDown];
         (0..1_000).for_each(|_| observe(&store, "web", "10.0.0.1:80", went, "passive", "no connection", None));
-        (0..1_000).for_each(|_| upstream_state(&store, "web", UpstreamState::Up, &told, &tally));
+        let tell = |_| upstream_state("web", UpstreamState::Up, &told, &tally);
+        (0..1_000).filter(|_| may_tell(&store, told.state)).for_each(tell);
         assert_eq!((sim.logged("peer state").len(), sim.logged("upstream state").len()), (200, 200));
     }
 

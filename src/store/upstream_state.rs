@@ -50,10 +50,11 @@ impl Store<'_> {
                 None => tally.reason(&record, &assessment),
             };
             let new = ToldState { state: tally.state, since: now, by, why };
-            self.host().write(&keys::state(upstream), &codec::encode(&new), expect)?;
             let before = told.map_or(UpstreamState::Up, |told| told.state);
-            if before != new.state {
-                journal::upstream_state(self, upstream, before, &new, &tally);
+            let is_told = before != new.state && journal::may_tell(self, new.state);
+            self.host().write(&keys::state(upstream), &codec::encode(&new), expect)?;
+            if is_told {
+                journal::upstream_state(upstream, before, &new, &tally);
             }
             Ok(())
         });
