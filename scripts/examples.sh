@@ -38,7 +38,7 @@ proxy-wasm = "0.2.5"
 inherits = "release"
 panic = "abort"
 TOML
-# A host's own lock file, so that nothing is looked up.
+# The versions of this workspace, so that none are looked up.
 cp Cargo.lock "$elsewhere/Cargo.lock"
 cp examples/consumer.rs "$elsewhere/src/lib.rs"
 (cd "$elsewhere" && wasm build --profile examples)

@@ -71,7 +71,8 @@ impl MonitorKind {
         Self::made(name, move |_| Box::new(Closure { check: Rc::clone(&check) }))
     }
 
-    /// The same monitor with these options of its own, which are not looked at: [`Check::option`] has them.
+    /// The same closure with these options of its own, which are not looked at: [`Check::option`] has them. A type asks for its options
+    /// itself, in [`Monitor::init`].
     #[must_use]
     pub fn options(self, keys: &'static [&'static str]) -> Self {
         let Make::Own(own) = self.make else { return self };
