@@ -44,7 +44,7 @@ impl Scenario {
         self.hear();
         let document = self.documents_agree()?;
         self.document_is_true(&document)?;
-        told::ends_in(&self.process, &document)?;
+        told::ends_in(&self.process, &document, self.with_traps)?;
         self.requests_go_where_the_document_says()
     }
 

@@ -341,7 +341,7 @@ impl Scenario {
             return Err(format!("there are {} bytes in shared data", self.process.shared_bytes()));
         }
         let document = self.documents_agree()?;
-        told::ends_in(&self.process, &document)?;
+        told::ends_in(&self.process, &document, self.with_traps)?;
         for (at, name) in PEERS.iter().enumerate() {
             let peer = &document["peers"][at];
             if peer["state"] != "up" {
