@@ -68,8 +68,8 @@ pub(crate) struct Scenario {
     /// Whether chance ends VMs in this run.
     pub(crate) with_traps: bool,
     /// Whether the clock steps in this run, and whether the configuration changes. Without, checks can be counted.
-    with_steps: bool,
-    with_updates: bool,
+    pub(crate) with_steps: bool,
+    pub(crate) with_updates: bool,
     pub(crate) monitor: &'static str,
     interval: u64,
 }
