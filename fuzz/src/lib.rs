@@ -156,7 +156,13 @@ pub fn api(bytes: &[u8]) {
     if !path.starts_with('/') {
         return;
     }
-    ask(&mut worker, sent);
+    // Nor is what could be another path to the next one who reads it.
+    let mut steps = path.split(['/', '?', '#']);
+    if steps.any(|step| matches!(&*step.to_ascii_lowercase().replace("%2e", "."), "." | "..")) {
+        worker.send(sent);
+    } else {
+        ask(&mut worker, sent);
+    }
     assert_eq!(ask(&mut worker, Sent::get("/durpina/upstreams")), 200, "the state cannot be read");
     worker.tick();
     worker.send(Sent::get("/"));

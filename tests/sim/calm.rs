@@ -12,6 +12,9 @@ use crate::{api, told};
 /// So long a client waits for an answer here.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// So many failed checks take a peer out of use, in the scenario's configuration.
+const FALL: f64 = 2.0;
+
 /// `max_ejected_percent`, as it is by default.
 const MOST_EJECTED: usize = 50;
 
@@ -44,7 +47,7 @@ impl Scenario {
         self.hear();
         let document = self.documents_agree()?;
         self.document_is_true(&document)?;
-        told::ends_in(&self.process, &document)?;
+        told::ends_in(&self.process, &document, self.with_traps)?;
         self.requests_go_where_the_document_says()
     }
 
@@ -73,6 +76,7 @@ impl Scenario {
         let line = format!("peer state: upstream=web peer={name} from=");
         let count = |scenario: &Self| scenario.process.logs().iter().filter(|log| log.text.starts_with(&line)).count();
         let before = count(self);
+        let failed = api::failures(&mut self.process, 0).of(name, true);
         // Two checks, of which the second is made soon.
         for _ in 0..1_000 {
             self.pass(Duration::from_millis(3))?;
@@ -82,6 +86,10 @@ impl Scenario {
         }
         if count(self) == before {
             return Err(format!("{name} refuses for three seconds, and the log does not say so"));
+        }
+        let more = api::failures(&mut self.process, 0).of(name, true) - failed;
+        if (more - FALL).abs() > 0.1 {
+            return Err(format!("{name} is down after {more} failed checks"));
         }
         let requests: Vec<_> = (0..8).map(|turn| self.process.send(Request::get("/").at(turn % WORKERS))).collect();
         self.pass(PATIENCE)?;

@@ -17,7 +17,8 @@ fn failed<'o>(outcome: &'o Outcome, name: &'o str) -> impl Iterator<Item = &'o A
 
 impl Scenario {
     /// Each failed attempt of a request was counted once, against the peer that it went to. What a VM had not shared when it ended is
-    /// lost, and so is what a configuration counted after its drain.
+    /// lost, and so is what a configuration counted after its drain, or shortly before, when the clock is turned back and counts wait
+    /// for it.
     pub(crate) fn failures_are_those_that_happened(&mut self) -> Result<(), Broken> {
         let of = |(id, sent): &(_, Duration)| Some((self.process.outcome(*id)?, *sent));
         let outcomes: Vec<(Outcome, Duration)> = self.sent.iter().filter_map(of).collect();
@@ -26,7 +27,9 @@ impl Scenario {
             let (mut certain, mut possible) = (0.0, 0.0);
             for (outcome, sent) in &outcomes {
                 let count = failed(outcome, name).count() as f64;
-                let is_lost = self.with_traps || outcome.ended.saturating_sub(*sent) > DRAIN / 2;
+                let is_lost = self.with_traps
+                    || self.with_steps && self.with_updates
+                    || outcome.ended.saturating_sub(*sent) > DRAIN / 2;
                 possible += count;
                 certain += if is_lost { 0.0 } else { count };
             }

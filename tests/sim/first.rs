@@ -86,3 +86,19 @@ fn connections_and_agents_are_checked_through_the_gateway() {
     let of_gateway = process.logs().into_iter().filter(|line| line.text.contains("gateway")).collect::<Vec<_>>();
     assert!(of_gateway.is_empty(), "{of_gateway:?}");
 }
+
+/// Three die one after the other, and one of three may go out of use: the first.
+#[test]
+fn those_that_died_first_go_out_of_use() {
+    let mut process = started(5);
+    for name in ["10.0.0.3:80", "10.0.0.1:80", "10.0.0.2:80"] {
+        process.world().peer(name).behaviour = Behaviour::Refuses;
+        process.run_for(Duration::from_secs(5)).unwrap();
+        // Their order is that of the verdicts, whoever asks.
+        for worker in 0..2 {
+            let peers = &api::upstream(&mut process, worker)["peers"];
+            assert_eq!(peers[2]["in_use"], false, "{peers}");
+            assert_eq!(peers[1]["in_use"], true, "{peers}");
+        }
+    }
+}

@@ -6,6 +6,7 @@
 //! - [`counts`]: the failures counted, and those that there were;
 //! - [`told`]: what the log told of an upstream's state;
 //! - [`trials`]: runs with a peer that fails slowly, and no monitor;
+//! - [`nginx`]: the filter in a simulated nginx;
 //! - [`costs`]: what each callback costs, and what it may;
 //! - [`seeds`]: many of them at once, and one again, with its trace.
 //!
@@ -23,6 +24,7 @@ mod costs;
 mod counts;
 mod filter;
 mod first;
+mod nginx;
 mod reference;
 mod scenario;
 mod seeds;

@@ -68,8 +68,8 @@ pub(crate) struct Scenario {
     /// Whether chance ends VMs in this run.
     pub(crate) with_traps: bool,
     /// Whether the clock steps in this run, and whether the configuration changes. Without, checks can be counted.
-    with_steps: bool,
-    with_updates: bool,
+    pub(crate) with_steps: bool,
+    pub(crate) with_updates: bool,
     pub(crate) monitor: &'static str,
     interval: u64,
 }
@@ -341,7 +341,7 @@ impl Scenario {
             return Err(format!("there are {} bytes in shared data", self.process.shared_bytes()));
         }
         let document = self.documents_agree()?;
-        told::ends_in(&self.process, &document)?;
+        told::ends_in(&self.process, &document, self.with_traps)?;
         for (at, name) in PEERS.iter().enumerate() {
             let peer = &document["peers"][at];
             if peer["state"] != "up" {

@@ -118,5 +118,5 @@ fn run_in(process: &mut Process) -> Result<(), Broken> {
     if document["peers"][0]["state"] != "up" {
         return Err(format!("it answers, and that is said of it: {document}"));
     }
-    told::ends_in(process, &document)
+    told::ends_in(process, &document, false)
 }

@@ -62,7 +62,8 @@ fn variable(exchange: &Exchange, name: &str) -> Option<Vec<u8>> {
     let request = &exchange.request;
     let each = |of: &dyn Fn(&crate::request::Attempt) -> String| -> Option<Vec<u8>> {
         let all: Vec<String> = exchange.attempts.iter().map(of).collect();
-        (!all.is_empty()).then(|| all.join(", ").into_bytes())
+        // Each visit to a location makes one attempt here.
+        (!all.is_empty()).then(|| all.join(" : ").into_bytes())
     };
     let is_over = exchange.phase != Phase::Upstream;
     match name {
