@@ -228,8 +228,7 @@ fn report(store: &Store<'_>, view: &View, status: &Status, changes: &[(PeerId, S
     let assessment = Assessment::of(record, view.health(), status, store.now());
     let [mut latest, mut lifted]: [Option<Cause<'_>>; 2] = [None, None];
     for (id, StateChange { peer, change, by, why }) in changes {
-        let at = record.peers.iter().position(|peer| peer.id == *id);
-        let kept = at.and_then(|at| assessment.get(at)?.1.note());
+        let kept = view.position(*id).and_then(|at| assessment.get(at)?.1.note());
         journal::observe(store, &record.name, peer, *change, by, why, kept);
         let [from, to] = change;
         if from.is_usable() != to.is_usable() {

@@ -113,7 +113,12 @@ impl View {
 
     /// The peer of that id.
     pub(crate) fn find(&self, id: PeerId) -> Option<&PeerRecord> {
-        self.record.peers.get(self.positions.get(id)?)
+        self.record.peers.get(self.position(id)?)
+    }
+
+    /// Where the peer of that id stands in the record.
+    pub(crate) fn position(&self, id: PeerId) -> Option<usize> {
+        self.positions.get(id)
     }
 
     /// The number of the record in shared data; none before it was read.
@@ -354,7 +359,7 @@ impl View {
 
     /// What is kept for the peer of that id.
     pub(crate) fn worker_peer(&self, id: PeerId) -> Option<&WorkerPeer> {
-        self.worker_peers.get(self.positions.get(id)?)?.as_ref()
+        self.worker_peers.get(self.position(id)?)?.as_ref()
     }
 }
 

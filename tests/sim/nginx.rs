@@ -9,7 +9,7 @@ use proxy_wasm_sim::{
 };
 use serde_json::json;
 
-use crate::scenario::{Broken, PEERS};
+use crate::scenario::{self, Broken, PEERS};
 use crate::{api, module};
 
 /// `proxy_pass http://$durpina_peer` with `error_page 502 504 = @again`, in the worker processes' own addresses.
@@ -49,15 +49,7 @@ fn growing() -> &'static Personality {
 
 /// The run of a seed: a peer fails, recovers, and workers pause.
 pub(crate) fn run(seed: u64, is_traced: bool) -> Result<(), Broken> {
-    let mut process = Process::of(growing(), module(), seed).wiring(Reference);
-    if !is_traced {
-        process = process.untraced();
-    }
-    let result = run_in(&mut process);
-    for line in process.trace() {
-        println!("{line}");
-    }
-    result
+    scenario::traced(Process::of(growing(), module(), seed).wiring(Reference), is_traced, run_in)
 }
 
 fn run_in(process: &mut Process) -> Result<(), Broken> {

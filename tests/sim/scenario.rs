@@ -94,6 +94,22 @@ fn filter(monitor: &str, interval: u64) -> Value {
 /// What did not hold, as a sentence.
 pub(crate) type Broken = String;
 
+/// Runs something in this process, and prints the trace if there is to be one.
+pub(crate) fn traced(
+    mut process: Process,
+    is_traced: bool,
+    run: impl FnOnce(&mut Process) -> Result<(), Broken>,
+) -> Result<(), Broken> {
+    if !is_traced {
+        process = process.untraced();
+    }
+    let result = run(&mut process);
+    for line in process.trace() {
+        println!("{line}");
+    }
+    result
+}
+
 impl Scenario {
     pub(crate) fn start(seed: u64, is_traced: bool) -> Self {
         let mut process = reference::envoy(crate::module(), seed);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proxy_wasm_sim::{Behaviour, Faults, Outcome, Process, Request, RequestId};
 use serde_json::json;
 
-use crate::scenario::{Broken, PEERS};
+use crate::scenario::{self, Broken, PEERS};
 use crate::{api, module, reference, told};
 
 /// After an outage began, every worker knows of it by then: one request, and what a host call may have to wait.
@@ -31,15 +31,7 @@ fn tried(outcome: &Outcome) -> impl Iterator<Item = Tried> + '_ {
 
 /// The run of a seed.
 pub(crate) fn run(seed: u64, is_traced: bool) -> Result<(), Broken> {
-    let mut process = reference::envoy(module(), seed);
-    if !is_traced {
-        process = process.untraced();
-    }
-    let result = run_in(&mut process);
-    for line in process.trace() {
-        println!("{line}");
-    }
-    result
+    scenario::traced(reference::envoy(module(), seed), is_traced, run_in)
 }
 
 fn run_in(process: &mut Process) -> Result<(), Broken> {
