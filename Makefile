@@ -7,7 +7,7 @@
 #                                     ARGS=instructions it stops after its first tables
 #   BENCH=fuel ARGS=record              of `make bench`: records what callbacks cost, to which `make test` holds the filter
 
-.PHONY: help build run test sim fuzz test-nginx bench lint check package clean
+.PHONY: help build run test sim fuzz test-nginx bench lint check image package clean
 .NOTPARALLEL:
 
 help: ## this list
@@ -39,6 +39,9 @@ lint: ## formatting, lints, documentation and the filter's size; warnings are er
 
 check: ## validates a filter JSON without any proxy: make check CONFIG=filter.json
 	@scripts/check.sh
+
+image: ## the filter as an OCI image on disk, dist/image
+	@scripts/image.sh
 
 package: ## what would be published of the library, packed and built from the packages alone; nothing is uploaded
 	@scripts/package.sh

@@ -9,10 +9,14 @@ need_wasm_runner
 need_dnsmasq
 need_promtool
 need_schemathesis
+need_image_tools
 scripts/page-test.sh --tools
 
 stage "release filter"
 scripts/build.sh
+
+stage "the filter's image"
+scripts/image-test.sh
 
 stage "the examples' filters, and one of a crate outside"
 scripts/examples.sh
@@ -48,6 +52,30 @@ stage "the command line"
 stage "end to end, on $("$ENVOY" --version | grep -o '/[0-9][0-9.]*/' | tr -d / | sed 's/^/Envoy /')"
 "${native[@]}" build -p durpina-cli
 "${native[@]}" test -p durpina-e2e --test envoy
+
+# What a user would miss first: what the newest does in every test is tried in the older ones where it depends on Envoy.
+smoke=(
+  configuration::a_good_update_takes_effect_without_a_failed_request
+  configuration::every_shipped_file_is_valid
+  failover::a_request_with_a_body_is_not_sent_twice_once_it_arrived
+  failover::no_request_fails_when_a_server_is_killed_under_load
+  failures::a_client_that_goes_away_counts_for_nothing
+  failures::every_attempt_of_a_request_counts
+  failures::no_headers_in_time_count
+  failures::with_every_peer_down_the_answer_is_a_503_at_once
+  failures::without_retries_the_only_attempt_counts
+  hygiene::
+  monitors::an_agent_s_line_halves_the_weight
+  names::traffic_follows_a_name_whose_address_changes
+  probes::a_gateway_that_is_not_there_is_nobody_s_fault
+  probes::peers_of_every_kind_are_checked_by_one_filter
+  routing::a_path_cannot_dodge_a_route
+)
+for version in "${older_envoys[@]}"; do
+  stage "smoke tests, on Envoy $version"
+  need_older_envoy "$version" || die "pip found no Envoy $version for this machine"
+  ENVOY=$older_envoy "${native[@]}" test -p durpina-e2e --test envoy -- "${smoke[@]}"
+done
 
 if [ -n "${NGINX:-}" ]; then
   stage "end to end, on nginx"

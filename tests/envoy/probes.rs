@@ -307,8 +307,12 @@ fn a_gateway_that_is_not_there_is_nobody_s_fault() {
     assert_eq!(envoy.state_changes().iter().filter(|change| change.upstream == "web").count(), 0, "{}", envoy.log());
     assert_eq!(served_in_turn(&envoy, 4), ["a", "b", "a", "b"]);
     assert_eq!(checks(&envoy, "web", "failed"), 0);
-    let problem = "calls go through the cluster \"durpina_tcp\": the gateway for TCP is not there (remote connection failure): is its \
-                   listener?";
+    // The reason is Envoy's: 1.37 to 1.39 tell more of it than 1.40 does.
+    let is_told_of = |problem: &str| {
+        let start =
+            "calls go through the cluster \"durpina_tcp\": the gateway for TCP is not there (remote connection failure";
+        assert!(problem.starts_with(start) && problem.ends_with("): is its listener?"), "{problem}");
+    };
     let upstream = api(&envoy, "/upstreams/web");
     let problems = |monitors: &Value| -> Vec<Option<String>> {
         let monitors = monitors.as_array().unwrap().iter();
@@ -318,9 +322,12 @@ fn a_gateway_that_is_not_there_is_nobody_s_fault() {
     // Of a stream Envoy tells more.
     let more = told[0].as_ref().expect("a problem");
     assert!(more.contains("No_such_file_or_directory") && more.contains("durpina-tcp.sock"), "{more}");
-    assert_eq!(told[1..], [Some(problem.to_owned()), None]);
+    is_told_of(told[1].as_ref().expect("a problem"));
+    assert_eq!(told[2..], [None]);
     assert_eq!(problems(&api(&envoy, "/upstreams/web/monitors")), told);
-    assert_eq!(api(&envoy, "/upstreams/named")["problem"], problem);
+    let named = api(&envoy, "/upstreams/named");
+    let problem = named["problem"].as_str().expect("a problem");
+    is_told_of(problem);
     let log = envoy.log();
     // One for all that go through that cluster; names say for themselves what they are not resolved for.
     assert_eq!(log.lines().filter(|line| line.contains("cannot be")).count(), 2, "{log}");
