@@ -120,6 +120,18 @@ impl Setup {
     /// An nginx that answers; fails with its log when it does not get there.
     #[track_caller]
     pub fn start(self) -> Nginx {
+        let workers = self.workers as usize;
+        self.start_with(workers)
+    }
+
+    /// The same as soon as it takes connections, which is before it has a worker.
+    #[track_caller]
+    pub fn start_at_once(self) -> Nginx {
+        self.start_with(0)
+    }
+
+    #[track_caller]
+    fn start_with(self, workers: usize) -> Nginx {
         let directory = Directory::create();
         let held = hold();
         let addr = held.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address");
@@ -132,7 +144,6 @@ impl Setup {
         let process = Process::start(&mut command);
         let mut nginx = Nginx { setup: self, addr, _held: held, directory, process };
         let start = Instant::now();
-        let workers = nginx.setup.workers as usize;
         while nginx.workers().len() < workers || connect(addr).is_err() {
             // A master whose workers all failed at once goes on without any.
             let failed = nginx.log().contains("cannot be respawned");
