@@ -14,6 +14,9 @@ need_envoy # the picks are compared with Envoy's
 stage "release filter"
 scripts/build.sh
 
+stage "the examples' filters"
+scripts/examples.sh
+
 stage "end to end, on $("$NGINX" -v 2>&1 | sed 's/^nginx version: //')"
 "${native[@]}" build -p durpina-cli
 "${native[@]}" test -p durpina-e2e --test nginx -- ${ARGS:+$ARGS}

@@ -12,6 +12,7 @@
 //! - [`hygiene`]: what clients send chooses no peer, and what is not routed is left alone;
 //! - [`admin`]: the management API, the page, the metrics, the command line;
 //! - [`monitors`]: dead servers are found without traffic, each is asked once for all workers;
+//! - [`scripting`]: the filters of `examples/`, and requests that crash;
 //! - [`lifecycle`]: reloads, killed workers, refused configurations, full and missing zones.
 //!
 //! `make test-nginx NGINX=/path/to/nginx` runs this, on an nginx with ngx_wasm_module.
@@ -34,6 +35,7 @@ mod monitors;
 mod picks;
 #[path = "../envoy/routing.rs"]
 mod routing;
+mod scripting;
 use durpina_e2e as support;
 
 use std::fmt::Display;

@@ -89,12 +89,13 @@ pub struct Setup {
     workers: u32,
     edits: Vec<(String, String)>,
     may_crash: bool,
+    module: Option<PathBuf>,
 }
 
 impl Setup {
     /// This file with this filter JSON, one worker, a free port.
     pub fn new(conf: Conf, filter: &Value) -> Setup {
-        Setup { conf, filter: filter.clone(), workers: 1, edits: Vec::new(), may_crash: false }
+        Setup { conf, filter: filter.clone(), workers: 1, edits: Vec::new(), may_crash: false, module: None }
     }
 
     #[must_use]
@@ -107,6 +108,13 @@ impl Setup {
     #[must_use]
     pub fn edit(mut self, from: &str, to: &str) -> Setup {
         self.edits.push((from.to_owned(), to.to_owned()));
+        self
+    }
+
+    /// With this filter instead of the one under test.
+    #[must_use]
+    pub fn module(mut self, path: PathBuf) -> Setup {
+        self.module = Some(path);
         self
     }
 
@@ -182,7 +190,7 @@ impl Setup {
         replace("worker_processes auto;", &format!("worker_processes {};", self.workers));
         replace("/run/nginx.pid", &path("pid"));
         replace("/var/log/nginx/error.log", &path("log"));
-        replace("/etc/nginx/durpina.wasm", &filter_module().to_string_lossy());
+        replace("/etc/nginx/durpina.wasm", &self.module.clone().unwrap_or_else(filter_module).to_string_lossy());
         replace("/etc/nginx/durpina-cache.toml", &path("cache.toml"));
         replace("listen unix:/run/durpina/helper.sock", &format!("listen unix:{}", path("helper.sock")));
         // Temporary files in the test's own directory.

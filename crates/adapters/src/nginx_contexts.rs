@@ -32,6 +32,8 @@ const LOOK: u32 = 1;
 const FIRST: u32 = 60;
 /// What comes sooner than this was asked for by a VM that has ended.
 const OTHERS: Duration = Duration::from_millis(55);
+/// Of several second ticks only the first one counts.
+const SETTLING: Duration = Duration::from_millis(25);
 /// No guest waits longer for its tick, so the clock was set back.
 const LONGEST: Duration = Duration::from_secs(2);
 /// How often it is logged that there is no shared data.
@@ -104,7 +106,10 @@ enum Begun {
     Configured,
     /// That has come, at this time.
     Looked(Timestamp),
-    /// A second tick of its own has come.
+    /// The second one has come, at this time: its own, or that of another VM which ended soon after its first tick. The others of
+    /// these come now, and ask for nothing more.
+    Settling(Timestamp),
+    /// A third one has come.
     Ticking,
 }
 
@@ -175,7 +180,9 @@ impl<G: Guest + 'static> RootContext for Root<G> {
                 return;
             }
             Begun::Looked(at) if now >= at && now.since(at) < OTHERS => return,
-            Begun::Looked(_) => self.begun = Begun::Ticking,
+            Begun::Looked(_) => self.begun = Begun::Settling(now),
+            Begun::Settling(at) if now >= at && now.since(at) < SETTLING => return,
+            Begun::Settling(_) => self.begun = Begun::Ticking,
             Begun::Ticking => {}
         }
         // What follows might end this VM, which goes on with this tick.
