@@ -12,6 +12,7 @@
 //! - [`hygiene`]: what clients send chooses no peer, and what is not routed is left alone;
 //! - [`admin`]: the management API, the page, the metrics, the command line;
 //! - [`monitors`]: dead servers are found without traffic, each is asked once for all workers;
+//! - [`names`]: servers that are given by a name;
 //! - [`scripting`]: the filters of `examples/`, and requests that crash;
 //! - [`lifecycle`]: reloads, killed workers, refused configurations, full and missing zones.
 //!
@@ -32,6 +33,7 @@ mod failures;
 mod hygiene;
 mod lifecycle;
 mod monitors;
+mod names;
 mod picks;
 #[path = "../envoy/routing.rs"]
 mod routing;
