@@ -12,6 +12,8 @@
 //! - [`hygiene`]: what clients send chooses no peer, and what is not routed is left alone;
 //! - [`admin`]: the management API, the page, the metrics, the command line;
 //! - [`monitors`]: dead servers are found without traffic, each is asked once for all workers;
+//! - [`names`]: servers that are given by a name;
+//! - [`scripting`]: the filters of `examples/`, and requests that crash;
 //! - [`lifecycle`]: reloads, killed workers, refused configurations, full and missing zones.
 //!
 //! `make test-nginx NGINX=/path/to/nginx` runs this, on an nginx with ngx_wasm_module.
@@ -31,9 +33,11 @@ mod failures;
 mod hygiene;
 mod lifecycle;
 mod monitors;
+mod names;
 mod picks;
 #[path = "../envoy/routing.rs"]
 mod routing;
+mod scripting;
 use durpina_e2e as support;
 
 use std::fmt::Display;

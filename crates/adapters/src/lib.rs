@@ -3,7 +3,7 @@
 //! - `abi`: the calls of the ABI, behind a trait, so that what follows is tested natively;
 //! - `envoy`: what Envoy makes of the vocabulary of [`durpina_host`]; `blame`: whose fault it is when a request fails there;
 //!   `answers`: what the replies to its own calls mean there, and whose words they are;
-//! - `nginx`: what nginx makes of it; `trail`: the attempts of a request there; `zone` and `envelope`: its shared data; `queue` and
+//! - `nginx`: what nginx makes of it; `nginx_path`: the path of a request there; `trail`: its attempts; `zone` and `envelope`: its shared data; `queue` and
 //!   `helper`: the filter's own calls; `environment`: a configuration that is too long for a directive;
 //! - `random`: random numbers, for both;
 //! - `raw`: the calls themselves, and the only unsafe code (wasm only);
@@ -41,6 +41,8 @@ mod helper;
 mod nginx;
 #[cfg(target_arch = "wasm32")]
 mod nginx_contexts;
+#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
+mod nginx_path;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod queue;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]

@@ -191,8 +191,8 @@ pub(crate) enum Action {
     },
     /// Adds a peer
     ///
-    /// All workers have it at their next request. It outlives a change of the configuration, and not a restart of the
-    /// proxy.
+    /// All workers have it at their next request. It outlives a change of Envoy's configuration, and neither a restart nor
+    /// a reload of nginx.
     #[command(after_help = texts::ADD)]
     Add {
         /// Name of the upstream
