@@ -380,6 +380,15 @@ fn maps_and_groups_are_variables_where_they_are_known() {
     }
 }
 
+/// It is what whoever comes from there copies.
+#[test]
+fn the_guide_s_configuration_is_good() {
+    let guide = include_str!("../../docs/from-durpina.md");
+    let json = guide.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let config = parse(json).unwrap();
+    assert_eq!((config.upstreams.len(), config.route_count(), config.warnings.len()), (2, 2, 0));
+}
+
 /// Each of them uses the next one twice: forty would be a million million variables.
 #[test]
 fn maps_that_come_to_more_than_a_request_can_wait_for_are_refused() {
