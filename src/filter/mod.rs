@@ -298,8 +298,8 @@ impl Filter {
             timed = kind.timed;
             match (kind.key, template) {
                 (KeySource::Client, _) => key = client_key(host),
-                (KeySource::Template, Some(template)) => request.render(template, &mut key),
-                (KeySource::Template, None) | (KeySource::Nothing, _) => {}
+                (KeySource::Template | KeySource::Perhaps, Some(template)) => request.render(template, &mut key),
+                (KeySource::Template | KeySource::Perhaps, None) | (KeySource::Nothing, _) => {}
             }
         }
         let now = if timed { host.now() } else { Timestamp::default() };

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use durpina_host::{millis, CallId, Capabilities, EndCall, Failure, Guest, Host, Outcome, Reply};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{Action, ContextType, LogLevel};
+use proxy_wasm::types::{Action, ContextType};
 
 use crate::abi::is_nginx;
 use crate::envoy::Envoy;
+use crate::lines;
 use crate::nginx_contexts;
 use crate::raw::{self, ProxyWasm};
 
@@ -30,8 +31,7 @@ thread_local! {
 
 /// Registers a filter with the host. Called once per VM, by the module's entry point.
 pub fn start<G: Guest + 'static>(parts: G::Parts) {
-    // Also installs the logger, and a hook that logs panics.
-    proxy_wasm::set_log_level(LogLevel::Info);
+    lines::start();
     START.set(Some(Rc::new(Start::<G> { parts: Rc::new(parts), vm: OnceCell::new() })));
     proxy_wasm::set_root_context(new_root::<G>);
 }
@@ -71,7 +71,7 @@ impl<G: Guest> Start<G> {
                 return AnyVm::Nginx(Rc::new(nginx_contexts::Vm::new(parts)));
             }
             // Envoy drops what it does not log. Which level that is cannot be asked in a module that is for nginx too.
-            proxy_wasm::set_log_level(LogLevel::Debug);
+            lines::set_level(log::LevelFilter::Debug);
             AnyVm::Envoy(Rc::new(Vm { host: Envoy::new(ProxyWasm), parts, last: Cell::new(None) }))
         })
     }

@@ -7,6 +7,7 @@
 //!   `helper`: the filter's own calls; `environment`: a configuration that is too long for a directive;
 //! - `random`: random numbers, for both;
 //! - `raw`: the calls themselves, and the only unsafe code (wasm only);
+//! - `lines`: the proxy's log (wasm only);
 //! - `callbacks`: the proxy's calls of the filter, which proxy it is, and what Envoy's contexts do (wasm only); `nginx_contexts`: what
 //!   nginx's do.
 //!
@@ -37,6 +38,8 @@ mod envoy;
 mod fake;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod helper;
+#[cfg(target_arch = "wasm32")]
+mod lines;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod nginx;
 #[cfg(target_arch = "wasm32")]

@@ -108,6 +108,21 @@ impl ApiOptions {
     }
 }
 
+// What the filter has besides what durpina brings. (No doc comment, as above.)
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct OwnNames {
+    /// A monitor that your filter has besides durpina's
+    ///
+    /// Its name is good then, and the options of its own are not looked at: only your filter knows them. Once for each monitor.
+    #[arg(long = "monitor", value_name = "NAME", value_hint = ValueHint::Other)]
+    pub(crate) monitors: Vec<String>,
+    /// A balancer that your filter has besides durpina's
+    ///
+    /// The same for a balancer.
+    #[arg(long = "balancer", value_name = "NAME", value_hint = ValueHint::Other)]
+    pub(crate) balancers: Vec<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]
@@ -120,6 +135,8 @@ pub(crate) enum Command {
         /// The filter JSON; "-" is standard input
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
+        #[command(flatten)]
+        own: OwnNames,
     },
     /// Writes an nginx configuration for a filter JSON
     ///

@@ -3,10 +3,13 @@
 use std::io::{self, Read};
 use std::path::Path;
 
+use durpina::balancer::BalancerKind;
 use durpina::config::Config;
 use durpina::host::Capabilities;
+use durpina::monitor::MonitorKind;
 use durpina::Registry;
 
+use crate::arguments::OwnNames;
 use crate::text;
 
 /// The content of a file; `-` is standard input.
@@ -19,10 +22,23 @@ pub(crate) fn read(file: &Path) -> io::Result<Vec<u8>> {
     std::fs::read(file)
 }
 
+/// What a filter has that knows these names besides durpina's.
+fn registry(own: OwnNames) -> Registry {
+    // Names are those of a program, and last as long as it does.
+    let registry = Registry::default();
+    let registry = own
+        .monitors
+        .into_iter()
+        .fold(registry, |registry, name| registry.with_monitor(MonitorKind::unchecked(name.leak())));
+    own.balancers
+        .into_iter()
+        .fold(registry, |registry, name| registry.with_balancer(BalancerKind::unchecked(name.leak())))
+}
+
 /// What there is to say about a configuration, and whether it is good.
-pub(crate) fn check(file: &Path, json: &[u8]) -> (String, bool) {
+pub(crate) fn check(file: &Path, json: &[u8], own: OwnNames) -> (String, bool) {
     let file = text::one_line(&file.display().to_string());
-    match Config::parse(json, Capabilities::default(), &Registry::default()) {
+    match Config::parse(json, Capabilities::default(), &registry(own)) {
         Ok(config) => {
             let servers: usize = config.upstreams.iter().map(|(_, upstream)| upstream.servers.len()).sum();
             let warnings = config.warnings.iter().map(|warning| format!("warning: {warning}\n"));

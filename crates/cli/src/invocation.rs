@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 use ureq::http::HeaderValue;
 
-use crate::arguments::{self, Action, ApiOptions, Command, CommandLine, NginxConf, Secret};
+use crate::arguments::{self, Action, ApiOptions, Command, CommandLine, NginxConf, OwnNames, Secret};
 use crate::manual;
 use crate::text;
 use crate::url::Base;
@@ -29,7 +29,7 @@ pub(crate) enum Invocation {
     /// Print this: help, the version, a completion script, the manual page.
     Print(String),
     /// Validate this file.
-    Check(PathBuf),
+    Check(PathBuf, OwnNames),
     /// Write an nginx configuration for this file.
     NginxConfig { file: PathBuf, conf: NginxConf },
     /// Call the management API.
@@ -127,7 +127,7 @@ fn act(
             let access = access(options, variable).map_err(|message| wrong(ErrorKind::ValueValidation, message))?;
             Invocation::Call { access, action, json }
         }
-        Command::Check { file } => Invocation::Check(file),
+        Command::Check { file, own } => Invocation::Check(file, own),
         Command::NginxConfig { file, conf } => Invocation::NginxConfig { file, conf },
         Command::Completions { shell } => Invocation::Print(manual::completions(shell)),
         Command::Man => Invocation::Print(manual::page()),
@@ -330,7 +330,7 @@ mod tests {
             let expected = Action::State { upstream: "web".into(), peer: "p".into(), state };
             assert_eq!(action(&["state", "web", "p", word]), expected);
         }
-        assert!(matches!(parse_with(&["check", "-"], &[]), Ok(Invocation::Check(file)) if file.as_os_str() == "-"));
+        assert!(matches!(parse_with(&["check", "-"], &[]), Ok(Invocation::Check(file, _)) if file.as_os_str() == "-"));
     }
 
     #[test]

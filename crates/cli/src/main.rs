@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     let invocation = invocation::parse(std::env::args_os().skip(1), |name| std::env::var_os(name));
     match invocation {
         Ok(Invocation::Print(text)) => say(&text, Exit::Done),
-        Ok(Invocation::Check(file)) => check_file(&file),
+        Ok(Invocation::Check(file, own)) => check_file(&file, own),
         Ok(Invocation::NginxConfig { file, conf }) => write_nginx_config(&file, conf),
         Ok(Invocation::Call { access, action, json }) => match action.perform(&Api::new(access), json) {
             Ok(text) => say(&text, Exit::Done),
@@ -84,10 +84,10 @@ fn main() -> ExitCode {
     .into()
 }
 
-fn check_file(file: &std::path::Path) -> Exit {
+fn check_file(file: &std::path::Path, own: arguments::OwnNames) -> Exit {
     match check::read(file) {
         Ok(text) => {
-            let (report, good) = check::check(file, &text);
+            let (report, good) = check::check(file, &text, own);
             say(&report, if good { Exit::Done } else { Exit::Invalid })
         }
         Err(error) => {

@@ -48,7 +48,8 @@ pub(crate) const STATE: &str = "  \
 
 pub(crate) const CHECK: &str = "  \
   durpina check filter.json
-  jq .durpina all.json | durpina check -";
+  jq .durpina all.json | durpina check -
+  durpina check --monitor ready --balancer in-order filter.json";
 
 pub(crate) const NGINX_CONFIG: &str = "  \
   durpina nginx-config filter.json > nginx.conf

@@ -15,13 +15,14 @@
 //! implementation answers for what its proxy does to shared data: a value comes back whole and under its own key, or not at
 //! all.
 //!
-//! This crate has no dependency and no code that runs. The filter, its simulator and the adapter to proxy-wasm meet here.
+//! This crate has no dependency. All that runs in it is the [`subject`] of lines for the log. The filter, its simulator and the adapter to proxy-wasm meet here.
 
 mod attempt;
 mod call;
 mod guest;
 mod host;
 mod shared;
+pub mod subject;
 mod time;
 
 pub use attempt::{Attempt, End, Failure, Stray};
