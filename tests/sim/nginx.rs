@@ -47,9 +47,14 @@ fn growing() -> &'static Personality {
     })
 }
 
+/// An nginx with the filter's variables; it is not started yet.
+pub(crate) fn process(seed: u64) -> Process {
+    Process::of(growing(), module(), seed).wiring(Reference)
+}
+
 /// The run of a seed: a peer fails, recovers, and workers pause.
 pub(crate) fn run(seed: u64, is_traced: bool) -> Result<(), Broken> {
-    scenario::traced(Process::of(growing(), module(), seed).wiring(Reference), is_traced, run_in)
+    scenario::traced(process(seed), is_traced, run_in)
 }
 
 fn run_in(process: &mut Process) -> Result<(), Broken> {
