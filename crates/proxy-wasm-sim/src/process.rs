@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::core::Core;
-use crate::faults::{Faults, Hold};
+use crate::faults::Faults;
 use crate::fuel::Fuel;
 use crate::host::events::Event;
 use crate::host::exchange::{Exchange, Phase};
@@ -185,41 +185,6 @@ impl Process {
     /// What goes wrong by chance from now on.
     pub fn set_faults(&mut self, faults: Faults) {
         self.core.borrow_mut().faults = faults;
-    }
-
-    /// Whoever makes this host call next waits before it while the others go on. Another hold that was not met yet is forgotten.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use proxy_wasm_sim::{Hold, Module, Plugin, Process, Request};
-    /// # let module = Module::load(&wat::parse_str(proxy_wasm_sim::EXAMPLE)?)?;
-    /// let mut envoy = Process::envoy(&module, 3).everything_to("10.0.0.1:80");
-    /// envoy.start(&[Plugin::filter("filter", "")])?;
-    /// envoy.hold(Hold::before("proxy_increment_metric", "", Duration::from_secs(1)));
-    /// let [held, other] = [0, 1].map(|worker| {
-    ///     let request = envoy.send(Request::get("/").at(worker));
-    ///     envoy.run_for(Duration::from_millis(100)).map(|()| request)
-    /// });
-    /// assert_eq!(envoy.under_way(), [held?]);
-    /// assert_eq!(envoy.outcome(other?).unwrap().status, Some(200));
-    /// assert!(envoy.held_until() > Some(envoy.now()));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn hold(&mut self, hold: Hold) {
-        let mut core = self.core.borrow_mut();
-        core.holds.next = Some(hold);
-        core.holds.until = None;
-    }
-
-    /// Nobody is to be held any more who is not yet.
-    pub fn hold_nobody(&mut self) {
-        self.core.borrow_mut().holds.next = None;
-    }
-
-    /// Until when a worker waits, or waited, before the call that was to be held last; `None` while nobody has made it.
-    #[must_use]
-    pub fn held_until(&self) -> Option<Duration> {
-        self.core.borrow().holds.until
     }
 
     /// The lowest level that is logged: trace 0, debug 1, info 2 (the default), warn 3, error 4, critical 5.
