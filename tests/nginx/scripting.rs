@@ -163,3 +163,32 @@ fn a_hundred_requests_that_crash_cost_nobody_else_anything_and_ticks_are_as_befo
     assert!(after.1.abs_diff(before.1) <= 4, "checks before {before:?}, after {after:?}");
     assert!(after.0 < before.0 * 2 + Duration::from_millis(30), "before {before:?}, after {after:?}");
 }
+
+/// The reply comes to a VM that never heard of the call, and in which the SDK panics; the next one goes on.
+#[test]
+fn a_check_under_way_when_a_request_crashes() {
+    let a = TcpServer::start(|mut stream| {
+        use std::io::{Read as _, Write as _};
+        let mut head = [0; 1_024];
+        let length = stream.read(&mut head).unwrap_or(0);
+        if String::from_utf8_lossy(&head[..length]).contains("/check") {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let _ =
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\nx-served-by: a\r\ncontent-length: 0\r\n\r\n");
+    });
+    let monitor = json!({ "name": "http", "url": "/check", "interval": "400ms", "timeout": "1s", "schedule": "all" });
+    let upstream =
+        json!({ "servers": [a.addr().to_string()], "monitors": [monitor], "balancer": { "name": "random" } });
+    let setup = set_up("consumer", upstream, [r#""name":"random""#, r#""name":"in-order""#]);
+    let nginx = start(setup.may_crash());
+    let workers = nginx.workers();
+    for _ in 0..20 {
+        let _ = nginx.client().send(&Request::get("/").header("x-panic", "yes"));
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(nginx.client().get("/").expect("an answer").status, 200);
+    }
+    assert_eq!(nginx.workers(), workers);
+    let checked = a.connections();
+    eventually("a is checked", PATIENCE, || a.connections() > checked + 3);
+}
