@@ -141,12 +141,17 @@ fn without_a_zone_the_answer_is_503_and_the_log_says_why() {
         assert_eq!(load.failures(), only_503(400), "{conf}");
         eventually("the log names it", PATIENCE, || nginx.log().contains("is there a shm_kv"));
         let workers = nginx.workers();
-        // It is tried again after five seconds, which costs no client anything either.
-        let start = Instant::now();
+        // It is tried again after five seconds, at a tick. That ends a VM of each worker, which may break the connection of a request
+        // under way.
+        let (start, mut broken) = (Instant::now(), 0);
         while start.elapsed() < Duration::from_secs(6) {
             let load = Load::new(nginx.addr(), 100).connections(4).connect_each_time().run();
-            assert_eq!(load.failures(), only_503(100), "{conf}");
+            let refused = load.failures().get("status 503").copied().unwrap_or(0);
+            assert!(load.failures().keys().all(|what| what == "status 503" || !what.starts_with("status")), "{conf}");
+            broken += 100 - refused;
         }
+        println!("{conf}: {broken} connections broken while it was tried again");
+        assert!(broken <= 2, "{conf}: {broken}");
         assert_eq!(nginx.workers(), workers);
     }
     assert_eq!(a.requests(), 0);

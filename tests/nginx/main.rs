@@ -9,6 +9,7 @@
 //! - [`picks`]: the same keys go to the same servers as on Envoy;
 //! - [`failover`]: servers die under load, in each of the configurations of `nginx-wasm/`, and no client notices;
 //! - [`failures`]: what counts against a peer, what is repeated and what is not;
+//! - [`clients`]: those that upgrade, dawdle and go away;
 //! - [`hygiene`]: what clients send chooses no peer, and what is not routed is left alone;
 //! - [`admin`]: the management API, the page, the metrics, the command line;
 //! - [`monitors`]: dead servers are found without traffic, each is asked once for all workers;
@@ -28,6 +29,7 @@ mod admin;
 mod balancers;
 #[path = "../envoy/balancing.rs"]
 mod balancing;
+mod clients;
 mod failover;
 mod failures;
 mod hygiene;

@@ -66,6 +66,8 @@ fn run_in(process: &mut Process) -> Result<(), Broken> {
         json!([{ "name": "http", "interval": "1s", "schedule": "all", "fall": 2, "rise": 1, "timeout": "800ms" }]);
     let filter = json!({ "upstreams": { "web": { "servers": servers, "monitors": monitors } }, "upstream": "web", "admin": api::admin() });
     process.start(&[Plugin::filter("durpina", &filter.to_string())]).map_err(|refused| refused.to_string())?;
+    // nginx has the timers that are due run before it reads a first request.
+    process.run_for(Duration::from_millis(2)).map_err(|crash| crash.to_string())?;
     process.set_faults(Faults { preempt: 8, longest_wait: Duration::from_millis(3), trap: 0 });
     let mut sent = Vec::new();
     let evils = [Behaviour::Refuses, Behaviour::Resets, Behaviour::BlackHole];
