@@ -1,13 +1,13 @@
-//! `durpina check`: a filter JSON, read as the filter would, without a proxy.
+//! `durpina check`: a filter JSON, read as the filter would, without a proxy, alone or in an Envoy configuration.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use durpina::config::Config;
 use durpina::host::Capabilities;
 use durpina::Registry;
 
-use crate::text;
+use crate::{envoy, text};
 
 /// The content of a file; `-` is standard input.
 pub(crate) fn read(file: &Path) -> io::Result<Vec<u8>> {
@@ -19,8 +19,24 @@ pub(crate) fn read(file: &Path) -> io::Result<Vec<u8>> {
     std::fs::read(file)
 }
 
-/// What there is to say about a configuration, and whether it is good.
-pub(crate) fn check(file: &Path, json: &[u8]) -> (String, bool) {
+/// What there is to say about files, and whether they are good: those of an Envoy together, filter JSONs one by one.
+pub(crate) fn check(files: &[(&PathBuf, Vec<u8>)]) -> (String, bool) {
+    let named = files
+        .iter()
+        .map(|(file, text)| Some((text::one_line(&file.display().to_string()), String::from_utf8(text.clone()).ok()?)));
+    let of_envoy = named.collect::<Option<Vec<_>>>().and_then(|texts| envoy::check(&texts));
+    match of_envoy {
+        Some(Ok((report, good))) => (text::lines(&report), good),
+        Some(Err(unreadable)) => (text::lines(&unreadable), false),
+        None => {
+            let each = files.iter().map(|(file, text)| check_json(file, text));
+            each.fold((String::new(), true), |(all, good), (report, one)| (all + &report, good && one))
+        }
+    }
+}
+
+/// What there is to say about a filter JSON, and whether it is good.
+fn check_json(file: &Path, json: &[u8]) -> (String, bool) {
     let file = text::one_line(&file.display().to_string());
     match Config::parse(json, Capabilities::default(), &Registry::default()) {
         Ok(config) => {
