@@ -170,6 +170,19 @@ fn fits(filter: &Filter, place: Place, at: usize, findings: &mut Findings<'_>) {
     );
 }
 
+/// A cluster of checks, which have no metadata, goes by the header.
+fn probes(place: Place, findings: &mut Findings<'_>) {
+    let Some(File { doc, .. }) = findings.files.get(place.file) else { return };
+    let header = PEER_HEADERS[0];
+    if !matches!(lookup(doc, place.id), Some(Lookup::Header(name)) if name.eq_ignore_ascii_case(header)) {
+        let at = doc.get(place.id, "original_dst_lb_config").map_or(place, |id| place.at(id));
+        let message = format!(
+            "checks go through this cluster, and the server to ask is in the header {header}: http_header_name"
+        );
+        findings.error(at, &message);
+    }
+}
+
 /// Limits that one cluster has for all peers.
 fn breakers(place: Place, keys: &[&str], findings: &mut Findings<'_>) {
     let Some(File { doc, .. }) = findings.files.get(place.file) else { return };
@@ -200,7 +213,7 @@ fn checks(filter: &Filter, findings: &mut Findings<'_>) {
         if *name == tcp {
             gateway(place, findings);
         } else {
-            fits(filter, place, 0, findings);
+            probes(place, findings);
         }
         breakers(place, &["max_connections", "max_pending_requests", "max_requests"], findings);
     }

@@ -170,3 +170,6 @@ fn root_ids(filters: &[Filter], findings: &mut Findings<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
