@@ -412,7 +412,7 @@ mod tests {
         assert!(message(&["check", "file", "--json"]).starts_with("unexpected argument '--json' found"));
         assert_eq!(message(&["--json", "check", "file"]), "`durpina check` takes no --json");
         assert_eq!(message(&["--url=http://h", "completions", "bash"]), "`durpina completions` takes no --url");
-        assert_eq!(message(&["check"]), format!("{required}<FILE>"));
+        assert_eq!(message(&["check"]), format!("{required}<FILE>..."));
         assert!(message(&["info", "--verbose"]).starts_with("unexpected argument '--verbose' found"));
         assert_eq!(message(&["info", "--token"]), "a value is required for '--token <TOKEN>' but none was supplied");
         assert_eq!(
