@@ -232,6 +232,9 @@ impl Example {
         assert!(adapted.durpina(&arguments).contains("nothing to change"), "called again it changes nothing");
         assert_eq!(adapted.texts(), written);
 
+        let checked = command_line().arg("check").args(&adapted.files).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+
         let (config, log) = (adapted.files[0].to_string_lossy().into_owned(), adapted.path("log"));
         let validated = envoy(&["--mode", "validate"], &config, &log).status().unwrap();
         assert!(validated.success(), "{}\n{}", fs::read_to_string(&log).unwrap(), written.join("\n"));

@@ -128,14 +128,17 @@ pub(crate) struct OwnNames {
 pub(crate) enum Command {
     #[command(flatten)]
     Call(Action),
-    /// Validates a filter JSON without a proxy
+    /// Validates a filter JSON, alone or in an Envoy configuration
     ///
-    /// Reads the file as the filter would, and prints every error with its place. Exit code 1 if there is one.
+    /// Reads the filter JSON as the filter would, and prints every error with its place. Given files that Envoy reads, in YAML
+    /// or JSON (a bootstrap, or what it has from LDS, RDS and CDS; all that belong together), it finds the filter JSON in them,
+    /// and looks at what has to be around it: filters, access log, routes, clusters. Exit code 1 if there is an error;
+    /// warnings are none.
     #[command(after_help = texts::CHECK)]
     Check {
-        /// The filter JSON; "-" is standard input
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
+        /// The filter JSON, or the files of Envoy's configuration; "-" is standard input
+        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
         #[command(flatten)]
         own: OwnNames,
     },

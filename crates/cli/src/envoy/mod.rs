@@ -1,4 +1,4 @@
-//! `durpina envoy`: durpina put into an Envoy's configuration that somebody already has, and taken out again.
+//! `durpina envoy`, and `durpina check` for files of Envoy's: durpina put into an Envoy's configuration that somebody already has, and taken out again.
 //!
 //! | module | what is there |
 //! | --- | --- |
@@ -7,8 +7,10 @@
 //! | [`places`] | where things are in the files |
 //! | [`filter`] | what a filter JSON needs of an Envoy |
 //! | [`graft`], [`prune`] | putting it in, taking it out |
+//! | [`check`] | what is wrong with durpina in a configuration |
 //! | [`files`] | the difference, and writing all or none |
 
+mod check;
 mod edit;
 mod files;
 mod filter;
@@ -20,8 +22,12 @@ mod prune;
 mod wiring;
 mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
+use durpina::Registry;
 use files::Change;
 use filter::Filter;
 pub(crate) use graft::Wishes;
@@ -87,6 +93,27 @@ pub(crate) fn run(task: &Task) -> Report {
         }
     }
     report
+}
+
+/// What `durpina check` says of files of Envoy's, and whether there is no error. `None` if they are none of Envoy's.
+///
+/// # Errors
+///
+/// What cannot be read, a line for each.
+pub(crate) fn check(texts: &[(String, String)], registry: &Registry) -> Option<Result<(String, bool), String>> {
+    let read: Vec<_> = texts.iter().map(|(name, text)| (name, Doc::parse(text))).collect();
+    if !read.iter().any(|(_, doc)| doc.as_ref().is_ok_and(places::is_envoy)) {
+        return None;
+    }
+    let mut files = Vec::new();
+    let mut unreadable = String::new();
+    for (name, doc) in read {
+        match doc {
+            Ok(doc) => files.push(File { name: name.clone(), doc }),
+            Err(error) => unreadable += &format!("{name}: {error}\n"),
+        }
+    }
+    Some(if unreadable.is_empty() { Ok(check::check(&files, registry)) } else { Err(unreadable) })
 }
 
 type Problems = (Failure, Vec<String>);

@@ -100,7 +100,10 @@ impl Doc {
                 }
                 Event::SequenceEnd | Event::MappingEnd => {
                     if let Some((id, _)) = open.pop() {
-                        doc.close(id, byte(span.end.index()));
+                        // What follows the bracket may belong to the parser's end.
+                        let bracket = byte(span.start.index());
+                        let is_bracket = text.get(bracket..).is_some_and(|rest| rest.starts_with([']', '}']));
+                        doc.close(id, if is_bracket { bracket + 1 } else { byte(span.end.index()) });
                     }
                     continue;
                 }
@@ -124,6 +127,19 @@ impl Doc {
                 _ => byte(span.end.index()),
             };
             let mut end = end.max(start);
+            let mut start = start;
+            if start == end {
+                // An empty value stands behind its colon, not where the next thing is.
+                if let Some(key) = open.last().and_then(|(_, key)| *key) {
+                    let behind = doc.span(key).end;
+                    let colon = text.get(behind..start).and_then(|between| between.find(':'));
+                    start = colon.map_or(start, |at| behind + at + 1);
+                    end = start;
+                }
+            }
+            if let Kind::Scalar { style, .. } = &kind {
+                end = start + scalar_length(text.get(start..end).unwrap_or_default(), *style);
+            }
             let mut start = start;
             if start == end {
                 // An empty value stands behind its colon, not where the next thing is.
@@ -255,9 +271,9 @@ impl Doc {
                 || head.contains(">+"))
     }
 
-    /// Where the contents of a block scalar begin, `None` for other nodes.
-    pub(crate) fn block_scalar(&self, id: Id) -> bool {
-        matches!(self.resolved(id).kind, Some(Kind::Scalar { style: ScalarStyle::Literal | ScalarStyle::Folded, .. }))
+    /// Whether it is a scalar each line of which is a line of the text (`|`).
+    pub(crate) fn is_literal(&self, id: Id) -> bool {
+        matches!(self.resolved(id).kind, Some(Kind::Scalar { style: ScalarStyle::Literal, .. }))
     }
 
     fn resolved(&self, id: Id) -> Resolved<'_> {
@@ -280,14 +296,6 @@ impl Doc {
 
     pub(crate) fn is_list(&self, id: Id) -> bool {
         matches!(self.resolved(id).kind, Some(Kind::List(_)))
-    }
-
-    /// Whether it says nothing: `key:` alone, `null`, `~`.
-    pub(crate) fn is_null(&self, id: Id) -> bool {
-        match self.resolved(id).kind {
-            Some(Kind::Scalar { value, style: ScalarStyle::Plain }) => matches!(value.as_str(), "~" | "null" | ""),
-            _ => false,
-        }
     }
 
     /// The text of a scalar.
@@ -422,6 +430,36 @@ struct Resolved<'d> {
     kind: Option<&'d Kind>,
 }
 
+/// How much of it is the scalar: within brackets the parser's end is that of the comments behind it.
+fn scalar_length(text: &str, style: ScalarStyle) -> usize {
+    let mut bytes = text.bytes().enumerate().skip(1).peekable();
+    match style {
+        ScalarStyle::DoubleQuoted => {
+            while let Some((at, byte)) = bytes.next() {
+                match byte {
+                    b'\\' => drop(bytes.next()),
+                    b'"' => return at + 1,
+                    _ => {}
+                }
+            }
+            text.len()
+        }
+        ScalarStyle::SingleQuoted => {
+            while let Some((at, byte)) = bytes.next() {
+                if byte == b'\'' && bytes.next_if(|(_, next)| *next == b'\'').is_none() {
+                    return at + 1;
+                }
+            }
+            text.len()
+        }
+        ScalarStyle::Plain => {
+            let comment = [" #", "\t#", "\n#"].iter().filter_map(|start| text.find(start)).min();
+            text.get(..comment.unwrap_or(text.len())).unwrap_or_default().trim_end().len()
+        }
+        ScalarStyle::Literal | ScalarStyle::Folded => text.trim_end().len(),
+    }
+}
+
 /// What YAML's core schema makes of a word without quotes.
 fn plain_value(word: &str) -> Value {
     match word {
@@ -491,9 +529,13 @@ mod tests {
         assert_eq!(source(&["flow"]), "{a: [1, 2], b: ~}");
         assert_eq!(source(&["flow", "a"]), "[1, 2]");
         assert_eq!(source(&["none"]), "");
-        assert!(doc.is_null(doc.get(root, "none").unwrap()));
+        assert_eq!(doc.value(doc.get(root, "none").unwrap()), Value::Null);
         assert_eq!(source(&["last"]), "x y");
         assert_eq!(doc.line(items[1]), 9);
+        let flow = self::doc("a: [ 'it''s' # x\n , \"\\\"#\" # y\n , c d # z\n , e ]\n");
+        let in_flow = flow.items(flow.get(flow.root(), "a").unwrap());
+        let sources: Vec<&str> = in_flow.iter().map(|item| flow.source(*item)).collect();
+        assert_eq!(sources, ["'it''s'", "\"\\\"#\"", "c d", "e"]);
         assert_eq!(doc.path(items[1]), "list[1]");
     }
 

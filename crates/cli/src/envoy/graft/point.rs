@@ -98,6 +98,11 @@ impl Graft<'_> {
         for (file, steps) in &split {
             let Some(File { doc, .. }) = self.files.get(*file) else { continue };
             let Some((id, (list, at))) = doc.find(steps).and_then(|id| Some((id, in_list(doc, id)?))) else { continue };
+            if places::mark(doc, id).and_then(|mark| doc.text_at(mark, &["methods"])) != Some("others") {
+                // Never a copy of another route.
+                self.problem(Place { file: *file, id }, "is not the route that was to be copied");
+                continue;
+            }
             let edit = edit::repeat_item(doc, list, at).map_err(|refusal| Refusal { at: id, ..refusal });
             self.push(*file, edit);
         }
