@@ -14,7 +14,7 @@ scripts/page-test.sh --tools
 stage "release filter"
 scripts/build.sh
 
-stage "the examples' filters, and those of crates outside"
+stage "the examples' filters, and one of a crate outside"
 scripts/examples.sh
 
 stage "native tests: units and properties"
