@@ -10,7 +10,7 @@ use proxy_wasm_sim::{
 use serde_json::json;
 
 use crate::scenario::{self, Broken, PEERS};
-use crate::{api, module};
+use crate::{api, nginx_module};
 
 /// `proxy_pass http://$durpina_peer` with `error_page 502 504 = @again`, in the worker processes' own addresses.
 struct Reference;
@@ -49,7 +49,7 @@ fn growing() -> &'static Personality {
 
 /// The run of a seed: a peer fails, recovers, and workers pause.
 pub(crate) fn run(seed: u64, is_traced: bool) -> Result<(), Broken> {
-    scenario::traced(Process::of(growing(), module(), seed).wiring(Reference), is_traced, run_in)
+    scenario::traced(Process::of(growing(), nginx_module(), seed).wiring(Reference), is_traced, run_in)
 }
 
 fn run_in(process: &mut Process) -> Result<(), Broken> {

@@ -21,6 +21,7 @@ mod attempt;
 mod call;
 mod guest;
 mod host;
+mod peer_headers;
 mod shared;
 mod time;
 
@@ -28,5 +29,6 @@ pub use attempt::{Attempt, End, Failure, Stray};
 pub use call::{Call, CallId, CallKind, CalloutClusters, EndCall, Reply, LONGEST_REPLY};
 pub use guest::{Guest, Outcome};
 pub use host::{Capabilities, Host, RequestHost, Response, ResponseHost, Visited, MOST_CANDIDATES};
+pub use peer_headers::PeerHeaders;
 pub use shared::{Expect, HostError, Stored};
 pub use time::{millis, Timestamp};
