@@ -410,3 +410,32 @@ fn maps_that_come_to_more_than_a_request_can_wait_for_are_refused() {
     };
     assert!(parse(&chain(300)).is_ok() && parse(&chain(900)).is_err());
 }
+
+#[test]
+fn headers_of_the_candidates_have_three_different_names_of_no_other_use() {
+    let names = |names: &str| parse(&format!(r#"{{"envoy": {{"peer_headers": {names}}}}}"#));
+    let good = names(r#"[":durpina-1", "x-envoy-retriable-status-codes", "x-a"]"#).unwrap();
+    assert_eq!(good.peer_headers.names(), &[":durpina-1", "x-envoy-retriable-status-codes", "x-a"]);
+    assert_eq!(good.peer_headers.others(), ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"]);
+    assert_eq!(parse("{}").unwrap().peer_headers, crate::host::PeerHeaders::default());
+    for (text, place) in [
+        (r#""x-a""#, "envoy.peer_headers: expected an array of three header names"),
+        (r#"["x-a", "x-b"]"#, "envoy.peer_headers: expected 3 header names, found 2"),
+        (r#"["x-a", "x-b", "x-a"]"#, "envoy.peer_headers[2]: expected three different names"),
+        (r#"["x-a", "X-b", "x-c"]"#, "envoy.peer_headers[1]: expected the name of a header, in lower case"),
+        (r#"["x a", "x-b", "x-c"]"#, "envoy.peer_headers[0]: expected the name of a header, in lower case"),
+        (r#"[":", "x-b", "x-c"]"#, "envoy.peer_headers[0]: expected the name of a header, in lower case"),
+        (r#"["x-a", "::b", "x-c"]"#, "envoy.peer_headers[1]: expected the name of a header, in lower case"),
+        (r#"["x-a", "x-b", 3]"#, "envoy.peer_headers[2]: expected the name of a header"),
+        (
+            r#"[":authority", "x-b", "x-c"]"#,
+            "envoy.peer_headers[0]: expected the name of a header that is of no other use",
+        ),
+        (r#"["x-a", ":abc", "x-c"]"#, "envoy.peer_headers[1]: expected the name of a header that is of no other use"),
+        (r#"["x-a", ":path", "x-c"]"#, "envoy.peer_headers[1]: expected the name of a header that is of no other use"),
+        (r#"["x-a", "x-b", "host"]"#, "envoy.peer_headers[2]: expected the name of a header that is of no other use"),
+    ] {
+        let errors = names(text).unwrap_err().to_string();
+        assert!(errors.starts_with(place), "{text}: {errors}");
+    }
+}

@@ -38,6 +38,7 @@ mod configuration;
 mod declarations;
 mod failover;
 mod failures;
+mod forgeries;
 mod hostile;
 mod hygiene;
 mod log;

@@ -33,4 +33,4 @@ mod seeds;
 mod told;
 mod trials;
 
-use filter::module;
+use filter::{module, nginx_module};

@@ -10,7 +10,7 @@ use proxy_wasm_sim::{
 use serde_json::json;
 
 use crate::scenario::{self, Broken, PEERS};
-use crate::{api, module};
+use crate::{api, nginx_module};
 
 /// `proxy_pass http://$durpina_peer` with `error_page 502 504 = @again`, in the worker processes' own addresses.
 struct Reference;
@@ -49,7 +49,7 @@ fn growing() -> &'static Personality {
 
 /// An nginx with the filter's variables; it is not started yet.
 pub(crate) fn process(seed: u64) -> Process {
-    Process::of(growing(), module(), seed).wiring(Reference)
+    Process::of(growing(), nginx_module(), seed).wiring(Reference)
 }
 
 /// The run of a seed: a peer fails, recovers, and workers pause.

@@ -18,7 +18,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 use super::client::connect;
-use super::envoy::{filter_module, Directory, Process};
+use super::envoy::{nginx_filter_module, Directory, Process};
 use super::proxy::Proxy;
 use super::{command_line, eventually};
 
@@ -190,7 +190,10 @@ impl Setup {
         replace("worker_processes auto;", &format!("worker_processes {};", self.workers));
         replace("/run/nginx.pid", &path("pid"));
         replace("/var/log/nginx/error.log", &path("log"));
-        replace("/etc/nginx/durpina.wasm", &self.module.clone().unwrap_or_else(filter_module).to_string_lossy());
+        replace(
+            "/etc/nginx/durpina-nginx.wasm",
+            &self.module.clone().unwrap_or_else(nginx_filter_module).to_string_lossy(),
+        );
         replace("/etc/nginx/durpina-cache.toml", &path("cache.toml"));
         replace("listen unix:/run/durpina/helper.sock", &format!("listen unix:{}", path("helper.sock")));
         // Temporary files in the test's own directory.
