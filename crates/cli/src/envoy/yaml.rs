@@ -88,7 +88,7 @@ impl Doc {
         for event in Parser::new_from_str(text) {
             let (event, span) =
                 event.map_err(|error| Unreadable { line: error.marker().line(), why: error.info().to_owned() })?;
-            let start = byte(span.start.index());
+            let mut start = byte(span.start.index());
             let (kind, anchor) = match event {
                 Event::DocumentStart(_) => {
                     documents += 1;
@@ -127,20 +127,9 @@ impl Doc {
                 _ => byte(span.end.index()),
             };
             let mut end = end.max(start);
-            let mut start = start;
-            if start == end {
-                // An empty value stands behind its colon, not where the next thing is.
-                if let Some(key) = open.last().and_then(|(_, key)| *key) {
-                    let behind = doc.span(key).end;
-                    let colon = text.get(behind..start).and_then(|between| between.find(':'));
-                    start = colon.map_or(start, |at| behind + at + 1);
-                    end = start;
-                }
-            }
             if let Kind::Scalar { style, .. } = &kind {
                 end = start + scalar_length(text.get(start..end).unwrap_or_default(), *style);
             }
-            let mut start = start;
             if start == end {
                 // An empty value stands behind its colon, not where the next thing is.
                 if let Some(key) = open.last().and_then(|(_, key)| *key) {
