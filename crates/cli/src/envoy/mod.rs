@@ -2,7 +2,7 @@
 //!
 //! | module | what is there |
 //! | --- | --- |
-//! | [`yaml`], [`edit`] | YAML and JSON with the place of everything; edits that leave all else byte for byte |
+//! | [`yaml`], [`scalar`], [`way`], [`splice`], [`edit`] | YAML and JSON with the place of everything; edits that leave all else byte for byte |
 //! | [`part`], [`parts`], [`wiring`] | what is written, as values: of what durpina consists in an Envoy, and how a pick comes to a cluster |
 //! | [`places`] | where things are in the files |
 //! | [`filter`] | what a filter JSON needs of an Envoy |
@@ -19,6 +19,9 @@ mod part;
 mod parts;
 mod places;
 mod prune;
+mod scalar;
+mod splice;
+mod way;
 mod wiring;
 mod yaml;
 

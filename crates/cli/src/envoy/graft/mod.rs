@@ -9,8 +9,10 @@ use crate::envoy::part::Part;
 use crate::envoy::parts::{self, Connection, Setting, NAME, NOTE};
 use crate::envoy::places::{self, File, Manager, Place, Route};
 use crate::envoy::prune::Pointed;
+use crate::envoy::splice::splice;
+use crate::envoy::way::Step;
 use crate::envoy::wiring::{Peers, Wiring};
-use crate::envoy::yaml::{splice, Doc, Id, Step};
+use crate::envoy::yaml::{Doc, Id};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
