@@ -30,8 +30,8 @@ fn wishes(routes: &[&str]) -> Wishes {
         managers: Vec::new(),
         routes: routes.iter().map(|route| (*route).to_owned()).collect(),
         peers: None,
-        wasm: "/durpina.wasm".to_owned(),
-        socket: "/tmp/durpina.sock".to_owned(),
+        wasm: Some("/durpina.wasm".to_owned()),
+        socket: Some("/tmp/durpina.sock".to_owned()),
     }
 }
 
@@ -248,6 +248,25 @@ fn routes_stay_pointed_and_more_are_added() {
     let (again, _) = put(files(&both), None, &wishes(&[])).unwrap();
     same(&both, &texts(again), "nothing changes");
     same(&[before], &texts(prune(files(&both)).unwrap()), "both are as they were");
+}
+
+#[test]
+fn what_was_wished_before_holds_until_somebody_says_otherwise() {
+    let before = small(ROUTE);
+    let filter = Filter::read(JSON).unwrap();
+    let mut first = wishes(&["h/"]);
+    first.peers = Some(super::Peers::Tls);
+    first.managers = vec!["one".to_owned()];
+    let (with, _) = graft(files(std::slice::from_ref(&before)), &filter, &[], &first).unwrap();
+    let with = texts(with);
+    assert!(with[0].contains("UpstreamTlsContext"));
+    let nothing = Wishes { managers: Vec::new(), routes: Vec::new(), peers: None, wasm: None, socket: None };
+    same(&with, &texts(put(files(&with), None, &nothing).unwrap().0), "nothing was wished");
+    let other = Wishes { wasm: Some("/other.wasm".to_owned()), peers: Some(super::Peers::Http1), ..nothing };
+    let changed = texts(put(files(&with), None, &other).unwrap().0);
+    assert!(changed[0].contains("/other.wasm") && changed[0].contains("/tmp/durpina.sock"), "{}", changed[0]);
+    assert!(!changed[0].contains("UpstreamTlsContext"));
+    same(&[before], &texts(prune(files(&changed)).unwrap()), "it comes out to the byte");
 }
 
 #[test]
