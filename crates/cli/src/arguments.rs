@@ -176,20 +176,24 @@ pub(crate) enum Command {
         routes: Vec<String>,
         /// Only this connection manager: its stat_prefix, its listener's name, or LISTENER/STAT_PREFIX
         ///
-        /// May be given several times. Default: all of them.
+        /// May be given several times. Default: those that have the filter already, or all of them.
         #[arg(long = "manager", value_name = "NAME", value_hint = ValueHint::Other, action = ArgAction::Append)]
         managers: Vec<String>,
         /// What the peers speak
         ///
-        /// Default: what the clusters speak to which the routes led, with their TLS settings.
+        /// Default: as was said before, or what the clusters speak to which the routes led, with their TLS settings.
         #[arg(long, value_name = "KIND", value_enum)]
         peers: Option<Peers>,
         /// Where Envoy finds the filter
-        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, default_value = "/etc/envoy/durpina.wasm")]
-        wasm: String,
+        ///
+        /// Default: as before, or /etc/envoy/durpina.wasm.
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        wasm: Option<String>,
         /// The socket of the gateway for TCP checks; its directory has to exist
-        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, default_value = "/run/envoy/durpina-tcp.sock")]
-        socket: String,
+        ///
+        /// Default: as before, or /run/envoy/durpina-tcp.sock.
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        socket: Option<String>,
         /// Takes out what this command put in
         #[arg(long)]
         remove: bool,

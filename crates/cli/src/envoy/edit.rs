@@ -124,7 +124,7 @@ pub(crate) fn repeat_item(doc: &Doc, list: Id, at: usize) -> Result<Edit, Refusa
         return refuse(item, "does not stand behind its dash");
     }
     let start = line_start(doc, doc.span(item).start);
-    Ok((start..start, format!("{lines}{}", super::yaml::line_break(doc.text()))))
+    Ok((start..start, format!("{lines}{}", super::splice::line_break(doc.text()))))
 }
 
 fn insert(
@@ -187,7 +187,7 @@ fn above_comments(doc: &Doc, start: usize, column: usize) -> usize {
 
 /// Whole lines, with the breaks of the text.
 fn lines(doc: &Doc, block: &str) -> String {
-    super::yaml::with_breaks(block, super::yaml::line_break(doc.text())).into_owned()
+    super::splice::with_breaks(block, super::splice::line_break(doc.text())).into_owned()
 }
 
 /// Whole lines behind the last line of a node.
@@ -219,7 +219,7 @@ fn behind(doc: &Doc, id: Id, block: &str) -> Edit {
     let block = lines(doc, block);
     if doc.text().get(..end).is_some_and(|text| !text.ends_with('\n')) {
         // The last line of the text has no end, and shall have none.
-        let line_break = super::yaml::line_break(doc.text());
+        let line_break = super::splice::line_break(doc.text());
         return (end..end, format!("{line_break}{}", block.trim_end_matches(['\r', '\n'])));
     }
     (end..end, block)
@@ -233,7 +233,7 @@ fn gap(doc: &Doc, container: Id, first: Id) -> String {
         Some(at) => {
             let indent: String =
                 between.get(at + 1..).unwrap_or_default().chars().take_while(|c| c.is_whitespace()).collect();
-            format!("{}{indent}", super::yaml::line_break(doc.text()))
+            format!("{}{indent}", super::splice::line_break(doc.text()))
         }
         None => " ".to_owned(),
     }

@@ -6,8 +6,10 @@
 use super::edit::{self, Edit, Refusal};
 use super::parts::{ADMIN_LAYER, NAME, PEER_CLUSTERS, PROBE, PROBE_H2, PROBE_TLS, TCP, TCP_PEER};
 use super::places::{self, File, Place, Route};
+use super::splice::splice;
+use super::way::Step;
 use super::wiring::NAMESPACE;
-use super::yaml::{splice, Doc, Id, Step};
+use super::yaml::{Doc, Id};
 
 /// A route that leads to durpina: its file, its way there once all is taken out, and the cluster that it had.
 #[derive(Debug, PartialEq, Eq)]

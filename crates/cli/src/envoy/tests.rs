@@ -30,8 +30,8 @@ fn wishes(routes: &[&str]) -> Wishes {
         managers: Vec::new(),
         routes: routes.iter().map(|route| (*route).to_owned()).collect(),
         peers: None,
-        wasm: "/durpina.wasm".to_owned(),
-        socket: "/tmp/durpina.sock".to_owned(),
+        wasm: Some("/durpina.wasm".to_owned()),
+        socket: Some("/tmp/durpina.sock".to_owned()),
     }
 }
 
@@ -104,7 +104,7 @@ const ROUTE: &str = "              - match: { prefix: / }\n                route
 #[test]
 fn everything_else_stays() {
     let before = small(ROUTE);
-    let with = round_trip(&[before.clone()], &["h/"], JSON).remove(0);
+    let with = round_trip(std::slice::from_ref(&before), &["h/"], JSON).remove(0);
     // What was there is there, line by line, but for the one route.
     let mut lines = with.lines();
     for line in before.lines().filter(|line| !line.contains("cluster: \"c\"")) {
@@ -187,12 +187,12 @@ fn what_cannot_be_done_is_said_with_its_place() {
     ];
     for (text, expected) in cases {
         assert_ne!(text, before, "{expected}");
-        let problems = graft(files(&[text.clone()]), &filter, &[], &wishes(&["h/"]));
+        let problems = graft(files(std::slice::from_ref(&text)), &filter, &[], &wishes(&["h/"]));
         let problems = problems.err().unwrap_or_else(|| panic!("no {expected:?} in\n{text}")).join("\n");
         assert!(problems.contains(expected), "no {expected:?} in {problems}");
     }
     let by_hand = include_str!("../../../../envoy/durpina.yaml").to_owned();
-    assert!(remove(files(&[by_hand.clone()])).unwrap_err()[0].contains("did not write"));
+    assert!(remove(files(std::slice::from_ref(&by_hand))).unwrap_err()[0].contains("did not write"));
     assert!(put(files(&[by_hand]), Some(JSON.to_owned()), &wishes(&[])).is_err());
 }
 
@@ -203,7 +203,7 @@ fn only_what_is_needed_is_put_in() {
         let json = format!(
             "{{\"upstreams\": {{\"web\": {{\"servers\": [], \"monitors\": [{monitors}]}}}}, \"upstream\": \"web\"}}"
         );
-        round_trip(&[before.clone()], &["h"], &json).remove(0)
+        round_trip(std::slice::from_ref(&before), &["h"], &json).remove(0)
     };
     let has = |text: &str| {
         ["durpina_probe", "durpina_probe_tls", "durpina_probe_h2", "durpina_tcp", "layered_runtime"].map(|name| {
@@ -239,7 +239,7 @@ fn what_a_cluster_speaks_comes_along() {
 fn routes_stay_pointed_and_more_are_added() {
     let before = small("              - match: { prefix: /a }\n                route: { cluster: c }\n              - match: { prefix: /b }\n                route:\n                  cluster: 'c'\n                  retry_policy: { retry_on: 5xx }");
     let filter = Filter::read(JSON).unwrap();
-    let (one, _) = graft(files(&[before.clone()]), &filter, &[], &wishes(&["h/a"])).unwrap();
+    let (one, _) = graft(files(std::slice::from_ref(&before)), &filter, &[], &wishes(&["h/a"])).unwrap();
     let (both, notes) = put(one, None, &wishes(&["*/b"])).unwrap();
     assert_eq!(pointed(&both).len(), 2);
     assert!(notes.iter().any(|note| note.contains("retry_policy") && note.contains("stays as it is")), "{notes:?}");
@@ -251,9 +251,28 @@ fn routes_stay_pointed_and_more_are_added() {
 }
 
 #[test]
+fn what_was_wished_before_holds_until_somebody_says_otherwise() {
+    let before = small(ROUTE);
+    let filter = Filter::read(JSON).unwrap();
+    let mut first = wishes(&["h/"]);
+    first.peers = Some(super::Peers::Tls);
+    first.managers = vec!["one".to_owned()];
+    let (with, _) = graft(files(std::slice::from_ref(&before)), &filter, &[], &first).unwrap();
+    let with = texts(with);
+    assert!(with[0].contains("UpstreamTlsContext"));
+    let nothing = Wishes { managers: Vec::new(), routes: Vec::new(), peers: None, wasm: None, socket: None };
+    same(&with, &texts(put(files(&with), None, &nothing).unwrap().0), "nothing was wished");
+    let other = Wishes { wasm: Some("/other.wasm".to_owned()), peers: Some(super::Peers::Http1), ..nothing };
+    let changed = texts(put(files(&with), None, &other).unwrap().0);
+    assert!(changed[0].contains("/other.wasm") && changed[0].contains("/tmp/durpina.sock"), "{}", changed[0]);
+    assert!(!changed[0].contains("UpstreamTlsContext"));
+    same(&[before], &texts(prune(files(&changed)).unwrap()), "it comes out to the byte");
+}
+
+#[test]
 fn what_others_changed_meanwhile_stays() {
     let before = small(ROUTE);
-    let with = round_trip(&[before.clone()], &["h/"], JSON).remove(0);
+    let with = round_trip(std::slice::from_ref(&before), &["h/"], JSON).remove(0);
     // A route before the others, a cluster behind ours, another filter behind durpina's.
     let changed = with
         .replace("              routes:\n", "              routes:\n              - match: { path: /new }\n                direct_response: { status: 204 }\n")
@@ -263,7 +282,7 @@ fn what_others_changed_meanwhile_stays() {
     let cut = after
         .replace("              - match: { path: /new }\n                direct_response: { status: 204 }\n", "")
         .replace("  - name: new\n    type: STATIC\n", "");
-    same(&[before.clone()], &[cut], "the rest is as it was");
+    same(std::slice::from_ref(&before), &[cut], "the rest is as it was");
     // Written anew as JSON by some program, it can still be taken out.
     let doc = Doc::parse(&with).unwrap();
     let json = doc.value(doc.root()).to_string();

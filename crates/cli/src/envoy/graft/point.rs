@@ -6,7 +6,8 @@ use crate::envoy::edit::Refusal;
 use crate::envoy::part::{quoted, Part};
 use crate::envoy::parts::{self, Setting, NAME};
 use crate::envoy::places::{self, File, Place, Route};
-use crate::envoy::yaml::{Doc, Id, Step};
+use crate::envoy::way::Step;
+use crate::envoy::yaml::{Doc, Id};
 
 impl Graft<'_> {
     /// Points a route to durpina.
