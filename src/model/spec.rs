@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::codes::StatusCodes;
 use crate::model::selector::Selector;
@@ -19,11 +20,21 @@ pub struct BalancerSpec {
     /// What a hash balancer hashes.
     pub key: Option<Template>,
     /// The most that a peer may have in flight, in relation to its fair share.
+    #[serde(deserialize_with = "finite")]
     pub bound: Option<f64>,
     /// How often its table is cut to a quarter, because the configuration has many of them: see `balancer::table`.
     pub reduction: u8,
     /// The options of a balancer of one's own, a JSON object; empty for none.
     pub options: String,
+}
+
+/// Shared data may hold anything; what is no number would not even be equal to itself.
+fn finite<'de, D: Deserializer<'de>>(source: D) -> Result<Option<f64>, D::Error> {
+    let bound = Option::<f64>::deserialize(source)?;
+    if bound.is_some_and(|bound| !bound.is_finite()) {
+        return Err(D::Error::custom("not a finite number"));
+    }
+    Ok(bound)
 }
 
 impl Default for BalancerSpec {
