@@ -14,6 +14,7 @@ use clap_complete::Shell;
 use durpina::time;
 use serde::Serialize;
 
+use crate::envoy::Peers;
 use crate::texts;
 
 /// The command line of `durpina`.
@@ -134,6 +135,47 @@ pub(crate) enum Command {
         /// Which of the files
         #[arg(long, value_name = "NAME", value_enum, default_value_t = NginxConf::Keepalive)]
         conf: NginxConf,
+    },
+    /// Puts the filter into an Envoy configuration, or takes it out
+    ///
+    /// Reads files that Envoy reads, in YAML or JSON (a bootstrap, or what it has from LDS, RDS and CDS; all that belong
+    /// together), and a filter JSON. Shows as a diff what has to change: the filter before the router of each connection manager,
+    /// its clusters, the access log, and the routes that --route names. Comments, order and everything else stay. Called again
+    /// it changes nothing. Without a filter JSON the one in the configuration is kept. Exit code 1 if something cannot be
+    /// done; then nothing is written.
+    #[command(after_help = texts::ENVOY)]
+    Envoy {
+        /// The files of Envoy's configuration, and the filter JSON
+        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
+        /// Points this route to durpina: HOST/PREFIX, or HOST alone for all of its routes
+        ///
+        /// HOST is the name of a virtual host, or * for any; PREFIX the prefix, path or regex that the route matches, as it is
+        /// written. May be given several times.
+        #[arg(long = "route", value_name = "HOST/PREFIX", value_hint = ValueHint::Other, action = ArgAction::Append)]
+        routes: Vec<String>,
+        /// Only this connection manager: its stat_prefix, its listener's name, or LISTENER/STAT_PREFIX
+        ///
+        /// May be given several times. Default: all of them.
+        #[arg(long = "manager", value_name = "NAME", value_hint = ValueHint::Other, action = ArgAction::Append)]
+        managers: Vec<String>,
+        /// What the peers speak
+        ///
+        /// Default: what the clusters speak to which the routes led, with their TLS settings.
+        #[arg(long, value_name = "KIND", value_enum)]
+        peers: Option<Peers>,
+        /// Where Envoy finds the filter
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, default_value = "/etc/envoy/durpina.wasm")]
+        wasm: String,
+        /// The socket of the gateway for TCP checks; its directory has to exist
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, default_value = "/run/envoy/durpina-tcp.sock")]
+        socket: String,
+        /// Takes out what this command put in
+        #[arg(long)]
+        remove: bool,
+        /// Writes the files, all or none
+        #[arg(long)]
+        write: bool,
     },
     /// Prints a completion script for a shell
     ///

@@ -13,6 +13,7 @@ use clap::{ArgMatches, FromArgMatches};
 use ureq::http::HeaderValue;
 
 use crate::arguments::{self, Action, ApiOptions, Command, CommandLine, NginxConf, Secret};
+use crate::envoy;
 use crate::manual;
 use crate::text;
 use crate::url::Base;
@@ -32,6 +33,8 @@ pub(crate) enum Invocation {
     Check(PathBuf),
     /// Write an nginx configuration for this file.
     NginxConfig { file: PathBuf, conf: NginxConf },
+    /// Put the filter into an Envoy configuration, or take it out.
+    Envoy(envoy::Task),
     /// Call the management API.
     Call { access: Access, action: Action, json: bool },
 }
@@ -129,6 +132,10 @@ fn act(
         }
         Command::Check { file } => Invocation::Check(file),
         Command::NginxConfig { file, conf } => Invocation::NginxConfig { file, conf },
+        Command::Envoy { files, routes, managers, peers, wasm, socket, remove, write } => {
+            let wishes = envoy::Wishes { managers, routes, peers, wasm, socket };
+            Invocation::Envoy(envoy::Task { files, wishes, remove, write })
+        }
         Command::Completions { shell } => Invocation::Print(manual::completions(shell)),
         Command::Man => Invocation::Print(manual::page()),
         Command::Help { command } => {

@@ -5,7 +5,7 @@
 //! | code | meaning |
 //! | --- | --- |
 //! | 0 | done |
-//! | 1 | the configuration is wrong (`check`, `nginx-config`) |
+//! | 1 | the configuration is wrong (`check`, `envoy`, `nginx-config`) |
 //! | 2 | called wrongly, or a file cannot be read or the output not be written |
 //! | 3 | the management API refused (4xx) |
 //! | 4 | the management API cannot be reached, failed (5xx), or what answered is not the API |
@@ -16,6 +16,7 @@
 //! | [`manual`], [`texts`] | the manual page and completion scripts; descriptions, examples, exit codes |
 //! | [`check`] | `durpina check` |
 //! | [`nginx_config`], [`nginx_text`] | `durpina nginx-config`; how nginx is told a text |
+//! | [`envoy`] | `durpina envoy` |
 //! | [`action`] | the commands that call the management API |
 //! | [`api`], [`url`], [`problem`] | a request and its answer, the address it goes to, the answer that refuses |
 //! | [`peer`], [`upstream`] | what the API answers, as a person reads it |
@@ -25,6 +26,7 @@ mod action;
 mod api;
 mod arguments;
 mod check;
+mod envoy;
 mod invocation;
 mod manual;
 mod nginx_config;
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Ok(Invocation::Print(text)) => say(&text, Exit::Done),
         Ok(Invocation::Check(file)) => check_file(&file),
         Ok(Invocation::NginxConfig { file, conf }) => write_nginx_config(&file, conf),
+        Ok(Invocation::Envoy(task)) => change_envoy(&task),
         Ok(Invocation::Call { access, action, json }) => match action.perform(&Api::new(access), json) {
             Ok(text) => say(&text, Exit::Done),
             Err(failure) => {
@@ -94,6 +97,16 @@ fn check_file(file: &std::path::Path) -> Exit {
             complain(&format!("{}: {error}\n", file.display()));
             Exit::Misuse
         }
+    }
+}
+
+fn change_envoy(task: &envoy::Task) -> Exit {
+    let report = envoy::run(task);
+    complain(&report.messages);
+    match report.failure {
+        None => say(&text::json(&report.output), Exit::Done),
+        Some(envoy::Failure::Configuration) => Exit::Invalid,
+        Some(envoy::Failure::Files) => Exit::Misuse,
     }
 }
 

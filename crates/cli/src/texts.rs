@@ -2,7 +2,7 @@
 
 pub(crate) const DESCRIPTION: &str = "\
 Manages the upstreams of a running durpina through its management API, and validates a filter JSON without a proxy. All \
-commands but check, nginx-config, completions, man, help and version call the API.
+commands but check, envoy, nginx-config, completions, man, help and version call the API.
 
 Options may stand anywhere. Tables are aligned with spaces, one row a line, for awk and sort as well as for people; --json \
 prints what the API said. Results go to the standard output, what went wrong to the standard error.";
@@ -54,6 +54,12 @@ pub(crate) const NGINX_CONFIG: &str = "  \
   durpina nginx-config filter.json > nginx.conf
   durpina nginx-config filter.json --conf any-address";
 
+pub(crate) const ENVOY: &str = "  \
+  durpina envoy envoy.yaml filter.json --route backend/api/
+  durpina envoy envoy.yaml filter.json --route backend/api/ --write
+  durpina envoy envoy.yaml lds.yaml cds.yaml filter.json --route backend --manager ingress_http
+  durpina envoy envoy.yaml --remove --write";
+
 pub(crate) const COMPLETIONS: &str = "  \
   durpina completions bash > /etc/bash_completion.d/durpina
   durpina completions zsh > /usr/local/share/zsh/site-functions/_durpina
@@ -76,7 +82,7 @@ pub(crate) const VERSION: &str = "  \
 
 pub(crate) const EXIT_CODES: [(&str, &str); 5] = [
     ("0", "done"),
-    ("1", "the configuration is wrong (check, nginx-config)"),
+    ("1", "the configuration is wrong (check, envoy, nginx-config)"),
     ("2", "called wrongly, or a file cannot be read or the output not be written"),
     ("3", "the management API refused: no such peer, a wrong token, an invalid value (4xx)"),
     ("4", "the management API cannot be reached, failed (5xx), or what answered is not the API"),

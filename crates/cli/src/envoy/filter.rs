@@ -1,0 +1,119 @@
+//! The filter JSON: what it needs of an Envoy.
+
+use durpina::config::Config;
+use durpina::host::Capabilities;
+use durpina::Registry;
+use serde_json::Value;
+
+use super::edit;
+use super::part::Part;
+use super::parts::{Checks, PROBE, PROBE_H2, PROBE_TLS, TCP};
+use super::yaml::{splice, Doc};
+
+/// A filter JSON that is good.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    /// As it is to be written.
+    pub(crate) text: String,
+    pub(crate) access_log: bool,
+    pub(crate) checks: Checks,
+    /// Clusters that it names and that are none of the parts.
+    pub(crate) others: Vec<String>,
+}
+
+/// Where the filter JSON says that there is an access log.
+const ACCESS_LOG: &str = "/envoy/access_log";
+
+/// The clusters of the filter JSON's key `envoy`, and whether there is an access log.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) probe: String,
+    pub(crate) grpc: String,
+    pub(crate) tcp: String,
+    pub(crate) access_log: bool,
+}
+
+impl Names {
+    pub(crate) fn of(json: &Value) -> Self {
+        let envoy = json.get("envoy");
+        let name =
+            |key: &str, default: &str| envoy.and_then(|envoy| envoy.get(key)?.as_str()).unwrap_or(default).to_owned();
+        Self {
+            probe: name("probe_cluster", PROBE),
+            grpc: name("grpc_cluster", PROBE_H2),
+            tcp: name("tcp_cluster", TCP),
+            access_log: json.pointer(ACCESS_LOG).and_then(Value::as_bool).unwrap_or(false),
+        }
+    }
+}
+
+/// The clusters that checks and look-ups go through.
+pub(crate) fn clusters(json: &Value) -> Vec<String> {
+    let names = Names::of(json);
+    let text = |monitor: &Value, key: &str| monitor.get(key).and_then(Value::as_str).map(str::to_owned);
+    let upstreams = json.get("upstreams").and_then(Value::as_object).into_iter().flatten();
+    let monitors = upstreams.filter_map(|(_, upstream)| upstream.get("monitors")?.as_array()).flatten();
+    let mut found: Vec<String> = monitors
+        .map(|monitor| {
+            text(monitor, "cluster").unwrap_or_else(|| match text(monitor, "name").unwrap_or_default().as_str() {
+                "grpc" => names.grpc.clone(),
+                "tcp" | "haproxy-agent-check" => names.tcp.clone(),
+                _ => names.probe.clone(),
+            })
+        })
+        .collect();
+    if json.get("resolver").is_some_and(|resolver| !resolver.is_null()) {
+        found.push(names.tcp);
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+impl Filter {
+    /// Reads a filter JSON, and says in it that there is an access log unless it says anything of that itself.
+    ///
+    /// # Errors
+    ///
+    /// What the filter would say of it, a line for each.
+    pub(crate) fn read(text: &str) -> Result<Self, Vec<String>> {
+        let lines = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        Config::parse(text.as_bytes(), Capabilities::default(), &Registry::default())
+            .map_err(|errors| lines(errors.to_string()))?;
+        let mut text = text.replace("\r\n", "\n");
+        let read = |text: &str| serde_json::from_str::<Value>(text).map_err(|error| vec![error.to_string()]);
+        let mut json = read(&text)?;
+        if json.pointer(ACCESS_LOG).is_none() {
+            if let Some(with) = with_access_log(&text) {
+                json = read(&with)?;
+                text = with;
+            }
+        }
+        let mut checks = Checks::default();
+        let mut others = Vec::new();
+        for cluster in clusters(&json) {
+            match cluster.as_str() {
+                PROBE => checks.http = true,
+                PROBE_TLS => checks.tls = true,
+                PROBE_H2 => checks.http2 = true,
+                TCP => checks.tcp = true,
+                _ => others.push(cluster),
+            }
+        }
+        Ok(Self { text, access_log: Names::of(&json).access_log, checks, others })
+    }
+}
+
+/// The same text with `"access_log": true`, if it can be put in.
+fn with_access_log(text: &str) -> Option<String> {
+    let doc = Doc::parse(text).ok()?;
+    let access_log = Part::Word("true".to_owned());
+    let edit = match doc.get(doc.root(), "envoy") {
+        Some(envoy) => edit::append_entry(&doc, envoy, "access_log", &access_log),
+        None => edit::append_entry(&doc, doc.root(), "envoy", &Part::map([("access_log", access_log)])),
+    };
+    let with = splice(text, vec![edit.ok()?]);
+    let is_same =
+        serde_json::from_str::<Value>(&with).is_ok_and(|json| json.pointer(ACCESS_LOG) == Some(&Value::Bool(true)));
+    is_same.then_some(with)
+}

@@ -1,0 +1,176 @@
+//! `durpina envoy`: durpina put into an Envoy's configuration that somebody already has, and taken out again.
+//!
+//! | module | what is there |
+//! | --- | --- |
+//! | [`yaml`], [`edit`] | YAML and JSON with the place of everything; edits that leave all else byte for byte |
+//! | [`part`], [`parts`], [`wiring`] | what is written, as values: of what durpina consists in an Envoy, and how a pick comes to a cluster |
+//! | [`places`] | where things are in the files |
+//! | [`filter`] | what a filter JSON needs of an Envoy |
+//! | [`graft`], [`prune`] | putting it in, taking it out |
+//! | [`files`] | the difference, and writing all or none |
+
+mod edit;
+mod files;
+mod filter;
+mod graft;
+mod part;
+mod parts;
+mod places;
+mod prune;
+mod wiring;
+mod yaml;
+
+use std::path::PathBuf;
+
+use files::Change;
+use filter::Filter;
+pub(crate) use graft::Wishes;
+use places::File;
+pub(crate) use wiring::Peers;
+use yaml::Doc;
+
+/// What `durpina envoy` is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// Files of Envoy's, and at most one filter JSON.
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) wishes: Wishes,
+    pub(crate) remove: bool,
+    pub(crate) write: bool,
+}
+
+/// How it went.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// For the standard output.
+    pub(crate) output: String,
+    /// For the standard error.
+    pub(crate) messages: String,
+    /// Why nothing was done.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// Why nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The configuration, or what was asked of it.
+    Configuration,
+    /// A file cannot be read or written.
+    Files,
+}
+
+/// Does what was asked.
+pub(crate) fn run(task: &Task) -> Report {
+    let mut report = Report::default();
+    match changes(task, &mut report.messages) {
+        Ok(changes) => {
+            for change in &changes {
+                report.output += &change.diff();
+            }
+            if task.write {
+                if let Err(error) = files::write(&changes) {
+                    report.messages += &format!("{error}\nnothing was written\n");
+                    report.failure = Some(Failure::Files);
+                    report.output.clear();
+                }
+            }
+            if report.output.is_empty() && report.failure.is_none() {
+                report.messages += "nothing to change\n";
+            }
+        }
+        Err((failure, problems)) => {
+            for problem in problems {
+                report.messages += &format!("{problem}\n");
+            }
+            report.messages += "nothing was written\n";
+            report.failure = Some(failure);
+        }
+    }
+    report
+}
+
+type Problems = (Failure, Vec<String>);
+
+fn changes(task: &Task, messages: &mut String) -> Result<Vec<Change>, Problems> {
+    let wrong = |problems| (Failure::Configuration, problems);
+    let (files, paths, json) = read(&task.files)?;
+    let before: Vec<String> = files.iter().map(|file| file.doc.text().to_owned()).collect();
+    let after = match task.remove {
+        true => remove(files),
+        false => put(files, json, &task.wishes).map(|(files, notes)| {
+            for note in notes {
+                *messages += &format!("note: {note}\n");
+            }
+            files
+        }),
+    }
+    .map_err(wrong)?;
+    let changes = paths.into_iter().zip(before).zip(after);
+    Ok(changes.map(|((path, before), after)| Change { path, before, after: after.doc.text().to_owned() }).collect())
+}
+
+type Read = (Vec<File>, Vec<PathBuf>, Option<String>);
+
+fn read(paths: &[PathBuf]) -> Result<Read, Problems> {
+    let (mut files, mut found, mut json) = (Vec::new(), Vec::new(), None);
+    let mut problems = Vec::new();
+    for path in paths {
+        let name = path.display().to_string();
+        let text = crate::check::read(path).map_err(|error| (Failure::Files, vec![format!("{name}: {error}")]))?;
+        let Ok(text) = String::from_utf8(text) else {
+            problems.push(format!("{name}: is not UTF-8"));
+            continue;
+        };
+        match Doc::parse(&text) {
+            Ok(doc) if places::is_envoy(&doc) => {
+                files.push(File { name, doc });
+                found.push(path.clone());
+            }
+            // Its own reader says more of what is wrong with it.
+            _ if text.trim_start().starts_with('{') && json.is_none() => json = Some(text),
+            Ok(_) => problems.push(format!("{name}: is neither a configuration of Envoy's (static_resources, dynamic_resources, resources) nor a filter JSON")),
+            Err(error) => problems.push(format!("{name}: {error}")),
+        }
+    }
+    if files.is_empty() && problems.is_empty() {
+        problems.push("there is no configuration of Envoy's among the files".to_owned());
+    }
+    if problems.is_empty() {
+        Ok((files, found, json))
+    } else {
+        Err((Failure::Configuration, problems))
+    }
+}
+
+const BY_HAND: &str =
+    "there is a cluster named durpina that this command did not write: what was put in by hand is taken out by hand";
+
+fn remove(files: Vec<File>) -> Result<Vec<File>, Vec<String>> {
+    match places::is_ours(&files) {
+        Some(true) => prune::prune(files).map_err(|error| vec![error]),
+        Some(false) => Err(vec![BY_HAND.to_owned()]),
+        None if prune::pointed(&files).is_empty() => Ok(files),
+        None => Err(vec!["the cluster durpina is not in these files: give the file with it, too".to_owned()]),
+    }
+}
+
+fn put(files: Vec<File>, json: Option<String>, wishes: &Wishes) -> Result<(Vec<File>, graft::Notes), Vec<String>> {
+    let json = json.or_else(|| filter_in(&files));
+    let Some(json) = json else {
+        return Err(vec!["there is no filter JSON among the files, and none in the configuration".to_owned()]);
+    };
+    let filter = Filter::read(&json)?;
+    let kept = prune::pointed(&files);
+    let files = remove(files)?;
+    graft::graft(files, &filter, &kept, wishes)
+}
+
+/// The filter JSON that is in the configuration already.
+fn filter_in(files: &[File]) -> Option<String> {
+    places::managers(files).into_iter().find_map(|manager| {
+        let doc = &files.get(manager.place.file)?.doc;
+        let filters = doc.items(doc.get(manager.place.id, "http_filters")?);
+        let durpina = filters.into_iter().find(|id| doc.text_at(*id, &["name"]) == Some(parts::NAME))?;
+        doc.text_at(durpina, &["typed_config", "config", "configuration", "value"]).map(str::to_owned)
+    })
+}
