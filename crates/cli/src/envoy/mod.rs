@@ -8,11 +8,13 @@
 //! | [`filter`] | what a filter JSON needs of an Envoy |
 //! | [`graft`], [`prune`] | putting it in, taking it out |
 //! | [`files`] | the difference, and writing all or none |
+//! | [`kubernetes`] | the same for proxies whose configuration a controller writes |
 
 mod edit;
 mod files;
 mod filter;
 mod graft;
+mod kubernetes;
 mod part;
 mod parts;
 mod places;
@@ -25,6 +27,7 @@ use std::path::PathBuf;
 use files::Change;
 use filter::Filter;
 pub(crate) use graft::Wishes;
+pub(crate) use kubernetes::Options as Manifest;
 use places::File;
 pub(crate) use wiring::Peers;
 use yaml::Doc;
@@ -37,6 +40,8 @@ pub(crate) struct Task {
     pub(crate) wishes: Wishes,
     pub(crate) remove: bool,
     pub(crate) write: bool,
+    /// A manifest instead of a change.
+    pub(crate) manifest: Manifest,
 }
 
 /// How it went.
@@ -62,6 +67,19 @@ pub(crate) enum Failure {
 /// Does what was asked.
 pub(crate) fn run(task: &Task) -> Report {
     let mut report = Report::default();
+    if let Some(platform) = task.manifest.platform {
+        match manifest(task, platform) {
+            Ok((text, notes)) => {
+                report.output = text;
+                report.messages = notes.iter().map(|note| format!("note: {note}\n")).collect();
+            }
+            Err((failure, problems)) => {
+                report.messages = problems.iter().map(|problem| format!("{problem}\n")).collect();
+                report.failure = Some(failure);
+            }
+        }
+        return report;
+    }
     match changes(task, &mut report.messages) {
         Ok(changes) => {
             for change in &changes {
@@ -90,6 +108,18 @@ pub(crate) fn run(task: &Task) -> Report {
 }
 
 type Problems = (Failure, Vec<String>);
+
+fn manifest(task: &Task, platform: kubernetes::Platform) -> Result<(String, graft::Notes), Problems> {
+    let wrong = |problem: &str| (Failure::Configuration, vec![problem.to_owned()]);
+    let [file] = task.files.as_slice() else {
+        return Err(wrong("with --for there is one file, the filter JSON: the controller has the rest"));
+    };
+    let name = file.display();
+    let text = crate::check::read(file).map_err(|error| (Failure::Files, vec![format!("{name}: {error}")]))?;
+    let text = String::from_utf8(text).map_err(|_| wrong(&format!("{name}: is not UTF-8")))?;
+    kubernetes::write(&text, platform, &task.manifest, &task.wishes)
+        .map_err(|problems| (Failure::Configuration, problems))
+}
 
 fn changes(task: &Task, messages: &mut String) -> Result<Vec<Change>, Problems> {
     let wrong = |problems| (Failure::Configuration, problems);
