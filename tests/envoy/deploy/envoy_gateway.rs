@@ -135,7 +135,7 @@ fn descend(value: &Value, pointer: &str, see: &mut impl FnMut(&str, &str, &Value
 }
 
 /// The operation `add`.
-fn add(resource: &mut Value, pointer: &str, value: &Value) {
+pub(super) fn add(resource: &mut Value, pointer: &str, value: &Value) {
     let tokens: Vec<String> =
         pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
     let (last, way) = tokens.split_last().unwrap();

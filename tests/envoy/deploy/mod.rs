@@ -31,6 +31,8 @@ struct Platform {
     /// What `--for` takes.
     name: &'static str,
     manifest: &'static str,
+    /// What mounts the filter and the socket's directory, and where it says so.
+    mounts: (&'static str, &'static str),
     resources: &'static str,
     /// Applies a manifest to the resources. Fails if a patch finds nothing.
     apply: fn(&Value, &mut Resources),
@@ -40,12 +42,14 @@ const PLATFORMS: [Platform; 2] = [
     Platform {
         name: "istio",
         manifest: "deploy/istio.yaml",
+        mounts: ("deploy/istio-gateway-values.yaml", "/volumeMounts"),
         resources: "tests/data/xds/istio-gateway.yaml",
         apply: istio::apply,
     },
     Platform {
         name: "envoy-gateway",
         manifest: "deploy/envoy-gateway.yaml",
+        mounts: ("deploy/envoy-proxy.yaml", "/spec/provider/kubernetes/envoyDeployment/container/volumeMounts"),
         resources: "tests/data/xds/envoy-gateway.yaml",
         apply: envoy_gateway::apply,
     },
@@ -188,6 +192,62 @@ fn the_shipped_manifests_are_valid_and_what_they_make_is_valid() {
             panic!("{}: {}", platform.name, refusal.log);
         }
     }
+}
+
+/// All strings in it that stand under this key.
+fn texts(value: &Value, key: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            found.extend(object.get(key).and_then(Value::as_str).map(str::to_owned));
+            object.values().for_each(|value| texts(value, key, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| texts(value, key, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_a_manifest_takes_from_a_pod_is_mounted_there() {
+    for platform in PLATFORMS {
+        let manifest: Value = yaml(platform.manifest);
+        let (file, pointer) = platform.mounts;
+        let mounts = yaml::<Value>(file).pointer(pointer).unwrap().clone();
+        for (key, writable) in [("filename", false), ("path", true)] {
+            let mut files = Vec::new();
+            texts(&manifest, key, &mut files);
+            files.retain(|file| !writable || file.ends_with(".sock"));
+            assert!(files.len() >= 2, "{files:?}");
+            for file in files {
+                let directory = file.rsplit_once('/').unwrap().0;
+                let mount = mounts.as_array().unwrap().iter().find(|mount| mount["mountPath"] == directory);
+                let is_read_only = mount.unwrap_or_else(|| panic!("{file} is not mounted"))["readOnly"] == true;
+                assert_eq!(is_read_only, !writable, "{file}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bound_on_answers_gets_into_the_bootstrap() {
+    // The layer that Envoy Gateway's own bootstrap has.
+    let layer = json!({ "name": "global_config", "static_layer": { "re2.max_program_size.warn_level": 1000 } });
+    let mut bootstrap = json!({ "layered_runtime": { "layers": [layer] } });
+    let proxy: Value = yaml("deploy/envoy-proxy.yaml");
+    for patch in proxy["spec"]["bootstrap"]["jsonPatches"].as_array().unwrap() {
+        assert_eq!(patch["op"], "add");
+        envoy_gateway::add(&mut bootstrap, patch["path"].as_str().unwrap(), &patch["value"]);
+    }
+    let key = "http.async_response_buffer_limit";
+    let limit = |layer: &Value| layer["static_layer"][key].clone();
+    let layers = &bootstrap["layered_runtime"]["layers"];
+    assert_eq!(limit(&layers[0]), 262_144);
+    let reference: Value = yaml("envoy/durpina.yaml");
+    assert_eq!(limit(&reference["layered_runtime"]["layers"][0]), 262_144);
+    // Istio's agent writes texts, which Envoy takes for the numbers that they are.
+    let values: Value = yaml("deploy/istio-gateway-values.yaml");
+    let config = values["podAnnotations"]["proxy.istio.io/config"].as_str().unwrap();
+    let config: Value = serde_norway::from_str(config).unwrap();
+    assert_eq!(config["runtimeValues"][key], "262144");
 }
 
 #[test]

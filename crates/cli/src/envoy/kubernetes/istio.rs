@@ -20,9 +20,10 @@ const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 /// The manifest.
 pub(super) fn entries(manifest: &Manifest, options: &Options) -> Vec<(String, Part)> {
     let mut entries = head("networking.istio.io/v1alpha3", "EnvoyFilter", options.namespace.as_deref(), "istio-system");
-    let label = Part::text(options.gateway.as_deref().unwrap_or("ingressgateway"));
+    let gateway = options.gateway.as_deref().unwrap_or("ingressgateway");
+    let (key, label) = gateway.split_once('=').unwrap_or(("istio", gateway));
     let spec = Part::map([
-        ("workloadSelector", Part::map([("labels", Part::map([("istio", label)]))])),
+        ("workloadSelector", Part::map([("labels", Part::map([(key, Part::text(label))]))])),
         ("configPatches", Part::List(patches(manifest))),
     ]);
     entries.push(("spec".to_owned(), spec));

@@ -27,6 +27,10 @@ pub(crate) enum Platform {
     EnvoyGateway,
 }
 
+/// A controller's parts do not arrive together: routes and clusters can be there before the filter is, or without it. Then nothing that a client
+/// sends may be a peer.
+const WIRING: Wiring = Wiring::Metadata;
+
 /// The heading of [`Options`] in the help.
 const HEADING: &str = "Options with --for";
 
@@ -44,8 +48,9 @@ pub(crate) struct Options {
     /// Default: istio-system for Istio, default for Envoy Gateway.
     #[arg(long, help_heading = HEADING, value_name = "NAME", value_hint = clap::ValueHint::Other, requires = "platform")]
     pub(crate) namespace: Option<String>,
-    /// The gateway: the value of its pods' label "istio", or the Gateway's name
+    /// The gateway: a label of its pods, or the Gateway's name
     ///
+    /// For Istio the value of the label "istio", or KEY=VALUE for another label.
     /// Default: ingressgateway for Istio, eg for Envoy Gateway.
     #[arg(long, help_heading = HEADING, value_name = "NAME", value_hint = clap::ValueHint::Other, requires = "platform")]
     pub(crate) gateway: Option<String>,
@@ -101,7 +106,7 @@ pub(crate) fn write(
         access_log: filter.access_log,
         checks: filter.checks,
     };
-    let mut manifest = Manifest { setting, wiring: Wiring::of(peers == Peers::Http2), peers, routes };
+    let mut manifest = Manifest { setting, wiring: WIRING, peers, routes };
     let is_image = wishes.wasm.contains("://");
     let (comment, entries) = match platform {
         Platform::Istio => {
@@ -301,6 +306,17 @@ mod tests {
         assert_eq!(named(port), ("tcp-80".to_owned(), "http-80".to_owned(), hosts.0.clone(), hosts.1.clone()));
         let https = Options { port: Some(443), listener: Some("https".to_owned()), ..Options::default() };
         assert_eq!(named(https), ("tcp-443".to_owned(), "default/eg/https".to_owned(), hosts.0, hosts.1));
+    }
+
+    #[test]
+    fn a_gateway_is_told_by_a_label() {
+        let labels = |gateway: &str| {
+            let options = Options { gateway: Some(gateway.to_owned()), ..Options::default() };
+            written(JSON, Platform::Istio, &options, &wishes("/w", &[]))["spec"]["workloadSelector"]["labels"].clone()
+        };
+        assert_eq!(labels("ingress"), serde_json::json!({ "istio": "ingress" }));
+        let key = "gateway.networking.k8s.io/gateway-name";
+        assert_eq!(labels(&format!("{key}=web")), serde_json::json!({ key: "web" }));
     }
 
     #[test]
