@@ -295,6 +295,21 @@ fn it_serves_and_the_rest_of_the_gateway_stays_as_it_is() {
 }
 
 #[test]
+fn other_hosts_are_served_when_nobody_is_left() {
+    let [a, other] = ["a", "other"].map(Server::start);
+    let filter = json!({
+        "upstreams": { "web": { "servers": [server(&a, "down")] } },
+        "routes": [{ "host": HOST, "upstream": "web" }],
+    });
+    for platform in PLATFORMS {
+        let envoy = platform.start(&filter, other.addr());
+        assert_eq!(envoy.client().send(&get("/")).expect("an answer").status, 503);
+        let answer = envoy.client().send(&Request::get("/").header("host", OTHER)).expect("an answer");
+        assert_eq!((answer.status, answer.served_by()), (200, "other"), "{}", platform.name);
+    }
+}
+
+#[test]
 fn no_request_fails_when_a_server_is_killed_under_load() {
     let other = Server::start("other");
     for platform in PLATFORMS {

@@ -98,6 +98,13 @@ pub(crate) fn write(
     for cluster in &filter.others {
         notes.push(format!("the filter JSON asks through the cluster {cluster:?}, which is not in this manifest"));
     }
+    if takes_all_hosts(json) && routes.iter().all(|route| route.host != "*") {
+        notes.push(
+            "the filter JSON takes requests for any host: one for another host of the gateway gets 503 while nobody is left in \
+             the upstream; give its routes a \"host\""
+                .to_owned(),
+        );
+    }
     let peers = wishes.peers.unwrap_or(Peers::Http1);
     let setting = Setting {
         json: filter.text.clone(),
@@ -143,6 +150,15 @@ const LIMIT: &str = "http.async_response_buffer_limit";
 fn prefix(wish: &str) -> Prefix {
     let (host, prefix) = wish.find('/').map_or((wish, "/"), |at| wish.split_at(at));
     Prefix { host: host.to_owned(), prefix: prefix.to_owned() }
+}
+
+/// Whether requests come to an upstream without regard to their host.
+fn takes_all_hosts(json: &str) -> bool {
+    let json: Value = serde_json::from_str(json).unwrap_or_default();
+    let routes = json.get("routes").and_then(Value::as_array);
+    let all = |route: &Value| route.get("host").is_none();
+    json.get("upstream").is_some_and(|upstream| !upstream.is_null())
+        || routes.is_some_and(|routes| routes.iter().any(all))
 }
 
 impl Manifest {
@@ -306,6 +322,21 @@ mod tests {
         assert_eq!(named(port), ("tcp-80".to_owned(), "http-80".to_owned(), hosts.0.clone(), hosts.1.clone()));
         let https = Options { port: Some(443), listener: Some("https".to_owned()), ..Options::default() };
         assert_eq!(named(https), ("tcp-443".to_owned(), "default/eg/https".to_owned(), hosts.0, hosts.1));
+    }
+
+    #[test]
+    fn other_hosts_of_a_gateway_are_thought_of() {
+        let notes = |json: &str, host: &str| {
+            let (_, notes) = write(json, Platform::Istio, &Options::default(), &wishes("/w", &[host])).unwrap();
+            notes.iter().any(|note| note.contains("any host"))
+        };
+        assert!(notes(JSON, "www.example.com/"));
+        assert!(!notes(JSON, "*/"));
+        let routed = |route: &str| JSON.replace(r#""upstream": "web""#, &format!(r#""routes": [{route}]"#));
+        assert!(notes(&routed(r#"{"prefix": "/", "upstream": "web"}"#), "www.example.com"));
+        assert!(!notes(&routed(r#"{"host": "www.example.com", "upstream": "web"}"#), "www.example.com"));
+        let shipped = include_str!("../../../../../deploy/filter.json");
+        assert!(!notes(shipped, "www.example.com"));
     }
 
     #[test]
