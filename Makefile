@@ -37,7 +37,7 @@ bench: ## the benchmarks, with a table at the end (BENCH=name runs one)
 lint: ## formatting, lints, documentation and the filter's size; warnings are errors
 	@scripts/lint.sh
 
-check: ## validates a filter JSON without any proxy: make check CONFIG=filter.json
+check: ## validates a filter JSON without any proxy: make check CONFIG=filter.json (ARGS="--monitor NAME" for monitors of your own)
 	@scripts/check.sh
 
 image: ## the filter as an OCI image on disk, dist/image

@@ -3,7 +3,8 @@
 //!
 //! First come the instructions per request, see [`instructions`], and what a module costs before its first request,
 //! see [`module`]. `BASELINE_WASM=/path/to/another/durpina.wasm` puts a second module beside the one under test. With
-//! the argument `instructions` that is all, and takes two to four minutes.
+//! the argument `instructions` that is all, and takes two to four minutes; further arguments are parts of the names of the
+//! variants that are wanted.
 //!
 //! CPU per request comes second. Two Envoys run side by side, with one worker each and the same servers behind
 //! them. One has durpina and the reference configuration, with its retries and passive failure detection; the other

@@ -1,8 +1,10 @@
 //! A filter of one's own, all of it: a monitor that is a closure, and a balancer.
 //!
-//! The monitor asks for `/ready`, and once more for `/warm` where the label `cache` says so. Where `panics` is set it shows what a bug does.
+//! The monitor asks for `/ready`, and once more for `/warm` where the label `cache` says so. Where `panics` is set it shows what a bug does;
+//! so does the balancer for a request with the header `x-panic`.
 
 use durpina::balancer::{Balancer, BalancerKind, Candidates, Entry, Pick};
+use durpina::model::template::Variable;
 use durpina::monitor::{Finding, MonitorKind, Step};
 use durpina::{Filter, Registry};
 
@@ -12,7 +14,8 @@ impl Balancer for InOrder {
     fn set_entries(&mut self, entries: &[Entry]) {
         self.0 = entries.to_vec();
     }
-    fn pick(&mut self, _: &Pick<'_>, candidates: &mut Candidates) {
+    fn pick(&mut self, request: &Pick<'_>, candidates: &mut Candidates) {
+        assert!(request.variable(&Variable::Header("x-panic".to_owned())).is_empty(), "a bug in the balancer");
         (0..).zip(&self.0).filter(|(_, entry)| entry.is_open()).for_each(|(at, _)| candidates.push(at));
     }
 }

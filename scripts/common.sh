@@ -11,7 +11,7 @@ unset MAKEFLAGS MFLAGS
 # Always explicit, so that the scripts know where cargo puts the filter whatever a user's own cargo settings say.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
 # What the end-to-end tests, the benchmarks and the demo read.
-export DURPINA_WASM=$root/dist/durpina.wasm
+export DURPINA_WASM=$root/dist/durpina.wasm DURPINA_NGINX_WASM=$root/dist/durpina-nginx.wasm
 export ENVOY=${ENVOY:-$root/.venv/bin/envoy}
 
 say() { printf '%s\n' "$*"; }

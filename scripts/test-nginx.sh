@@ -7,19 +7,6 @@ command -v "$NGINX" >/dev/null || die "$NGINX cannot be run"
 NGINX=$(command -v "$NGINX")
 export NGINX
 
-# What nginx, or the filter in it, cannot do yet: left out by name, and said so. With ARGS all of it can be asked for.
-left_out=(
-  "routing::a_path_cannot_dodge_a_route: routes match the path as the client sent it"
-  "lifecycle::without_a_zone_the_answer_is_503_and_the_log_says_why: the answer is 500"
-)
-skip=()
-if [ -z "${ARGS:-}" ]; then
-  for what in "${left_out[@]}"; do
-    say "left out: $what"
-    skip+=(--skip "${what%%: *}")
-  done
-fi
-
 stage "set-up"
 source scripts/tools.sh
 need_envoy # the picks are compared with Envoy's
@@ -27,6 +14,9 @@ need_envoy # the picks are compared with Envoy's
 stage "release filter"
 scripts/build.sh
 
+stage "the examples' filters"
+scripts/examples.sh
+
 stage "end to end, on $("$NGINX" -v 2>&1 | sed 's/^nginx version: //')"
 "${native[@]}" build -p durpina-cli
-"${native[@]}" test -p durpina-e2e --test nginx -- "${skip[@]}" ${ARGS:+$ARGS}
+"${native[@]}" test -p durpina-e2e --test nginx -- ${ARGS:+$ARGS}

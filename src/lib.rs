@@ -48,5 +48,13 @@ mod testing;
 pub mod time;
 mod worker;
 
+// The guides' Rust is compiled and run as the examples of this documentation are.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/scripting.md")]
+struct Scripting;
+#[cfg(doctest)]
+#[doc = include_str!("../docs/from-durpina.md")]
+struct FromDurpina;
+
 pub use filter::Filter;
 pub use registry::{Registry, RegistryError};

@@ -3,6 +3,7 @@
 //! A monitor or a balancer of one's own asks for its keys when it is made. That happens when a configuration is read, where each
 //! mistake is reported with its place, and later in each worker that needs it, with what was read then.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use crate::time;
 
 /// Options while a configuration is read: what is there goes in, and what came of it out.
 pub(crate) struct Reading<'r> {
+    /// Where the object stands, for lines of the log.
+    pub(crate) at: &'r dyn fmt::Display,
     /// The object's entries.
     pub(crate) entries: &'r [(String, Json)],
     /// The keys that are durpina's own go in, those that were asked for come out in addition.
@@ -159,6 +162,11 @@ impl Settings {
             }
             found => found.unwrap_or_default(),
         }
+    }
+
+    /// Takes all keys as known, whatever they are. They are kept for as long as the program runs.
+    pub(crate) fn accept_all(&mut self) {
+        self.known.extend(self.entries.iter().map(|(key, _)| &*key.clone().leak()));
     }
 
     fn refuse<T>(&mut self, key: &str, expected: &str, found: &Json) -> Option<T> {

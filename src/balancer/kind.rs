@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Balancer, Labels, Options, TableKind};
+use super::{Balancer, Candidates, Entry, Labels, Options, Pick, TableKind};
+use crate::host::subject::about;
 use crate::settings::{Reading, Settings};
 
 /// What a balancer's key is made of.
@@ -14,6 +15,8 @@ pub enum KeySource {
     Client,
     /// The option `key`.
     Template,
+    /// The option `key`, if there is one.
+    Perhaps,
 }
 
 /// How a balancer is made.
@@ -38,7 +41,7 @@ struct Made<F>(F);
 
 impl<F: Fn(&Options, &mut Settings) -> Box<dyn Balancer>> Own for Made<F> {
     fn read(&self, reading: &mut Reading<'_>) {
-        reading.read(|settings| drop((self.0)(&Options::default(), settings)));
+        about(reading.at.to_string(), || reading.read(|settings| drop((self.0)(&Options::default(), settings))));
     }
 
     fn labels(&self, labels: &[(String, String)]) -> Labels {
@@ -46,7 +49,36 @@ impl<F: Fn(&Options, &mut Settings) -> Box<dyn Balancer>> Own for Made<F> {
     }
 
     fn make(&self, options: &Options, own: &str) -> Box<dyn Balancer> {
-        (self.0)(options, &mut Settings::stored(own))
+        Box::new(Guarded { own: (self.0)(options, &mut Settings::stored(own)), entries: Vec::new() })
+    }
+}
+
+/// Picks nobody.
+struct Nobody;
+
+impl Balancer for Nobody {
+    fn set_entries(&mut self, _entries: &[Entry]) {}
+
+    fn pick(&mut self, _request: &Pick<'_>, _candidates: &mut Candidates) {}
+}
+
+/// A balancer of one's own, whose word is not taken for it that an entry is there and open.
+struct Guarded {
+    own: Box<dyn Balancer>,
+    entries: Vec<Entry>,
+}
+
+impl Balancer for Guarded {
+    fn set_entries(&mut self, entries: &[Entry]) {
+        self.entries = entries.to_vec();
+        self.own.set_entries(entries);
+    }
+
+    fn pick(&mut self, request: &Pick<'_>, candidates: &mut Candidates) {
+        let mut named = *candidates;
+        self.own.pick(request, &mut named);
+        let is_open = |position: &&u32| self.entries.get(**position as usize).is_some_and(Entry::is_open);
+        named.as_slice().iter().filter(is_open).for_each(|position| candidates.push(*position));
     }
 }
 
@@ -92,6 +124,17 @@ impl BalancerKind {
     pub fn new(name: &'static str, make: impl Fn(&Options, &mut Settings) -> Box<dyn Balancer> + 'static) -> Self {
         let make = Make::Own(Box::new(Made(make)));
         Self { name, key: KeySource::Nothing, timed: false, table: None, make }
+    }
+
+    /// A balancer of this name whose options are not looked at, and which picks nobody: for tools that read the configuration of a filter
+    /// and do not have its balancers.
+    #[must_use]
+    pub fn unchecked(name: &'static str) -> Self {
+        let make = |_: &Options, settings: &mut Settings| -> Box<dyn Balancer> {
+            settings.accept_all();
+            Box::new(Nobody)
+        };
+        Self { key: KeySource::Perhaps, ..Self::new(name, make) }
     }
 
     /// The same balancer with a key: the option `key` becomes a must, and [`Pick::key`](super::Pick::key) is its text for the request.

@@ -70,6 +70,17 @@ impl Event {
         }
     }
 
+    /// Whether others found the opposite since. They do not find it while this worker makes the checks; but it may stand still for longer
+    /// than its lease lasts.
+    pub(super) fn is_outdated(&self, peer_status: Option<&PeerStatus>) -> bool {
+        match self {
+            Self::Checked { monitor, why, at, .. } => peer_status
+                .and_then(|peer_status| peer_status.check(&monitor.id))
+                .is_some_and(|check| check.at > *at && check.is_good() != why.is_none()),
+            Self::Reported { .. } | Self::Resolved { .. } => false,
+        }
+    }
+
     /// When that was.
     pub(super) fn at(&self) -> Timestamp {
         match self {

@@ -160,6 +160,10 @@ impl PendingStatus {
         (self.status, self.number, self.is_urgent) = (status, number, false);
         for noted in &mut self.events {
             let Some(peer) = view.find(noted.peer) else { continue };
+            if noted.event.is_outdated(self.status.of(noted.peer)) {
+                noted.applied = Applied { effect: Effect::Noted, change: None };
+                continue;
+            }
             noted.applied = Applied::of(&noted.event, &mut self.status, view, peer);
             self.is_urgent |= noted.applied.effect == Effect::Changed;
         }

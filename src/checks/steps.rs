@@ -88,6 +88,9 @@ impl Driver<'_> {
             }
             Make::Own(own) => &**own,
         };
+        // One that was removed meanwhile would run, and keep things, under the name of one that took its place.
+        let is_there = |known: &MonitorSpec| known.id == monitor.id && known.number == monitor.number;
+        view.record().monitors.iter().find(|known| is_there(known))?;
         let status = self.state.pending.get(position).map(PendingStatus::status);
         let check = OwnCheck {
             store: Store::new(self.host),

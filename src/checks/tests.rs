@@ -13,6 +13,7 @@ use durpina_sim::{Behaviour, Sent, Sim, SimHost};
 
 mod bounds;
 mod capabilities;
+mod hostile;
 mod metrics;
 mod names;
 mod obstacles;

@@ -63,7 +63,9 @@ impl<'p, 'j> Object<'p, 'j> {
         errors: &mut ConfigErrors,
     ) -> String {
         let (entries, known) = (self.entries, &mut self.known);
-        let mut reading = Reading { entries, known, open_prefix, is_known, options: String::new(), errors: Vec::new() };
+        let at = self.place;
+        let mut reading =
+            Reading { at, entries, known, open_prefix, is_known, options: String::new(), errors: Vec::new() };
         read(&mut reading);
         for (path, message) in reading.errors {
             errors.say(&self.place.path(&path), message);

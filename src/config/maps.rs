@@ -4,7 +4,7 @@ use super::error::{quoted, ConfigErrors, Place};
 use super::json::{Json, Object};
 use super::read;
 use crate::model::template::{Template, Variable};
-use crate::request::maps::{Map, Maps};
+use crate::request::maps::{Map, Maps, MOST_VARIABLES};
 
 /// The most maps of one configuration, and the most values of a map: both are looked for one by one.
 const MOST: usize = 1_000;
@@ -48,8 +48,11 @@ pub(super) fn maps(at: &Place<'_>, value: &Json, names: Names<'_>, errors: &mut 
     for (name, value) in entries {
         maps.0.extend(map(&at.key(name), name, value, names, errors));
     }
-    if let Some(map) = maps.in_a_circle() {
-        errors.say(&at.key(&map.name), format!("the map ${} needs itself, directly or through others", map.name));
+    if let Some(Map { name, .. }) = maps.endless() {
+        let what = format!(
+            "the map ${name} needs itself, directly or through others, or more than {MOST_VARIABLES} variables"
+        );
+        errors.say(&at.key(name), what);
     }
     maps
 }

@@ -24,7 +24,7 @@ mod upstream;
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use crate::host::{CalloutClusters, Capabilities};
+use crate::host::{CalloutClusters, Capabilities, PeerHeaders};
 use crate::model::access::AdminAccess;
 use crate::model::spec::UpstreamSpec;
 use crate::registry::Registry;
@@ -52,6 +52,8 @@ pub struct Config {
     pub(crate) maps: Rc<Maps>,
     /// Whether Envoy has an access log that reports failed attempts.
     pub(crate) reports: bool,
+    /// Where Envoy finds the picked peers.
+    pub(crate) peer_headers: PeerHeaders,
     /// What calls to servers are made through.
     pub(crate) clusters: CalloutClusters,
     /// The management API, if there is one.
@@ -135,14 +137,15 @@ impl Config {
             table.extend(routes::target(&at, value, None, &known, &maps, errors).map(Route::to));
         }
         let admin = admin.and_then(|value| admin::admin(&root.key("admin"), value, errors));
-        let mut clusters = CalloutClusters::default();
         let at = root.key("envoy");
-        let reports = envoy.is_some_and(|value| envoy::envoy(&at, value, &mut clusters, errors));
+        let envoy::Envoy { mut clusters, peer_headers, reports } =
+            envoy.map(|value| envoy::envoy(&at, value, errors)).unwrap_or_default();
         let helper = nginx.and_then(|value| nginx::nginx(&root.key("nginx"), value, errors));
         if !host_has_clusters {
             clusters = CalloutClusters { probe: String::new(), grpc: String::new(), tcp: helper.unwrap_or_default() };
         }
-        Some(Self { upstreams, routes: Routes::new(table), maps, reports, clusters, admin, warnings: Vec::new() })
+        let routes = Routes::new(table);
+        Some(Self { upstreams, routes, maps, reports, peer_headers, clusters, admin, warnings: Vec::new() })
     }
 }
 

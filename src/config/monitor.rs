@@ -7,7 +7,7 @@ use super::error::{quoted, ConfigErrors, Place};
 use super::json::{parse_json, Json, Object};
 use super::read::{self, Bare};
 use crate::model::selector::Selector;
-use crate::model::spec::{MonitorSpec, Schedule};
+use crate::model::spec::{MonitorSpec, Schedule, SHORTEST_INTERVAL};
 use crate::model::upstream::MOST_MONITORS;
 use crate::monitor::Grammar;
 use crate::registry::Registry;
@@ -152,7 +152,7 @@ fn read_common(at: &Place<'_>, object: &mut Object<'_, '_>, config: &mut Monitor
     if let Some(value) = object.get("interval") {
         let place = at.key("interval");
         put(&mut config.interval, read::positive_duration(&place, value, Bare::Seconds, errors));
-        if config.interval < SHORTEST {
+        if config.interval < SHORTEST_INTERVAL {
             errors.expected(&place, "a time of at least 100ms", value);
         }
     }
@@ -178,9 +178,6 @@ fn read_common(at: &Place<'_>, object: &mut Object<'_, '_>, config: &mut Monitor
         put(&mut config.schedule, read::word(&at.key("schedule"), value, Schedule::NAMES, errors));
     }
 }
-
-/// The shortest interval: what is checked more often is checked by a denial of service.
-const SHORTEST: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Reads the options of monitors over HTTP.
 fn read_http(at: &Place<'_>, object: &mut Object<'_, '_>, config: &mut MonitorSpec, errors: &mut ConfigErrors) {

@@ -362,9 +362,13 @@ fn maps_and_groups_are_variables_where_they_are_known() {
         (
             r#"{"a": {"from": "$b"}, "b": {"from": "$uri", "default": "$c"}, "c": {"from": "$a"}}"#,
             "",
-            "maps.a: the map $a needs itself, directly or through others",
+            "maps.a: the map $a needs itself, directly or through others, or more than 1000 variables",
         ),
-        (r#"{"a": {"from": "$a"}}"#, "", "maps.a: the map $a needs itself, directly or through others"),
+        (
+            r#"{"a": {"from": "$a"}}"#,
+            "",
+            "maps.a: the map $a needs itself, directly or through others, or more than 1000 variables",
+        ),
         (
             r#"{"user": {"from": "$uri"}}"#,
             r#"{"regex": "(?P<user>x)", "upstream": "u"}"#,
@@ -373,5 +377,65 @@ fn maps_and_groups_are_variables_where_they_are_known() {
         ("{}", r#"{"regex": "(?<uri>x)", "upstream": "u"}"#, "routes[0].regex: there is a variable $uri already"),
     ] {
         assert_eq!(errors(&with(maps, "$uri", route)), [expected], "{maps} {route}");
+    }
+}
+
+/// It is what whoever comes from there copies.
+#[test]
+fn the_guide_s_configuration_is_good() {
+    let guide = include_str!("../../docs/from-durpina.md");
+    let json = guide.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let config = parse(json).unwrap();
+    assert_eq!((config.upstreams.len(), config.route_count(), config.warnings.len()), (2, 2, 0));
+}
+
+/// Each of them uses the next one twice: forty would be a million million variables.
+#[test]
+fn maps_that_come_to_more_than_a_request_can_wait_for_are_refused() {
+    let doubling = |count: usize| {
+        let map = |at: usize| format!(r#""m{at}": {{"from": "$uri", "default": "$m{0}$m{0}"}}"#, at + 1);
+        let last = format!(r#""m{count}": {{"from": "$uri", "default": "x"}}"#);
+        let maps: Vec<String> = (0..count).map(map).chain([last]).collect();
+        format!(r#"{{"maps": {{{}}}, "upstreams": {{"u": {{}}}}, "upstream": "$m0"}}"#, maps.join(", "))
+    };
+    assert!(parse(&doubling(7)).is_ok());
+    let refused = parse(&doubling(40)).unwrap_err().to_string();
+    let expected = "needs itself, directly or through others, or more than 1000 variables";
+    assert!(refused.starts_with("maps.m") && refused.ends_with(expected) && !refused.contains('\n'), "{refused}");
+    let chain = |count: usize| {
+        let map = |at: usize| format!(r#""m{at}": {{"from": "$m{}"}}"#, at + 1);
+        let last = format!(r#""m{count}": {{"from": "$uri"}}"#);
+        let maps: Vec<String> = (0..count).map(map).chain([last]).collect();
+        format!(r#"{{"maps": {{{}}}, "upstreams": {{"u": {{}}}}, "upstream": "$m0"}}"#, maps.join(", "))
+    };
+    assert!(parse(&chain(300)).is_ok() && parse(&chain(900)).is_err());
+}
+
+#[test]
+fn headers_of_the_candidates_have_three_different_names_of_no_other_use() {
+    let names = |names: &str| parse(&format!(r#"{{"envoy": {{"peer_headers": {names}}}}}"#));
+    let good = names(r#"[":durpina-1", "x-envoy-retriable-status-codes", "x-a"]"#).unwrap();
+    assert_eq!(good.peer_headers.names(), &[":durpina-1", "x-envoy-retriable-status-codes", "x-a"]);
+    assert_eq!(good.peer_headers.others(), ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"]);
+    assert_eq!(parse("{}").unwrap().peer_headers, crate::host::PeerHeaders::default());
+    for (text, place) in [
+        (r#""x-a""#, "envoy.peer_headers: expected an array of three header names"),
+        (r#"["x-a", "x-b"]"#, "envoy.peer_headers: expected 3 header names, found 2"),
+        (r#"["x-a", "x-b", "x-a"]"#, "envoy.peer_headers[2]: expected three different names"),
+        (r#"["x-a", "X-b", "x-c"]"#, "envoy.peer_headers[1]: expected the name of a header, in lower case"),
+        (r#"["x a", "x-b", "x-c"]"#, "envoy.peer_headers[0]: expected the name of a header, in lower case"),
+        (r#"[":", "x-b", "x-c"]"#, "envoy.peer_headers[0]: expected the name of a header, in lower case"),
+        (r#"["x-a", "::b", "x-c"]"#, "envoy.peer_headers[1]: expected the name of a header, in lower case"),
+        (r#"["x-a", "x-b", 3]"#, "envoy.peer_headers[2]: expected the name of a header"),
+        (
+            r#"[":authority", "x-b", "x-c"]"#,
+            "envoy.peer_headers[0]: expected the name of a header that is of no other use",
+        ),
+        (r#"["x-a", ":abc", "x-c"]"#, "envoy.peer_headers[1]: expected the name of a header that is of no other use"),
+        (r#"["x-a", ":path", "x-c"]"#, "envoy.peer_headers[1]: expected the name of a header that is of no other use"),
+        (r#"["x-a", "x-b", "host"]"#, "envoy.peer_headers[2]: expected the name of a header that is of no other use"),
+    ] {
+        let errors = names(text).unwrap_err().to_string();
+        assert!(errors.starts_with(place), "{text}: {errors}");
     }
 }

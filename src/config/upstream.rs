@@ -170,7 +170,7 @@ fn read_balancer(at: &Place<'_>, value: &Json, scope: Scope<'_>, errors: &mut Co
     let kind = kind?;
     spec.name = kind.name.to_owned();
     match (kind.key, key) {
-        (KeySource::Template, Some(value)) => {
+        (KeySource::Template | KeySource::Perhaps, Some(value)) => {
             spec.key = maps::template(&at.key("key"), value, is_known, errors);
         }
         (KeySource::Template, None) => {

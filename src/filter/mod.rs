@@ -28,7 +28,7 @@ use crate::admin::Admin;
 use crate::balancer::{KeySource, Pick};
 use crate::checks::Checks;
 use crate::config::{Config, ConfigErrors};
-use crate::host::{CallId, Guest, Host, Outcome, Reply, RequestHost, ResponseHost};
+use crate::host::{CallId, Guest, Host, Outcome, PeerHeaders, Reply, RequestHost, ResponseHost};
 use crate::registry::Registry;
 use crate::request::maps::Maps;
 use crate::request::routes::{PathTooLong, Route, Routes};
@@ -63,6 +63,8 @@ pub struct Filter {
     /// For each route, the position of the upstream that it names, where it names one of this configuration's.
     targets: Vec<Option<usize>>,
     maps: Rc<Maps>,
+    /// Where a host that has them from headers finds candidates.
+    peer_headers: PeerHeaders,
     directory: Directory,
     generation: Generation,
     /// When all views were told to read again, whatever the host's version says.
@@ -107,6 +109,7 @@ impl Guest for Filter {
             targets: config.routes.iter().map(target).collect(),
             routes: config.routes,
             maps: config.maps,
+            peer_headers: config.peer_headers,
             directory,
             generation: Generation::new(configuration),
             invalidated: Timestamp::default(),
@@ -125,6 +128,7 @@ impl Guest for Filter {
             routes: Routes::default(),
             targets: Vec::new(),
             maps: Rc::default(),
+            peer_headers: PeerHeaders::default(),
             directory: Directory::empty(),
             generation: Generation::refused(),
             invalidated: Timestamp::default(),
@@ -177,7 +181,7 @@ impl Guest for Filter {
         let maps = Rc::clone(&self.maps);
         let request = Request::new(host).with_maps(&maps);
         if let Some(admin) = self.admin.as_mut().filter(|admin| admin.is_for(request.target())) {
-            let _ = host.offer(&[]);
+            let _ = host.offer_in(&self.peer_headers, &[]);
             if let Some(refusal) = has_body.then(|| admin.refuse(host)).flatten() {
                 host.respond(&refusal);
                 return (Outcome::Answered, Exchange::default());
@@ -192,7 +196,7 @@ impl Guest for Filter {
             Ok(exchange) => (Outcome::Continue, exchange),
             Err(refusal) => {
                 // Should the host go on with the request in spite of the answer, no peer may be left in its place.
-                let _ = host.offer(&[]);
+                let _ = host.offer_in(&self.peer_headers, &[]);
                 host.respond(&refusal.response());
                 let route = refusal.route.and_then(|route| self.routes.get(route));
                 self.refusals.say(host, &request, &refusal, route);
@@ -266,7 +270,7 @@ impl Filter {
             .find(request)
             .map_err(|PathTooLong(route)| Refusal { route: Some(route), ..Refusal::from(Why::PathTooLong) })?;
         let Some((number, route)) = found else {
-            host.offer(&[]).map_err(Why::Host)?;
+            host.offer_in(&self.peer_headers, &[]).map_err(Why::Host)?;
             return Ok(Exchange::unrouted());
         };
         let literal = route.upstream.as_literal();
@@ -298,8 +302,8 @@ impl Filter {
             timed = kind.timed;
             match (kind.key, template) {
                 (KeySource::Client, _) => key = client_key(host),
-                (KeySource::Template, Some(template)) => request.render(template, &mut key),
-                (KeySource::Template, None) | (KeySource::Nothing, _) => {}
+                (KeySource::Template | KeySource::Perhaps, Some(template)) => request.render(template, &mut key),
+                (KeySource::Template | KeySource::Perhaps, None) | (KeySource::Nothing, _) => {}
             }
         }
         let now = if timed { host.now() } else { Timestamp::default() };
@@ -316,7 +320,7 @@ impl Filter {
         if let Some(first) = candidates.first().and_then(Option::as_ref).filter(|first| first.proof == Proof::Trial) {
             view.begin_trial(host, first.peer);
         }
-        with_addresses(&candidates, |addresses| host.offer(addresses))
+        with_addresses(&candidates, |addresses| host.offer_in(&self.peer_headers, addresses))
             .map_err(|error| refusal(view.name(), Why::Host(error)))?;
         // A response time says nothing of a peer without the attempts before it.
         let reported = self.is_reported(host) && !timed;

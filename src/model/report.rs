@@ -95,6 +95,11 @@ impl Report {
         report
     }
 
+    /// Shortens what is for people, in a report that was not read from a line.
+    pub(crate) fn shorten(&mut self) {
+        self.description.iter_mut().chain(&mut self.unknown).for_each(|text| *text = shortened(text));
+    }
+
     /// Takes in a word, if it means something.
     fn parse_word(&mut self, word: &str) -> bool {
         let health = |health| Some(health);
@@ -134,7 +139,7 @@ fn digits(text: &str) -> Option<u32> {
 }
 
 /// What of a text goes into logs and documents: one line of it, not too long.
-fn shortened(text: &str) -> String {
+pub(crate) fn shortened(text: &str) -> String {
     text.chars().filter(|char| !char.is_control()).take(LONGEST_TEXT).collect()
 }
 

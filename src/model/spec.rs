@@ -91,6 +91,8 @@ impl Schedule {
 
 /// The time between checks where neither a monitor nor a configuration says anything else.
 pub(crate) const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
+/// The shortest such time: what is checked more often is checked by a denial of service.
+pub(crate) const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A monitor as it was declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 const KNOWN: &str = "$remote_addr, $host, $uri, $request_uri, $args, $arg_NAME, $http_NAME, $cookie_NAME, \
                      $request_method, $1 to $9, $cluster_name, $route_name, ${property:a.b.c}, $$, a map or a named group";
 
+/// The most bytes of a text.
+const LONGEST: usize = 65_536;
+
 /// A value that differs from request to request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variable {
@@ -168,19 +171,28 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Variable(Variable::Group(_) | Variable::Named(_))))
     }
 
-    /// Whether this name is in it.
-    pub(crate) fn has_name(&self, name: &str) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Variable(Variable::Named(known)) if known == name))
+    /// How many variables it comes to, where `of` says that of those with names, if it knows it.
+    pub(crate) fn size(&self, of: &dyn Fn(&str) -> Option<usize>) -> Option<usize> {
+        self.parts.iter().try_fold(1, |size: usize, part| match part {
+            Part::Variable(Variable::Named(name)) => Some(size.saturating_add(of(name)?)),
+            Part::Variable(_) => Some(size.saturating_add(1)),
+            Part::Literal(_) => Some(size),
+        })
     }
 
-    /// Appends the text to `out`, with the values that `append` appends for the variables.
+    /// Appends the text to `out`, with the values that `append` appends for the variables. `out` has 65,536 bytes at most then; what
+    /// is beyond is left out: how long headers are is the client's to choose.
     pub fn render(&self, out: &mut Vec<u8>, mut append: impl FnMut(&Variable, &mut Vec<u8>)) {
         for part in &self.parts {
+            if out.len() >= LONGEST {
+                break;
+            }
             match part {
                 Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Part::Variable(variable) => append(variable, out),
             }
         }
+        out.truncate(LONGEST);
     }
 }
 

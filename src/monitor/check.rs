@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 
 use super::http;
+use crate::host::subject::OneLine;
 use crate::host::{CallKind, Reply};
 use crate::json::Json;
 use crate::model::error::Error;
@@ -168,10 +169,10 @@ impl<'c> Check<'c> {
         self.store
     }
 
-    /// Writes a line into the proxy's log that begins with the upstream, the peer and the monitor. What is written with `log::info!` arrives there as well,
-    /// without these.
+    /// Writes a line into the proxy's log that begins with the upstream, the peer and the monitor, as what is written with `log::info!` does.
     pub fn log(&self, level: log::Level, text: impl fmt::Display) {
         let (upstream, peer, monitor) = (self.upstream, self.peer(), &self.spec.id);
-        log::log!(level, "upstream={upstream} peer={peer} monitor={monitor:?}: {text}");
+        let text = text.to_string();
+        log::log!(level, "upstream={upstream} peer={peer} monitor={monitor:?}: {}", OneLine(&text));
     }
 }

@@ -7,8 +7,9 @@ use super::check::Check;
 use super::own::{Made, Own};
 use super::{Monitor, Probe, Step};
 use crate::host::Reply;
-use crate::model::spec::DEFAULT_INTERVAL;
+use crate::model::spec::{DEFAULT_INTERVAL, SHORTEST_INTERVAL};
 use crate::settings::Settings;
+use crate::time::LONGEST;
 
 /// Which of durpina's own options a monitor has besides those that all have.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,22 +72,32 @@ impl MonitorKind {
         Self::made(name, move |_| Box::new(Closure { check: Rc::clone(&check) }))
     }
 
-    /// The same closure with these options of its own, which are not looked at: [`Check::option`] has them. A type asks for its options
-    /// itself, in [`Monitor::init`].
+    /// A monitor of this name whose options are not looked at, and which finds out nothing: for tools that read the configuration of a
+    /// filter and do not have its monitors.
+    #[must_use]
+    pub fn unchecked(name: &'static str) -> Self {
+        Self::made(name, |settings| {
+            settings.accept_all();
+            Box::new(Closure::init(settings))
+        })
+    }
+
+    /// The same monitor with more options of its own, which are not looked at: [`Check::option`] has them. A type asks for those that it
+    /// looks at in [`Monitor::init`].
     #[must_use]
     pub fn options(self, keys: &'static [&'static str]) -> Self {
         let Make::Own(own) = self.make else { return self };
         let declare = move |settings: &mut Settings| -> Box<dyn Monitor> {
             keys.iter().for_each(|key| drop(settings.get(key)));
-            own.make("")
+            own.make(settings)
         };
         Self { make: Make::Own(Box::new(Made(declare))), ..self }
     }
 
-    /// The same monitor with this interval, where a configuration says nothing else. 5 s otherwise.
+    /// The same monitor with this interval, where a configuration says nothing else. 5 s otherwise; never less than 100 ms.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
-        Self { interval, ..self }
+        Self { interval: interval.clamp(SHORTEST_INTERVAL, LONGEST), ..self }
     }
 
     /// The same monitor with more of durpina's own options, which [`Check::spec`] holds.

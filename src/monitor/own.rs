@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use super::check::{Check, Local};
 use super::{Finding, Monitor, Step};
+use crate::host::subject::about;
 use crate::host::{Failure, Reply};
 use crate::model::failures::Failures;
 use crate::model::id::PeerId;
 use crate::model::peer::PeerRecord;
 use crate::model::peer_status::PeerStatus;
+use crate::model::report::shortened;
 use crate::model::spec::MonitorSpec;
 use crate::repeats::Repeats;
 use crate::settings::{Reading, Settings};
@@ -30,8 +32,8 @@ pub(crate) trait Own {
     /// Reads its options.
     fn read(&self, reading: &mut Reading<'_>);
 
-    /// Makes one, from options that were read before.
-    fn make(&self, options: &str) -> Box<dyn Monitor>;
+    /// Makes one; what is wrong with its options goes into these.
+    fn make(&self, settings: &mut Settings) -> Box<dyn Monitor>;
 
     /// What a worker keeps of all such monitors.
     fn keeper(&self) -> Box<dyn Keeper>;
@@ -73,11 +75,14 @@ pub(super) struct Made<F>(pub(super) F);
 
 impl<F: Fn(&mut Settings) -> Box<dyn Monitor>> Own for Made<F> {
     fn read(&self, reading: &mut Reading<'_>) {
-        reading.read(|settings| drop((self.0)(settings)));
+        let text =
+            |key: &str| reading.entries.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.as_str());
+        let subject = format!("{} monitor={:?}", reading.at, text("id").or_else(|| text("name")).unwrap_or_default());
+        about(subject.trim_start().to_owned(), || reading.read(|settings| drop(self.make(settings))));
     }
 
-    fn make(&self, options: &str) -> Box<dyn Monitor> {
-        (self.0)(&mut Settings::stored(options))
+    fn make(&self, settings: &mut Settings) -> Box<dyn Monitor> {
+        (self.0)(settings)
     }
 
     fn keeper(&self) -> Box<dyn Keeper> {
@@ -89,8 +94,8 @@ impl<F: Fn(&mut Settings) -> Box<dyn Monitor>> Own for Made<F> {
 type PeerKey = (usize, u32, PeerId);
 
 struct Kept {
-    /// By the upstream's position and the monitor's number.
-    monitors: BTreeMap<(usize, u32), Box<dyn Monitor>>,
+    /// By the upstream's position and the monitor's number; each with the options that it was made from.
+    monitors: BTreeMap<(usize, u32), (String, Box<dyn Monitor>)>,
     local: BTreeMap<PeerKey, Local>,
     told: Repeats,
 }
@@ -101,18 +106,30 @@ impl Keeper for Kept {
         if !may_run(of) {
             return None;
         }
-        let make = || own.make(&spec.options);
-        let monitor = self.monitors.entry((of.position, spec.number)).or_insert_with(make);
         let local = self.local.entry((of.position, spec.number, peer.id)).or_default();
         let (registry, status, failures) = (of.registry, of.status, of.failures);
         let mut check = Check { spec, upstream, peer, status, failures, store, registry, local, asked };
-        let step = monitor.check(&mut check, reply);
+        let monitors = &mut self.monitors;
+        let step = about(subject(of), || {
+            let make = || (spec.options.clone(), own.make(&mut Settings::stored(&spec.options)));
+            let monitor = monitors.entry((of.position, spec.number)).or_insert_with(make);
+            if monitor.0 != spec.options {
+                *monitor = make();
+            }
+            monitor.1.check(&mut check, reply)
+        });
         // One that cannot be written rests by mistake, once.
         let _ = store.end_run(upstream, spec, of.worker);
         Some(match step {
             Ok(Step::Ask(_)) if asked >= MOST_QUESTIONS => self.fault(of, "it asks more than 16 times in one check"),
             Ok(Step::Ask(_)) if of.is_late => Step::Done(Finding::Bad(Failure::Timeout.to_string())),
-            Ok(step) => {
+            Ok(mut step) => {
+                if let Step::Done(Finding::Bad(text) | Finding::Silent(text)) = &mut step {
+                    *text = shortened(text);
+                }
+                if let Step::Done(Finding::Reported(report)) = &mut step {
+                    report.shorten();
+                }
                 if matches!(step, Step::Done(_)) && reply.is_none() {
                     // It did not ask anybody, so nothing keeps it from asking.
                     let _ = store.set_obstacle(upstream, Some(spec), None);
@@ -133,13 +150,17 @@ impl Keeper for Kept {
 impl Kept {
     /// The end of a check whose monitor could not find out anything.
     fn fault(&mut self, of: &OwnCheck<'_>, why: &str) -> Step {
-        let why = format!("the monitor failed: {why}");
-        let (upstream, peer, id) = (of.upstream, &of.peer.server.name, &of.spec.id);
-        let line = || format!("upstream={upstream} peer={peer} monitor={id:?}: {why}");
+        let why = format!("the monitor failed: {}", shortened(why));
+        let line = || format!("{}: {why}", subject(of));
         let cause = (of.position as u64) << 32 | u64::from(of.spec.number);
         self.told.say(of.store.now(), cause, log::Level::Error, &line);
         Step::Done(Finding::Silent(why))
     }
+}
+
+/// What stands in front of all that is said of a check.
+fn subject(of: &OwnCheck<'_>) -> String {
+    format!("upstream={} peer={} monitor={:?}", of.upstream, of.peer.server.name, of.spec.id)
 }
 
 /// Writes down that a monitor runs. Returns whether it may: not while it rests.

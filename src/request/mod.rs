@@ -200,6 +200,15 @@ mod tests {
         String::from_utf8_lossy(&out).into_owned()
     }
 
+    /// How long a header is is the client's to choose, and what a text does with it the configuration's.
+    #[test]
+    fn a_text_has_an_end() {
+        let sent = || Sent::get("/").header("x-long", &"x".repeat(50_000));
+        assert_eq!(rendered(sent(), "$http_x_long$http_x_long", false).len(), 65_536);
+        assert_eq!(rendered(sent(), &"$http_x_long".repeat(1_000), false).len(), 65_536);
+        assert_eq!(rendered(sent(), "$http_x_long-", false).len(), 50_001);
+    }
+
     #[test]
     fn variables_have_the_request_s_values() {
         let sent = || {

@@ -36,12 +36,12 @@ pub(crate) fn change(author: Author, upstream: &str, what: &dyn fmt::Display) {
     }
 }
 
-/// The same for a change that stands in shared data alone, which ends with the proxy. Whoever orders something by hand has to know
+/// The same for a change that stands in shared data alone, which ends with Envoy, and with each configuration of nginx. Whoever orders something by hand has to know
 /// that; a script does it again when it starts again.
 pub(crate) fn order(author: Author, upstream: &str, what: &dyn fmt::Display) {
     match author {
         Author::Script => change(author, upstream, what),
-        Author::Client(_) => change(author, upstream, &format_args!("{what} (until the proxy restarts)")),
+        Author::Client(_) => change(author, upstream, &format_args!("{what} (until Envoy restarts or nginx reloads)")),
     }
 }
 

@@ -4,7 +4,7 @@
 //! that was told is a value of its own. Whoever changed what the state follows from compares the two, and the one who swaps the
 //! value writes the line in the log. Nothing depends on that: what a worker did not get round to, the next one finds.
 
-use crate::host::Expect;
+use crate::host::{Expect, HostError};
 use crate::model::codec;
 use crate::model::ejection::Assessment;
 use crate::model::error::Error;
@@ -30,7 +30,7 @@ impl Store<'_> {
     /// Tells of an upstream's state, if it is another one than was told last: in shared data and in the log. Returns the state; none
     /// where it cannot be worked out now.
     pub(crate) fn reconcile_state(&self, upstream: &str, cause: Option<Cause<'_>>) -> Option<UpstreamState> {
-        let mut state = None;
+        let (mut state, mut cause) = (None, cause);
         // What cannot be told now is told when somebody compares again.
         let _ = self.retry(&mut || {
             let stored = self.host().read(&keys::state(upstream))?;
@@ -56,7 +56,9 @@ impl Store<'_> {
             if is_told {
                 journal::upstream_state(upstream, before, &new, &tally);
             }
-            Ok(())
+            // What it follows from may have changed before this was written, by somebody who found that there was nothing to tell.
+            cause = None;
+            Err(HostError::Conflict.into())
         });
         state
     }

@@ -231,6 +231,37 @@ mod tests {
         pool.pick(&Pick::default(), wanted, "").as_slice().to_vec()
     }
 
+    /// A balancer of one's own that names these positions, whoever is there.
+    fn picks_of_own(servers: &[Server], named: &'static [u32], wanted: usize) -> Vec<u32> {
+        struct Own(&'static [u32]);
+        impl Balancer for Own {
+            fn set_entries(&mut self, _: &[Entry]) {}
+
+            fn pick(&mut self, _: &Pick<'_>, candidates: &mut Candidates) {
+                self.0.iter().for_each(|at| candidates.push(*at));
+            }
+        }
+        let kind = Rc::new(BalancerKind::new("own", move |_, _| Box::new(Own(named))));
+        let mut record = Record::new("u");
+        record.peers =
+            (0..).zip(servers).map(|(id, server)| PeerRecord::new(PeerId(id), server.clone(), true)).collect();
+        let worker_peer = |server: &Server| WorkerPeer::new(&server.name, Load::default(), vec![server.name.clone()]);
+        let worker_peers: Vec<Option<WorkerPeer>> = servers.iter().map(worker_peer).collect();
+        let mut pool = Pool::new(Some(kind), Options::default());
+        pool.fill(&record, &worker_peers, &FailureTable::default(), &Status::default(), NOW);
+        pool.pick(&Pick::default(), wanted, "").as_slice().to_vec()
+    }
+
+    #[test]
+    fn what_a_balancer_of_ones_own_names_is_there_and_open() {
+        let servers = [server("a"), server("b"), Server { down: true, ..server("c") }, server("d")];
+        assert_eq!(picks_of_own(&servers, &[3, 0], 3), [3, 0]);
+        assert_eq!(picks_of_own(&servers, &[1, 1, 1, 0], 3), [1, 0], "nobody twice");
+        assert_eq!(picks_of_own(&servers, &[2, 0], 3), [0], "nobody who is down");
+        assert_eq!(picks_of_own(&servers, &[17, u32::MAX, 0], 3), [0], "nobody who is not there");
+        assert_eq!(picks_of_own(&servers, &[], 3), [0; 0]);
+    }
+
     fn server(name: &str) -> Server {
         Server { name: name.to_owned(), ..Server::default() }
     }

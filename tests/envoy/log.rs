@@ -171,7 +171,7 @@ fn what_does_not_outlive_a_restart_says_so() {
     let request = authorized("PATCH", &format!("/durpina/upstreams/web/peers/{}", a.addr()));
     let request = request.header("content-type", "application/json").body("{\"state\": \"down\"}");
     assert_eq!(envoy.client().send(&request).unwrap().status, 200);
-    let expected = format!("upstream=web peer={} state=down (until the proxy restarts)", a.addr());
+    let expected = format!("upstream=web peer={} state=down (until Envoy restarts or nginx reloads)", a.addr());
     assert_eq!(lines(&envoy, "upstream=web peer=").first(), Some(&expected));
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`access`]: who may use the management API;
 //! - [`admin`]: the management API, the status page, the metrics;
+//! - [`adopted`]: configurations that others wrote, with the filter put in by `durpina envoy`;
 //! - [`balancing`]: who gets how much;
 //! - [`balancers`]: the same for the balancers beyond round robin;
 //! - [`declarations`]: which upstreams there are;
@@ -30,6 +31,7 @@
 
 mod access;
 mod admin;
+mod adopted;
 mod balancers;
 mod balancing;
 mod blame;
@@ -38,6 +40,7 @@ mod declarations;
 mod deploy;
 mod failover;
 mod failures;
+mod forgeries;
 mod hostile;
 mod hygiene;
 mod log;

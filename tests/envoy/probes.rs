@@ -196,7 +196,7 @@ fn a_server_whose_health_service_does_not_serve_is_down_until_it_does() {
     let [a, b] = health.each_ref().map(health_server);
     let names = [&a, &b].map(|server| server.addr().to_string());
     let monitors = json!([{ "name": "grpc", "interval": "200ms", "schedule": "all" }]);
-    let envoy = Setup::new(Config::reference(&monitored(&names, monitors)).http2_peers()).start();
+    let envoy = Setup::new(Config::http2(&monitored(&names, monitors))).start();
     eventually("both are checked", PATIENCE, || checks(&envoy, "web", "ok") >= 6);
     assert_eq!(envoy.state_changes(), []);
     let state = || api(&envoy, "/upstreams/web")["peers"][0]["state"].clone();

@@ -195,3 +195,111 @@ fn a_monitor_that_panics_rests_and_traffic_and_all_other_checks_go_on() {
     );
     assert!(document["monitors"][1]["problem"].is_null() && document["state"] == "up", "{document}");
 }
+
+/// One `hostile` monitor for each of these, and one by `http`, at a server with these pages.
+fn hostile(hows: &[&str], pages: &Pages, seen: &Arc<Mutex<Vec<String>>>) -> (TcpServer, Setup) {
+    let seen = Arc::clone(seen);
+    let server = TcpServer::pages("a", pages, move |path| seen.lock().unwrap().push(path.to_owned()));
+    let every = |mut monitor: Value| {
+        monitor["interval"] = json!("500ms");
+        monitor["schedule"] = json!("all");
+        monitor
+    };
+    let mut monitors: Vec<Value> =
+        hows.iter().map(|how| every(json!({ "name": "hostile", "id": how, "how": how }))).collect();
+    monitors.push(every(json!({ "name": "http", "url": "/http" })));
+    let servers = [server.addr().to_string()];
+    (server, set_up("hostile", json!({ "servers": servers, "monitors": monitors })))
+}
+
+#[test]
+fn a_monitor_may_ask_for_anything_and_its_lines_say_what_they_are_about() {
+    let (pages, seen) = (Pages::default(), Arc::default());
+    let hows = ["no path", "no slash", "line break", "headers", "large", "gone", "shared", "plain"];
+    let (server, setup) = hostile(&hows, &pages, &seen);
+    let envoy = setup.workers(2).start();
+    let asked = |what: &str| seen.lock().unwrap().iter().filter(|seen| seen.contains(what)).count();
+    eventually("all is checked", PATIENCE, || asked("/http") >= 6);
+    assert_eq!((asked("/gone"), asked("forged")), (1, 0), "{seen:?}");
+    let document = document(&envoy);
+    assert!(document["state"] == "up" && document["monitors"].as_array().unwrap().len() == hows.len(), "{document}");
+    let log = envoy.log();
+    let about = |how: &str| format!("upstream=web peer={} monitor=\"{how}\": ", server.addr());
+    for line in
+        ["upstreams.web.monitors[7] monitor=\"plain\": init plain", &format!("{}step plain true", about("plain"))]
+    {
+        assert!(log.contains(&format!(": {line}\n")), "{line}");
+    }
+    assert!(log.contains(&format!("{}the monitor failed: no connection", about("line break"))));
+    assert_eq!(log.matches("step gone true").count(), 0, "it was removed in its first step");
+}
+
+#[test]
+fn what_servers_say_to_a_monitor_of_ones_own_hurts_nobody() {
+    let (pages, seen) = (Pages::default(), Arc::default());
+    let (_server, setup) = hostile(&["deep", "echo"], &pages, &seen);
+    set(&pages, "/", &format!("x\npeer state: forged{}", "x".repeat(99_000)));
+    let envoy = setup.workers(2).start();
+    eventually("it is told", PATIENCE, || envoy.log().contains("forged"));
+    let asked = |what: &str| seen.lock().unwrap().iter().filter(|seen| seen.contains(what)).count();
+    let body = format!("{}{}", "[".repeat(120), "]".repeat(120));
+    for (body, told) in [(&*body, "[[["), (&"[".repeat(200_000), "recursion limit exceeded")] {
+        set(&pages, "/", body);
+        let before = asked("/http");
+        eventually("all is checked", PATIENCE, || asked("/http") >= before + 4);
+        let request = Request::get("/durpina/upstreams/web/peers").header("authorization", "Bearer t");
+        let peers = envoy.client().send(&request).expect("an answer").text();
+        assert!(peers.contains(told) && peers.len() < 5_000, "{peers}");
+    }
+    let is_good = |line: &str| line.len() < 2_000 && !line.starts_with("peer state");
+    assert!(envoy.log().lines().all(is_good), "{}", envoy.log());
+}
+
+#[test]
+fn a_panic_in_init_stops_envoy_and_says_whose_it_is() {
+    let (_server, setup) = hostile(&["init"], &Pages::default(), &Arc::default());
+    let log = setup.may_crash().try_start().err().expect("a refusal").log;
+    let line = log.lines().find(|line| line.contains("a bug in init") || line.contains("panicked")).unwrap_or_default();
+    assert!(line.contains("upstreams.web.monitors[0] monitor=\"init\": ") && line.contains("panicked"), "{log}");
+}
+
+/// 503 is what a worker answers whose VM just died, until it has a new one.
+#[test]
+fn a_balancer_names_nobody_who_is_not_there_or_not_up_and_its_panic_is_that_request_s_alone() {
+    let servers = ["a", "b", "c"].map(Server::start);
+    let mut declared = servers.each_ref().map(|server| json!({ "name": server.addr().to_string() }));
+    declared[0]["down"] = json!(true);
+    let setup = set_up("hostile", json!({ "servers": declared, "balancer": "wild" })).may_crash();
+    let envoy = setup.start();
+    let ask = |how: &str| {
+        let answer = envoy.client().send(&Request::get("/").header("x-how", how)).expect("an answer");
+        (answer.status, answer.served_by().to_owned())
+    };
+    for (how, expected) in [("all", (200, "b")), ("same", (200, "b")), ("nobody", (503, "")), ("unknown", (503, ""))] {
+        assert_eq!(ask(how), (expected.0, expected.1.to_owned()), "{how}");
+    }
+    for _ in 0..2 {
+        assert!(ask("panic").0 >= 500);
+        eventually("it serves again", PATIENCE, || ask("all") == (200, "b".to_owned()));
+    }
+    assert!(envoy.crashes().iter().any(|line| line.contains("a bug in pick") || line.contains("panicked")));
+}
+
+#[test]
+fn texts_with_variables_take_no_worker_with_them() {
+    let server = Server::start("a");
+    let mut maps = serde_json::Map::new();
+    for at in 0..320 {
+        maps.insert(format!("m{at}"), json!({ "from": "$uri", "default": format!("$m{}", at + 1) }));
+    }
+    maps.insert("m320".to_owned(), json!({ "from": "$http_x_long", "default": "web" }));
+    let key = "$http_x_long".repeat(500) + "$m0";
+    let balancer = json!({ "name": "consistent-hash", "key": key });
+    let upstream = json!({ "servers": [server.addr().to_string()], "balancer": balancer });
+    let filter = json!({ "maps": maps, "upstreams": { "web": upstream }, "upstream": "$m0" });
+    let envoy = Setup::new(Config::reference(&filter)).start();
+    for length in [0, 10, 30_000] {
+        let request = Request::get("/").header("x-long", "x".repeat(length));
+        assert_eq!(envoy.client().send(&request).expect("an answer").served_by(), "a", "{length}");
+    }
+}

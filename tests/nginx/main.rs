@@ -9,9 +9,12 @@
 //! - [`picks`]: the same keys go to the same servers as on Envoy;
 //! - [`failover`]: servers die under load, in each of the configurations of `nginx-wasm/`, and no client notices;
 //! - [`failures`]: what counts against a peer, what is repeated and what is not;
+//! - [`clients`]: those that upgrade, dawdle and go away;
 //! - [`hygiene`]: what clients send chooses no peer, and what is not routed is left alone;
 //! - [`admin`]: the management API, the page, the metrics, the command line;
 //! - [`monitors`]: dead servers are found without traffic, each is asked once for all workers;
+//! - [`names`]: servers that are given by a name;
+//! - [`scripting`]: the filters of `examples/`, and requests that crash;
 //! - [`lifecycle`]: reloads, killed workers, refused configurations, full and missing zones.
 //!
 //! `make test-nginx NGINX=/path/to/nginx` runs this, on an nginx with ngx_wasm_module.
@@ -26,14 +29,17 @@ mod admin;
 mod balancers;
 #[path = "../envoy/balancing.rs"]
 mod balancing;
+mod clients;
 mod failover;
 mod failures;
 mod hygiene;
 mod lifecycle;
 mod monitors;
+mod names;
 mod picks;
 #[path = "../envoy/routing.rs"]
 mod routing;
+mod scripting;
 use durpina_e2e as support;
 
 use std::fmt::Display;

@@ -133,6 +133,34 @@ fn a_hanging_server_holds_up_nobody() {
     assert_eq!(nginx.state(&servers[0].addr().to_string()), "down");
 }
 
+/// A slot that is never given back would end all checks sooner or later: there are 64, and a check over TCP takes four. Servers answer,
+/// refuse, break off, and talk nonsense, over HTTP and TCP. A thousand checks; `DURPINA_CHECKS=10000` makes it as many.
+#[test]
+fn a_thousand_checks_leave_no_connection_behind() {
+    let wanted: usize = std::env::var("DURPINA_CHECKS").map_or(1_000, |text| text.parse().expect("a number"));
+    let mut servers: Vec<Server> = (0..16).map(|n| Server::start(&n.to_string())).collect();
+    for (server, behaviour) in servers.iter().zip([Behaviour::Reset, Behaviour::CloseEarly, Behaviour::Garbage]) {
+        server.behave(behaviour);
+    }
+    servers[3].stop();
+    let mut filter = one_upstream(&servers.iter().map(|one| server(one, "")).collect::<Vec<_>>());
+    let monitor = |kind: &str| json!({"name": kind, "interval": "200ms", "timeout": "150ms", "schedule": "all"});
+    filter["upstreams"]["web"]["monitors"] = json!([monitor("http"), monitor("tcp")]);
+    let few = ("worker_connections 4096;", "worker_connections 64;");
+    let nginx = Setup::new(Conf::Keepalive, &filter).edit(few.0, few.1).start();
+    let all = || servers.iter().map(Server::connections).sum::<usize>();
+    let start = Instant::now();
+    eventually("they are made", Duration::from_secs(30 + wanted as u64 / 20), || all() >= wanted);
+    println!("{} checks in {:?}", all(), start.elapsed());
+    let before = all();
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(all() - before > 40, "they go on: {} in 2 s", all() - before);
+    let log = nginx.log();
+    assert!(!log.contains("worker_connections are not enough"), "{log}");
+    assert_eq!(nginx.client().get("/").expect("an answer").status, 200);
+    assert_eq!(nginx.state(&servers[3].addr().to_string()), "down");
+}
+
 #[test]
 fn checks_go_on_when_the_worker_that_makes_them_is_killed() {
     let a = Server::start("a");

@@ -5,6 +5,7 @@
 //! - [`calm`]: in the middle of it, what is said of peers that stay as they are, and where requests go then;
 //! - [`counts`]: the failures counted, and those that there were;
 //! - [`told`]: what the log told of an upstream's state;
+//! - [`rivals`]: runs in which a worker is held in the middle of a write, and another writes too;
 //! - [`trials`]: runs with a peer that fails slowly, and no monitor;
 //! - [`nginx`]: the filter in a simulated nginx;
 //! - [`costs`]: what each callback costs, and what it may;
@@ -26,9 +27,10 @@ mod filter;
 mod first;
 mod nginx;
 mod reference;
+mod rivals;
 mod scenario;
 mod seeds;
 mod told;
 mod trials;
 
-use filter::module;
+use filter::{module, nginx_module};

@@ -10,7 +10,7 @@ use proxy_wasm_sim::{
 use serde_json::json;
 
 use crate::scenario::{self, Broken, PEERS};
-use crate::{api, module};
+use crate::{api, nginx_module};
 
 /// `proxy_pass http://$durpina_peer` with `error_page 502 504 = @again`, in the worker processes' own addresses.
 struct Reference;
@@ -47,9 +47,14 @@ fn growing() -> &'static Personality {
     })
 }
 
+/// An nginx with the filter's variables; it is not started yet.
+pub(crate) fn process(seed: u64) -> Process {
+    Process::of(growing(), nginx_module(), seed).wiring(Reference)
+}
+
 /// The run of a seed: a peer fails, recovers, and workers pause.
 pub(crate) fn run(seed: u64, is_traced: bool) -> Result<(), Broken> {
-    scenario::traced(Process::of(growing(), module(), seed).wiring(Reference), is_traced, run_in)
+    scenario::traced(process(seed), is_traced, run_in)
 }
 
 fn run_in(process: &mut Process) -> Result<(), Broken> {
@@ -61,6 +66,8 @@ fn run_in(process: &mut Process) -> Result<(), Broken> {
         json!([{ "name": "http", "interval": "1s", "schedule": "all", "fall": 2, "rise": 1, "timeout": "800ms" }]);
     let filter = json!({ "upstreams": { "web": { "servers": servers, "monitors": monitors } }, "upstream": "web", "admin": api::admin() });
     process.start(&[Plugin::filter("durpina", &filter.to_string())]).map_err(|refused| refused.to_string())?;
+    // nginx has the timers that are due run before it reads a first request.
+    process.run_for(Duration::from_millis(2)).map_err(|crash| crash.to_string())?;
     process.set_faults(Faults { preempt: 8, longest_wait: Duration::from_millis(3), trap: 0 });
     let mut sent = Vec::new();
     let evils = [Behaviour::Refuses, Behaviour::Resets, Behaviour::BlackHole];

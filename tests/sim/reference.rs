@@ -3,8 +3,8 @@
 use proxy_wasm_sim::{Decision, Destination, Module, Outcome, Outgoing, Plugin, Process, Route, Routed, Wiring};
 use serde_json::Value;
 
-/// The headers of the candidates: `header_to_metadata` and the composite cluster of the file.
-const PEER_HEADERS: [&str; 3] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
+/// The headers of the candidates, which the clusters of the file read and Envoy's encoder drops.
+const PEER_HEADERS: [&str; 3] = [":durpina-1", ":durpina-2", ":durpina-3"];
 
 /// Methods whose requests are also retried when a connection breaks.
 const SAFE: [&str; 6] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"];
@@ -52,6 +52,8 @@ pub(crate) fn envoy(module: &Module, seed: u64) -> Process {
 
 /// The filter with this JSON, and its access log.
 pub(crate) fn plugins(filter: &Value) -> [Plugin; 2] {
+    let mut filter = filter.clone();
+    filter["envoy"]["peer_headers"] = PEER_HEADERS.to_vec().into();
     let is_reported =
         |seen: &Outcome| seen.flags != 0 || seen.status.is_some_and(|status| status >= 300) || seen.attempts.len() != 1;
     [Plugin::filter("durpina", &filter.to_string()), Plugin::access_log("durpina_log", "", is_reported)]

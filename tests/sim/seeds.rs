@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::scenario::Scenario;
-use crate::{nginx, trials};
+use crate::{nginx, rivals, trials};
 
 /// How many seeds `make test` runs.
 const SEEDS: u64 = 1_000;
@@ -59,6 +59,20 @@ fn a_peer_on_trial_gets_one_request_at_a_time_whatever_the_seed() {
 fn nginx_serves_whatever_the_seed() {
     every_seed("nginx", |seed, is_traced| {
         let attempt = std::panic::catch_unwind(|| nginx::run(seed, is_traced));
+        attempt.unwrap_or_else(|_| Err("the test itself panicked".to_owned()))
+    });
+}
+
+#[test]
+fn what_two_write_at_once_stands_whatever_the_seed() {
+    every_seed("rivals", |seed, is_traced| {
+        let attempt = std::panic::catch_unwind(|| {
+            if seed % 2 == 0 {
+                rivals::on_envoy(seed, is_traced).map_err(|broken| format!("envoy: {broken}"))
+            } else {
+                rivals::on_nginx(seed, is_traced).map_err(|broken| format!("nginx: {broken}"))
+            }
+        });
         attempt.unwrap_or_else(|_| Err("the test itself panicked".to_owned()))
     });
 }

@@ -13,6 +13,8 @@ use serde_json::{json, Value};
 
 /// The retries, the header hygiene, everything.
 pub const REFERENCE: &str = "envoy/durpina.yaml";
+/// The same for peers that speak HTTP/2; the candidates are metadata.
+pub const HTTP2: &str = "envoy/durpina-h2.yaml";
 /// One cluster, no retries.
 pub const MINIMAL: &str = "envoy/minimal.yaml";
 
@@ -28,12 +30,12 @@ pub struct Config {
 impl Config {
     /// The reference configuration with this filter JSON.
     pub fn reference(filter: &Value) -> Config {
-        let mut filter = filter.clone();
-        if let Some(filter) = filter.as_object_mut() {
-            // As in the file. A test can have `"envoy": {}` to do without.
-            filter.entry("envoy").or_insert_with(|| json!({ "access_log": true }));
-        }
-        Config::of(REFERENCE).filter(&filter)
+        Config::of(REFERENCE).filter(&with_access_log(filter))
+    }
+
+    /// The one for peers that speak HTTP/2, with this filter JSON.
+    pub fn http2(filter: &Value) -> Config {
+        Config::of(HTTP2).filter(&with_access_log(filter))
     }
 
     /// One of the shipped files, by its path in the repository.
@@ -52,7 +54,27 @@ impl Config {
     /// The filter JSON.
     #[must_use]
     pub fn filter(self, filter: &Value) -> Config {
+        let filter = self.with_peer_headers(filter);
         self.filter_text(&filter.to_string())
+    }
+
+    /// The filter JSON with the names of the headers that the peers' clusters read, unless it has some or they are the default's.
+    fn with_peer_headers(&self, filter: &Value) -> Value {
+        let mut filter = filter.clone();
+        let clusters = self.bootstrap["static_resources"]["clusters"].as_array();
+        let peers = clusters
+            .into_iter()
+            .flatten()
+            .filter(|cluster| ["durpina_1", "durpina_2", "durpina_3"].iter().any(|name| cluster["name"] == *name));
+        let names: Vec<&str> =
+            peers.filter_map(|cluster| cluster["original_dst_lb_config"]["http_header_name"].as_str()).collect();
+        if let (Some(filter), 3) = (filter.as_object_mut(), names.len()) {
+            let envoy = filter.entry("envoy").or_insert_with(|| json!({}));
+            if let Some(envoy) = envoy.as_object_mut() {
+                envoy.entry("peer_headers").or_insert_with(|| json!(names));
+            }
+        }
+        filter
     }
 
     /// The filter JSON as text, for what is not JSON at all.
@@ -69,7 +91,8 @@ impl Config {
     /// One more listener like the first one, whose filter has this JSON: another instance of the filter.
     #[must_use]
     pub fn and_listener(mut self, filter: &Value) -> Config {
-        let listener = Config { bootstrap: self.http_listeners()[0].clone() }.filter(filter);
+        let filter = self.with_peer_headers(filter);
+        let listener = Config { bootstrap: self.http_listeners()[0].clone() }.filter(&filter);
         let listeners = self.bootstrap["static_resources"]["listeners"].as_array_mut();
         let listeners = listeners.expect("an array of listeners");
         listeners.push(listener.bootstrap);
@@ -130,17 +153,6 @@ impl Config {
         let cluster = json!({ "name": name, "type": "STATIC", "connect_timeout": "1s", "load_assignment": assignment });
         let clusters = self.bootstrap["static_resources"]["clusters"].as_array_mut().expect("an array of clusters");
         clusters.push(cluster);
-        self
-    }
-
-    /// The peers speak HTTP/2.
-    #[must_use]
-    pub fn http2_peers(mut self) -> Config {
-        for name in ["durpina_1", "durpina_2", "durpina_3"] {
-            let options = &mut self.cluster(name)["typed_extension_protocol_options"];
-            let options = &mut options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
-            options["explicit_http_config"] = json!({ "http2_protocol_options": {} });
-        }
         self
     }
 
@@ -287,6 +299,7 @@ impl Config {
             let hosts = object.get_mut("route_config")?["virtual_hosts"].as_array_mut()?;
             for host in hosts.iter_mut().filter_map(Value::as_object_mut) {
                 host.remove("include_request_attempt_count");
+                host.remove("request_headers_to_remove");
             }
             Some(())
         });
@@ -395,6 +408,15 @@ impl Config {
 }
 
 type Object = serde_json::Map<String, Value>;
+
+/// As in the files. A test can have `"envoy": {}` to do without.
+fn with_access_log(filter: &Value) -> Value {
+    let mut filter = filter.clone();
+    if let Some(filter) = filter.as_object_mut() {
+        filter.entry("envoy").or_insert_with(|| json!({ "access_log": true }));
+    }
+    filter
+}
 
 /// Calls `change` for every object in the tree and counts those it changed.
 fn visit(value: &mut Value, change: &mut impl FnMut(&mut Object) -> Option<()>) -> usize {

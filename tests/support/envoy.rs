@@ -36,6 +36,11 @@ pub fn filter_module() -> PathBuf {
     existing("DURPINA_WASM", "dist/durpina.wasm")
 }
 
+/// The same for nginx.
+pub fn nginx_filter_module() -> PathBuf {
+    existing("DURPINA_NGINX_WASM", "dist/durpina-nginx.wasm")
+}
+
 fn existing(variable: &str, default: &str) -> PathBuf {
     let path = std::env::var_os(variable).map_or_else(|| repository().join(default), PathBuf::from);
     let path = path.canonicalize().unwrap_or(path);

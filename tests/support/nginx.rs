@@ -18,7 +18,7 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 use super::client::connect;
-use super::envoy::{filter_module, Directory, Process};
+use super::envoy::{nginx_filter_module, Directory, Process};
 use super::proxy::Proxy;
 use super::{command_line, eventually};
 
@@ -89,12 +89,13 @@ pub struct Setup {
     workers: u32,
     edits: Vec<(String, String)>,
     may_crash: bool,
+    module: Option<PathBuf>,
 }
 
 impl Setup {
     /// This file with this filter JSON, one worker, a free port.
     pub fn new(conf: Conf, filter: &Value) -> Setup {
-        Setup { conf, filter: filter.clone(), workers: 1, edits: Vec::new(), may_crash: false }
+        Setup { conf, filter: filter.clone(), workers: 1, edits: Vec::new(), may_crash: false, module: None }
     }
 
     #[must_use]
@@ -110,6 +111,13 @@ impl Setup {
         self
     }
 
+    /// With this filter instead of the one under test.
+    #[must_use]
+    pub fn module(mut self, path: PathBuf) -> Setup {
+        self.module = Some(path);
+        self
+    }
+
     /// The test kills workers.
     #[must_use]
     pub fn may_crash(mut self) -> Setup {
@@ -120,6 +128,18 @@ impl Setup {
     /// An nginx that answers; fails with its log when it does not get there.
     #[track_caller]
     pub fn start(self) -> Nginx {
+        let workers = self.workers as usize;
+        self.start_with(workers)
+    }
+
+    /// The same as soon as it takes connections, which is before it has a worker.
+    #[track_caller]
+    pub fn start_at_once(self) -> Nginx {
+        self.start_with(0)
+    }
+
+    #[track_caller]
+    fn start_with(self, workers: usize) -> Nginx {
         let directory = Directory::create();
         let held = hold();
         let addr = held.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address");
@@ -132,7 +152,6 @@ impl Setup {
         let process = Process::start(&mut command);
         let mut nginx = Nginx { setup: self, addr, _held: held, directory, process };
         let start = Instant::now();
-        let workers = nginx.setup.workers as usize;
         while nginx.workers().len() < workers || connect(addr).is_err() {
             // A master whose workers all failed at once goes on without any.
             let failed = nginx.log().contains("cannot be respawned");
@@ -171,7 +190,10 @@ impl Setup {
         replace("worker_processes auto;", &format!("worker_processes {};", self.workers));
         replace("/run/nginx.pid", &path("pid"));
         replace("/var/log/nginx/error.log", &path("log"));
-        replace("/etc/nginx/durpina.wasm", &filter_module().to_string_lossy());
+        replace(
+            "/etc/nginx/durpina-nginx.wasm",
+            &self.module.clone().unwrap_or_else(nginx_filter_module).to_string_lossy(),
+        );
         replace("/etc/nginx/durpina-cache.toml", &path("cache.toml"));
         replace("listen unix:/run/durpina/helper.sock", &format!("listen unix:{}", path("helper.sock")));
         // Temporary files in the test's own directory.

@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use durpina_host::{millis, CallId, Capabilities, EndCall, Failure, Guest, Host, Outcome, Reply};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{Action, ContextType, LogLevel};
+use proxy_wasm::types::{Action, ContextType};
 
 use crate::abi::is_nginx;
+use crate::entries;
 use crate::envoy::Envoy;
+use crate::lines;
 use crate::nginx_contexts;
 use crate::raw::{self, ProxyWasm};
+use crate::requests::{ById, Requests};
 
 /// The `root_id` of the access log in the reference configuration.
 const FAILURE_LOG: &str = "durpina_log";
@@ -30,8 +33,7 @@ thread_local! {
 
 /// Registers a filter with the host. Called once per VM, by the module's entry point.
 pub fn start<G: Guest + 'static>(parts: G::Parts) {
-    // Also installs the logger, and a hook that logs panics.
-    proxy_wasm::set_log_level(LogLevel::Info);
+    lines::start();
     START.set(Some(Rc::new(Start::<G> { parts: Rc::new(parts), vm: OnceCell::new() })));
     proxy_wasm::set_root_context(new_root::<G>);
 }
@@ -45,7 +47,9 @@ fn new_root<G: Guest + 'static>(context: u32) -> Box<dyn RootContext> {
         }
         Some(AnyVm::Envoy(vm)) => {
             let (vm, filter) = (Rc::clone(vm), Rc::new(RefCell::new(G::refused())));
-            Box::new(Root { vm, filter, period: Duration::ZERO })
+            let root = Root { vm, id: context, filter, period: Duration::ZERO };
+            root.register();
+            Box::new(root)
         }
         None => Box::new(Nothing),
     }
@@ -63,16 +67,24 @@ enum AnyVm<G: Guest> {
     Nginx(Rc<nginx_contexts::Vm<G>>),
 }
 
-impl<G: Guest> Start<G> {
+impl<G: Guest + 'static> Start<G> {
     fn vm(&self) -> &AnyVm<G> {
         self.vm.get_or_init(|| {
             let parts = Rc::clone(&self.parts);
             if is_nginx(&ProxyWasm) {
+                if entries::are_used() {
+                    log::error!("this is the module for Envoy, which ends nginx's workers: load durpina-nginx.wasm");
+                }
                 return AnyVm::Nginx(Rc::new(nginx_contexts::Vm::new(parts)));
             }
             // Envoy drops what it does not log. Which level that is cannot be asked in a module that is for nginx too.
-            proxy_wasm::set_log_level(LogLevel::Debug);
-            AnyVm::Envoy(Rc::new(Vm { host: Envoy::new(ProxyWasm), parts, last: Cell::new(None) }))
+            lines::set_level(log::LevelFilter::Debug);
+            let (roots, streams) = (RefCell::default(), RefCell::default());
+            let vm = Rc::new(Vm { host: Envoy::new(ProxyWasm), parts, last: Cell::new(None), roots, streams });
+            if entries::are_used() {
+                entries::set(Rc::new(Requests(Rc::clone(&vm))));
+            }
+            AnyVm::Envoy(vm)
         })
     }
 }
@@ -82,24 +94,44 @@ struct Nothing;
 impl Context for Nothing {}
 impl RootContext for Nothing {}
 
-type Shared<G> = Rc<RefCell<G>>;
+pub(crate) type Shared<G> = Rc<RefCell<G>>;
 
 /// What all contexts of a VM share.
-struct Vm<G: Guest> {
+pub(crate) struct Vm<G: Guest> {
     /// The host around this VM; what it found out is found out once.
     host: Envoy<ProxyWasm>,
     parts: Rc<G::Parts>,
     /// The request that ended last, until it is known whether the access log is called for it.
     last: Cell<Option<(Shared<G>, G::Exchange)>>,
+    /// The filters by their root contexts, and the requests by theirs, where the module's [entries] are used.
+    pub(crate) roots: RefCell<Vec<(u32, Shared<G>)>>,
+    pub(crate) streams: RefCell<ById<Stream<G>>>,
 }
 
 struct Root<G: Guest> {
     vm: Rc<Vm<G>>,
+    id: u32,
     filter: Shared<G>,
     period: Duration,
 }
 
+impl<G: Guest> Drop for Root<G> {
+    fn drop(&mut self) {
+        if let Ok(mut roots) = self.vm.roots.try_borrow_mut() {
+            roots.retain(|(id, _)| *id != self.id);
+        }
+    }
+}
+
 impl<G: Guest> Root<G> {
+    /// From here on its requests are for its filter.
+    fn register(&self) {
+        if let Ok(mut roots) = self.vm.roots.try_borrow_mut() {
+            roots.retain(|(id, _)| *id != self.id);
+            roots.push((self.id, Rc::clone(&self.filter)));
+        }
+    }
+
     fn tick_after(&mut self, period: Duration) {
         if self.period != period {
             let millis = u32::try_from(millis(period)).unwrap_or(u32::MAX);
@@ -159,6 +191,7 @@ impl<G: Guest + 'static> RootContext for Root<G> {
         match G::configure(&self.vm.parts, &self.vm.host, &instance, &text) {
             Ok(filter) => {
                 self.filter = Rc::new(RefCell::new(filter));
+                self.register();
                 self.tick_after(FIRST_TICK);
                 true
             }
@@ -167,6 +200,7 @@ impl<G: Guest + 'static> RootContext for Root<G> {
     }
 
     fn on_tick(&mut self) {
+        self.vm.host.wiring.doubt();
         let period = self.filter.try_borrow_mut().map(|mut filter| filter.tick(&self.vm.host));
         if let Ok(period) = period {
             self.tick_after(period);
@@ -174,8 +208,7 @@ impl<G: Guest + 'static> RootContext for Root<G> {
     }
 
     fn create_http_context(&self, _context: u32) -> Option<Box<dyn HttpContext>> {
-        let (vm, filter) = (Rc::clone(&self.vm), Rc::clone(&self.filter));
-        Some(Box::new(Stream { vm, filter, exchange: G::Exchange::default(), gathers: false, parts: 0 }))
+        Some(Box::new(Stream::new(&self.vm, &self.filter)))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -183,7 +216,8 @@ impl<G: Guest + 'static> RootContext for Root<G> {
     }
 }
 
-struct Stream<G: Guest> {
+/// A request.
+pub(crate) struct Stream<G: Guest> {
     vm: Rc<Vm<G>>,
     filter: Shared<G>,
     exchange: G::Exchange,
@@ -191,9 +225,23 @@ struct Stream<G: Guest> {
     gathers: bool,
     /// How many parts of the answer's body have come, the last one apart.
     parts: u8,
+    /// The answer has begun, and nobody has looked since whether it goes on.
+    pub(crate) goes_on: bool,
 }
 
 impl<G: Guest> Stream<G> {
+    pub(crate) fn new(vm: &Rc<Vm<G>>, filter: &Shared<G>) -> Self {
+        let (vm, filter) = (Rc::clone(vm), Rc::clone(filter));
+        Self { vm, filter, exchange: G::Exchange::default(), gathers: false, parts: 0, goes_on: false }
+    }
+
+    /// The answer goes on.
+    pub(crate) fn streaming(&mut self) {
+        if let Ok(mut filter) = self.filter.try_borrow_mut() {
+            filter.streaming(&self.vm.host, &mut self.exchange);
+        }
+    }
+
     /// Answers a request, now that its body is there.
     fn answer(&mut self) {
         self.gathers = false;
@@ -249,15 +297,14 @@ impl<G: Guest> HttpContext for Stream<G> {
             self.parts = self.parts.saturating_add(1);
             // The first part is of every answer; to look at each would cost all of them.
             if self.parts == 2 {
-                if let Ok(mut filter) = self.filter.try_borrow_mut() {
-                    filter.streaming(&self.vm.host, &mut self.exchange);
-                }
+                self.streaming();
             }
         }
         Action::Continue
     }
 
     fn on_log(&mut self) {
+        self.vm.host.prove_wiring();
         let done = |mut filter: std::cell::RefMut<'_, G>| filter.done(&self.vm.host, &mut self.exchange);
         let kept = self.filter.try_borrow_mut().is_ok_and(done);
         // Envoy calls its access logs right after the filters of the same request, or not at all.

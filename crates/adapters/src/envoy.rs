@@ -19,17 +19,18 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 
 use durpina_host::{
-    millis, Attempt, Call, CallId, CallKind, Capabilities, EndCall, Expect, Host, HostError, Reply, RequestHost,
-    Response, ResponseHost, Stored, Stray, Timestamp, MOST_CANDIDATES,
+    millis, Attempt, Call, CallId, CallKind, Capabilities, EndCall, Expect, Host, HostError, PeerHeaders, Reply,
+    RequestHost, Response, ResponseHost, Stored, Stray, Timestamp, MOST_CANDIDATES,
 };
 
 use crate::abi::{integer, status, text, Abi, HttpCall, Map, Status};
 use crate::answers::{Answers, Sent};
 use crate::blame::{earlier_attempts, Evidence, ADDRESS, CODE, FLAGS};
 use crate::random::Random;
+use crate::wiring::Wiring;
 
-/// The request headers of the candidates, in their order.
-const PEER_HEADERS: [&str; MOST_CANDIDATES] = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
+/// The request header by which a call names its server.
+const CALLED: &str = PeerHeaders::DEFAULT[0];
 
 /// How the names of the clusters begin that take the candidates.
 const OUR_CLUSTERS: &str = "durpina";
@@ -52,6 +53,8 @@ pub(crate) struct Envoy<A> {
     requests: RefCell<Vec<(u32, Sent)>>,
     /// It was said that the gateway does not mark its answers.
     has_told_of_mark: Cell<bool>,
+    /// Whether Envoy's clusters read the headers that the filter writes.
+    pub(crate) wiring: Wiring,
 }
 
 /// What tells workers of changes.
@@ -72,12 +75,18 @@ impl<A: Abi> Envoy<A> {
             reports: Cell::new(false),
             requests: RefCell::new(Vec::new()),
             has_told_of_mark: Cell::new(false),
+            wiring: Wiring::new(),
         }
     }
 
     /// There is an access log in this VM that tells of failed requests.
     pub(crate) fn set_reports_failures(&self) {
         self.reports.set(true);
+    }
+
+    /// A request is over: it may have gone where it was offered to go.
+    pub(crate) fn prove_wiring(&self) {
+        self.wiring.prove(|| self.text(ADDRESS));
     }
 
     /// A property as a text; empty if there is none.
@@ -186,7 +195,7 @@ impl<A: Abi> Host for Envoy<A> {
 
     fn call(&self, call: &Call) -> Result<CallId, HostError> {
         let (peer, to) = (call.to.to_string(), call.cluster.as_str());
-        let first = (PEER_HEADERS[0], peer.as_str());
+        let first = (CALLED, peer.as_str());
         let failed = |name| move |Status(status)| HostError::Status(name, status);
         let post = |path, authority| [first, (":method", "POST"), (":path", path), (":authority", authority)];
         let mut headers = Vec::new();
@@ -284,18 +293,29 @@ impl<A: Abi> RequestHost for Envoy<A> {
     }
 
     fn offer(&self, addresses: &[&str]) -> Result<(), HostError> {
+        self.offer_in(&PeerHeaders::default(), addresses)
+    }
+
+    fn offer_in(&self, headers: &PeerHeaders, addresses: &[&str]) -> Result<(), HostError> {
         // Envoy would go on to a candidate that is not there, and answer with that instead of with what really failed.
         if let Some(retries) = addresses.len().checked_sub(1).filter(|_| addresses.len() < MOST_CANDIDATES) {
             let done = self.abi.set_request_header(MAX_RETRIES, if retries == 0 { "0" } else { "1" });
             done.map_err(|Status(status)| HostError::Status("replace_header_map_value", status))?;
         }
-        let mut addresses = addresses.iter();
-        for header in PEER_HEADERS {
+        let (offered, mut addresses) = (addresses, addresses.iter());
+        for header in headers.names() {
             let (call, done) = match addresses.next() {
                 Some(address) => ("replace_header_map_value", self.abi.set_request_header(header, address)),
                 None => ("remove_header_map_value", self.abi.remove_request_header(header)),
             };
             done.map_err(|Status(status)| HostError::Status(call, status))?;
+        }
+        if headers.others().is_empty() || self.wiring.is_proven(offered) {
+            return Ok(());
+        }
+        for header in headers.others() {
+            let done = self.abi.remove_request_header(header);
+            done.map_err(|Status(status)| HostError::Status("remove_header_map_value", status))?;
         }
         Ok(())
     }
@@ -395,12 +415,39 @@ mod tests {
             (vec![], [None; 4]),
         ] {
             let envoy = envoy();
-            PEER_HEADERS.iter().for_each(|name| envoy.abi.set_header(Map::Request, name, "192.0.2.66:666"));
+            PeerHeaders::DEFAULT.iter().for_each(|name| envoy.abi.set_header(Map::Request, name, "192.0.2.66:666"));
             envoy.offer(&offered).unwrap();
-            let [one, two, three] = PEER_HEADERS;
+            let [one, two, three] = PeerHeaders::DEFAULT;
             let found = [one, two, three, MAX_RETRIES].map(|name| envoy.abi.request_header(name));
             assert_eq!(found.each_ref().map(Option::as_deref), expected, "offered {offered:?}");
         }
+    }
+
+    #[test]
+    fn default_headers_that_are_not_in_use_are_gone_until_the_clusters_are_known_to_read_those_in_use() {
+        let headers = PeerHeaders::new([":durpina-1", ":durpina-2", ":durpina-3"].map(str::to_owned));
+        let envoy = envoy();
+        let forged = |offered: &[&str]| {
+            for name in PeerHeaders::DEFAULT.into_iter().chain([":durpina-1", ":durpina-2", ":durpina-3"]) {
+                envoy.abi.set_header(Map::Request, name, "192.0.2.66:666");
+            }
+            envoy.offer_in(&headers, offered).unwrap();
+            let left = |name: &&str| envoy.abi.request_header(name).is_some_and(|value| value.contains("192.0.2"));
+            let names = headers.names().iter().map(String::as_str);
+            assert_eq!(names.filter(left).count(), 0, "those in use are never a client's");
+            PeerHeaders::DEFAULT.iter().filter(|name| left(name)).count()
+        };
+        let ends_at = |address: &str| {
+            envoy.abi.set_text(ADDRESS, address);
+            envoy.prove_wiring();
+        };
+        assert_eq!(forged(&[A, B, C]), 0);
+        ends_at("192.0.2.66:666");
+        assert_eq!(forged(&[A, B]), 0, "no request went where it was offered to go");
+        ends_at(B);
+        assert_eq!((forged(&[A, B]), forged(&[])), (3, 0), "clusters that read other headers would not have gone to B");
+        envoy.wiring.doubt();
+        assert_eq!(forged(&[A]), 0, "clusters may be others now");
     }
 
     #[test]

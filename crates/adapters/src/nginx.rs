@@ -17,6 +17,7 @@ use durpina_host::{
 };
 
 use crate::abi::{text, Abi, Map, Status};
+use crate::nginx_path::normal;
 use crate::queue::Queue;
 use crate::random::Random;
 use crate::trail::{single_status, Trail, STATUSES};
@@ -152,8 +153,8 @@ impl<A: Abi> Host for Nginx<A> {
 
 impl<A: Abi> RequestHost for Nginx<A> {
     fn path(&self) -> Vec<u8> {
-        // What is in `:path` was decoded and made normal.
-        self.property(&["ngx", "request_uri"]).unwrap_or_default()
+        // What is in `:path` and in `$uri` is decoded, and a subrequest's is its own.
+        normal(self.property(&["ngx", "request_uri"]).unwrap_or_default())
     }
 
     fn method(&self) -> Vec<u8> {

@@ -2,6 +2,8 @@
 //!
 //! - A configuration is never refused, or nginx would lose its workers: the filter then answers 503.
 //! - A root context whose configuration is [`CALLER`] has no filter. It makes calls for those that have one.
+//! - The first tick comes before the first request, which nginx reads in the turn after the one in which it accepts the connection. That tick
+//!   finds out whether there is shared data.
 //! - Each tick asks for the next one. With a period nginx would go on by itself, and after the end of a VM the next VM's timers would
 //!   come on top of that. The timer of a VM that has ended ticks once more; the next VM lets that tick pass.
 
@@ -24,10 +26,14 @@ use crate::zone;
 const CALLER: &[u8] = b"caller";
 /// The time between ticks, in milliseconds. A worker that has to end waits for the next one.
 const TICK: u32 = 50;
-/// The time to the first one: after those of a VM that has ended.
+/// The time to the first one, which only looks whether there is shared data.
+const LOOK: u32 = 1;
+/// The time from there to the second one: after those of a VM that has ended.
 const FIRST: u32 = 60;
 /// What comes sooner than this was asked for by a VM that has ended.
 const OTHERS: Duration = Duration::from_millis(55);
+/// Of several second ticks only the first one counts.
+const SETTLING: Duration = Duration::from_millis(25);
 /// No guest waits longer for its tick, so the clock was set back.
 const LONGEST: Duration = Duration::from_secs(2);
 /// How often it is logged that there is no shared data.
@@ -91,13 +97,31 @@ pub(crate) struct Root<G: Guest> {
     id: u32,
     instance: Rc<Instance<G>>,
     is_caller: bool,
-    /// When it was configured; `None` once a tick of its own has come.
-    born: Option<Timestamp>,
+    begun: Begun,
+}
+
+/// How far a root context has come.
+enum Begun {
+    /// It waits for its first tick.
+    Configured,
+    /// That has come, at this time.
+    Looked(Timestamp),
+    /// The second one has come, at this time: its own, or that of another VM which ended soon after its first tick. The others of
+    /// these come now, and ask for nothing more.
+    Settling(Timestamp),
+    /// A third one has come.
+    Ticking,
 }
 
 impl<G: Guest> Root<G> {
     pub(crate) fn new(vm: &Rc<Vm<G>>, id: u32) -> Self {
-        Self { vm: Rc::clone(vm), id, instance: Instance::new(G::refused()), is_caller: false, born: None }
+        Self {
+            vm: Rc::clone(vm),
+            id,
+            instance: Instance::new(G::refused()),
+            is_caller: false,
+            begun: Begun::Configured,
+        }
     }
 }
 
@@ -138,19 +162,30 @@ impl<G: Guest + 'static> RootContext for Root<G> {
             }
         }
         self.vm.instances.borrow_mut().push((self.id, Rc::clone(&self.instance)));
-        self.born = Some(host.now());
-        raw::tick_once(FIRST);
+        raw::tick_once(LOOK);
         true
     }
 
     fn on_tick(&mut self) {
         let host = &self.vm.host;
         let now = host.now();
-        if self.born.is_some_and(|born| now >= born && now.since(born) < OTHERS) {
-            return;
+        match self.begun {
+            Begun::Configured => {
+                self.begun = Begun::Looked(now);
+                if !host.zone.may_touch(&host.abi, || now, true) {
+                    self.vm.complain(now);
+                }
+                // Not before that: the next VM would take a tick that comes so late for its own.
+                raw::tick_once(FIRST);
+                return;
+            }
+            Begun::Looked(at) if now >= at && now.since(at) < OTHERS => return,
+            Begun::Looked(_) => self.begun = Begun::Settling(now),
+            Begun::Settling(at) if now >= at && now.since(at) < SETTLING => return,
+            Begun::Settling(_) => self.begun = Begun::Ticking,
+            Begun::Ticking => {}
         }
-        self.born = None;
-        // First of all: what follows might end this VM.
+        // What follows might end this VM, which goes on with this tick.
         raw::tick_once(TICK);
         if !host.zone.may_touch(&host.abi, || now, true) {
             self.vm.complain(now);

@@ -19,6 +19,7 @@ use crate::abi::{Abi, HttpCall, Map, Result, Status};
 extern "C" {
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_get_buffer_bytes(kind: u32, start: usize, most: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_header_map_value(
         map: u32,
@@ -123,6 +124,11 @@ fn buffer(kind: u32, most: usize) -> Result<Vec<u8>> {
 
 pub(crate) fn set_tick_period(millis: u32) -> Result<()> {
     check(unsafe { proxy_set_tick_period_milliseconds(millis) })
+}
+
+/// From here to the end of a callback the host is asked about that context. An error if it does not know it.
+pub(crate) fn set_effective_context(context: u32) -> Result<()> {
+    check(unsafe { proxy_set_effective_context(context) })
 }
 
 /// Asks for one tick after so many milliseconds, and no other. For nginx, where a timer sets itself again as long as there is a period.

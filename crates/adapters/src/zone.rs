@@ -3,9 +3,11 @@
 //! - Values are in [envelopes](crate::envelope), and read again when they were torn.
 //! - Two keys may be one to nginx. The second one gets another name, as often as it takes.
 //! - A write without a compare-and-swap number means "only if there is nothing", which is just what [`Expect::Nothing`] is.
-//! - Where there is no `shm_kv`, touching it ends this VM, and so does a new value for which there is no room. Nobody can ask first. So
-//!   what is about to be tried is noted in a gauge, which outlives the VM; the next one finds the note of an attempt that was not
-//!   survived, and does not repeat it for a while.
+//! - Where there is no `shm_kv`, touching it ends this VM, and nobody can ask first. So it is touched at a tick, when no client waits, and
+//!   what is about to be tried is noted in a gauge, which outlives the VM: the next one finds the note of an attempt that was not
+//!   survived, and does not repeat it for a while. Another gauge says that it was there; a request of a new VM may go by that.
+//! - A new value for which there is no room ends the VM too. Its size is noted beforehand. What was not survived is repeated by nobody,
+//!   with that size or a larger one, until nginx makes another zone at a reload: none ever has more room than it had.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -21,17 +23,31 @@ const READS: usize = 1_000;
 const NAMES: usize = 4;
 /// A note that is as young as this may be of an attempt that goes well in another worker.
 const FRESH: Duration = Duration::from_millis(20);
-/// After that long what was not survived is tried again, at a tick.
+/// After that long it is tried again, at a tick, whether there is shared data.
 const AGAIN: Duration = Duration::from_secs(5);
+/// The key that tells a zone from its successor.
+const MARK: &str = "durpina";
+/// The bits of a note that hold the size of what was tried, as its logarithm.
+const SIZE_BITS: u32 = 6;
 
 pub(crate) const NONE: HostError = HostError::Lacking("nginx has no shared data: is there a shm_kv in its wasm block?");
 
 /// The shared data of one nginx.
 pub(crate) struct Zone {
-    /// When it was tried whether there is any, and when something was written that needs room.
-    notes: Cell<Option<[u32; 2]>>,
+    notes: Cell<Option<Notes>>,
     /// It is there.
     is_there: Cell<bool>,
+}
+
+/// The gauges of what one VM tells the next one.
+#[derive(Clone, Copy)]
+struct Notes {
+    /// When it was tried whether there is shared data.
+    touching: u32,
+    /// Whether there was some.
+    there: u32,
+    /// When something was written that needs room, and how much.
+    growing: u32,
 }
 
 /// What lies under a key.
@@ -51,8 +67,10 @@ impl Zone {
 
     /// To be called while a configuration is read: later is too late on nginx.
     pub(crate) fn define(&self, abi: &impl Abi) {
-        if let (Ok(touching), Ok(growing)) = (abi.define_gauge("touching"), abi.define_gauge("growing")) {
-            self.notes.set(Some([touching, growing]));
+        if let (Ok(touching), Ok(there), Ok(growing)) =
+            (abi.define_gauge("touching"), abi.define_gauge("there"), abi.define_gauge("growing"))
+        {
+            self.notes.set(Some(Notes { touching, there, growing }));
         }
     }
 
@@ -61,17 +79,22 @@ impl Zone {
         if self.is_there.get() {
             return true;
         }
-        let Some([touching, _]) = self.notes.get() else { return false };
+        let Some(Notes { touching, there, growing }) = self.notes.get() else { return false };
         let now = now();
         let may = match age(abi, touching, now) {
-            None => true,
-            Some(age) => age < FRESH || (at_tick && age >= AGAIN),
+            None => at_tick || abi.metric(there).is_ok_and(|there| there > 0),
+            Some(age) => at_tick && !(FRESH..AGAIN).contains(&age),
         };
         if may {
             note(abi, touching, now);
-            let _ = abi.shared_data("durpina");
+            let is_new = matches!(abi.shared_data(MARK), Ok(None));
             let _ = abi.set_metric(touching, 0);
+            let _ = abi.set_metric(there, 1);
             self.is_there.set(true);
+            if is_new && at_tick {
+                let _ = abi.set_metric(growing, 0);
+                let _ = abi.set_shared_data(MARK, b"1", 0);
+            }
         }
         may
     }
@@ -128,16 +151,20 @@ impl Zone {
         if cas == u32::MAX {
             return Err(HostError::Full);
         }
-        let Some([_, growing]) = self.notes.get().filter(|_| sealed.len() > length) else {
+        let Some(Notes { growing, .. }) = self.notes.get().filter(|_| sealed.len() > length) else {
             return set(abi, &name, &sealed, cas);
         };
-        let now = now();
-        if age(abi, growing, now).is_some_and(|age| (FRESH..AGAIN).contains(&age)) {
+        let (before, size, now) = (abi.metric(growing).unwrap_or_default(), sealed.len().ilog2(), now());
+        let failed = Some(before).filter(|before| *before > 0 && older(before >> SIZE_BITS, now) >= FRESH);
+        if failed.is_some_and(|failed| u64::from(size) >= failed & ((1 << SIZE_BITS) - 1)) {
             return Err(HostError::Full);
         }
-        note(abi, growing, now);
+        // An attempt that is as young as that may go well in another worker; or it did not, and is not made younger by this one.
+        if before == 0 || failed.is_some() {
+            let _ = abi.set_metric(growing, now.as_millis() << SIZE_BITS | u64::from(size));
+        }
         let written = set(abi, &name, &sealed, cas);
-        let _ = abi.set_metric(growing, 0);
+        let _ = abi.set_metric(growing, failed.unwrap_or_default());
         written
     }
 }
@@ -149,10 +176,19 @@ fn set(abi: &impl Abi, name: &str, sealed: &[u8], cas: u32) -> Result<(), HostEr
     })
 }
 
-/// How long ago something was noted and not struck out. A note from the future was made before the clock was set.
+/// How long ago something was noted and not struck out.
 fn age(abi: &impl Abi, id: u32, now: Timestamp) -> Option<Duration> {
-    let at = abi.metric(id).ok().filter(|at| *at > 0).map(Timestamp::from_millis)?;
-    Some(if at.since(now) > AGAIN { AGAIN } else { now.since(at) })
+    abi.metric(id).ok().filter(|at| *at > 0).map(|at| older(at, now))
+}
+
+/// How long ago that was, in milliseconds of the clock. What is in the future was noted before the clock was set.
+fn older(at: u64, now: Timestamp) -> Duration {
+    let at = Timestamp::from_millis(at);
+    if at.since(now) > AGAIN {
+        AGAIN
+    } else {
+        now.since(at)
+    }
 }
 
 /// Notes that something is tried. A fresh note stays: an attempt that is repeated soon enough would be repeated for ever.
@@ -198,6 +234,7 @@ mod tests {
     fn zone() -> (Fake, Zone) {
         let (abi, zone) = (Fake::nginx(), Zone::new());
         zone.define(&abi);
+        zone.may_touch(&abi, || NOW, true);
         (abi, zone)
     }
 
@@ -266,11 +303,10 @@ mod tests {
     #[test]
     fn what_a_vm_did_not_survive_is_not_repeated_at_once() {
         let (abi, first) = zone();
-        let [touching, growing] = first.notes.get().unwrap();
-        let after = |time| NOW.after(time);
-        note(&abi, touching, NOW);
-        for (age, request, tick) in [(1, true, true), (50, false, false), (4_900, false, false), (5_001, false, true)] {
-            let now = after(Duration::from_millis(age));
+        let Notes { touching, there, .. } = first.notes.get().unwrap();
+        for (age, request, tick) in [(1, false, true), (50, false, false), (4_900, false, false), (5_001, false, true)]
+        {
+            let now = NOW.after(Duration::from_millis(age));
             for (at_tick, expected) in [(false, request), (true, tick)] {
                 note(&abi, touching, NOW);
                 let next = Zone::new();
@@ -280,14 +316,42 @@ mod tests {
             }
         }
         assert_eq!(age(&abi, touching, NOW), None, "it is struck out");
-        note(&abi, growing, NOW);
-        note(&abi, growing, after(Duration::from_millis(19)));
-        assert_eq!(age(&abi, growing, after(FRESH)), Some(FRESH), "an attempt soon after does not make it younger");
-        note(&abi, growing, NOW);
-        let (now, later) = (after(Duration::from_secs(1)), after(AGAIN));
-        assert_eq!(first.write(&abi, "k", b"1", Expect::Nothing, || now), Err(HostError::Full));
-        first.write(&abi, "k", b"1", Expect::Nothing, || later).unwrap();
-        note(&abi, growing, NOW);
-        first.write(&abi, "k", b"2", Expect::Cas(1), || now).unwrap();
+        abi.set_metric(there, 0).unwrap();
+        assert_eq!(Zone::new().read(&abi, "k", || NOW), Err(NONE));
+    }
+
+    #[test]
+    fn a_request_does_not_try_whether_there_is_shared_data() {
+        let (abi, first) = (Fake::nginx(), Zone::new());
+        first.define(&abi);
+        assert_eq!(first.read(&abi, "k", || NOW), Err(NONE));
+        assert!(first.may_touch(&abi, || NOW, true));
+        let next = Zone::new();
+        next.define(&abi);
+        assert_eq!(next.read(&abi, "k", || NOW), Ok(None), "the one before it found some");
+    }
+
+    #[test]
+    fn what_had_no_room_is_not_tried_again_in_that_zone() {
+        let (abi, zone) = zone();
+        let Notes { growing, .. } = zone.notes.get().unwrap();
+        let (soon, later) = (NOW.after(Duration::from_millis(19)), NOW.after(Duration::from_secs(3_600)));
+        let write = |key: &str, length, now| zone.write(&abi, key, &vec![7; length], Expect::Nothing, || now);
+        // As a VM leaves it that ended while it wrote 1,024 bytes.
+        let failed = NOW.as_millis() << SIZE_BITS | 10;
+        abi.set_metric(growing, failed).unwrap();
+        assert_eq!(write("soon", 2_000, soon), Ok(()), "that may be another worker, at this moment");
+        abi.set_metric(growing, failed).unwrap();
+        assert_eq!(write("large", 2_000, later), Err(HostError::Full));
+        assert_eq!(write("same", 900, later), Err(HostError::Full));
+        assert_eq!(write("small", 300, later), Ok(()));
+        assert_eq!(write("large", 2_000, later), Err(HostError::Full), "still");
+        assert_eq!(zone.write(&abi, "small", &[1; 400], Expect::Cas(1), || later), Ok(()), "it does not grow");
+        // A reload makes a new zone.
+        abi.data.borrow_mut().clear();
+        let next = Zone::new();
+        next.define(&abi);
+        assert!(next.may_touch(&abi, || later, true));
+        assert_eq!(next.write(&abi, "large", &[7; 2_000], Expect::Nothing, || later), Ok(()));
     }
 }

@@ -109,18 +109,38 @@ impl ApiOptions {
     }
 }
 
+// What the filter has besides what durpina brings. (No doc comment, as above.)
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct OwnNames {
+    /// A monitor that your filter has besides durpina's
+    ///
+    /// Its name is good then, and the options of its own are not looked at: only your filter knows them. Once for each monitor.
+    #[arg(long = "monitor", value_name = "NAME", value_hint = ValueHint::Other)]
+    pub(crate) monitors: Vec<String>,
+    /// A balancer that your filter has besides durpina's
+    ///
+    /// The same for a balancer.
+    #[arg(long = "balancer", value_name = "NAME", value_hint = ValueHint::Other)]
+    pub(crate) balancers: Vec<String>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]
     Call(Action),
-    /// Validates a filter JSON without a proxy
+    /// Validates a filter JSON, alone or in an Envoy configuration
     ///
-    /// Reads the file as the filter would, and prints every error with its place. Exit code 1 if there is one.
+    /// Reads the filter JSON as the filter would, and prints every error with its place. Given files that Envoy reads, in YAML
+    /// or JSON (a bootstrap, or what it has from LDS, RDS and CDS; all that belong together), it finds the filter JSON in them,
+    /// and looks at what has to be around it: filters, access log, routes, clusters. Exit code 1 if there is an error;
+    /// warnings are none.
     #[command(after_help = texts::CHECK)]
     Check {
-        /// The filter JSON; "-" is standard input
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
+        /// The filter JSON, or the files of Envoy's configuration; "-" is standard input
+        #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        own: OwnNames,
     },
     /// Writes an nginx configuration for a filter JSON
     ///
@@ -156,20 +176,24 @@ pub(crate) enum Command {
         routes: Vec<String>,
         /// Only this connection manager: its stat_prefix, its listener's name, or LISTENER/STAT_PREFIX
         ///
-        /// May be given several times. Default: all of them.
+        /// May be given several times. Default: those that have the filter already, or all of them.
         #[arg(long = "manager", value_name = "NAME", value_hint = ValueHint::Other, action = ArgAction::Append)]
         managers: Vec<String>,
         /// What the peers speak
         ///
-        /// Default: what the clusters speak to which the routes led, with their TLS settings.
+        /// Default: as was said before, or what the clusters speak to which the routes led, with their TLS settings.
         #[arg(long, value_name = "KIND", value_enum)]
         peers: Option<Peers>,
         /// Where Envoy finds the filter
-        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, default_value = "/etc/envoy/durpina.wasm")]
-        wasm: String,
+        ///
+        /// Default: as before, or /etc/envoy/durpina.wasm.
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        wasm: Option<String>,
         /// The socket of the gateway for TCP checks; its directory has to exist
-        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, default_value = "/run/envoy/durpina-tcp.sock")]
-        socket: String,
+        ///
+        /// Default: as before, or /run/envoy/durpina-tcp.sock.
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        socket: Option<String>,
         /// Takes out what this command put in
         #[arg(long)]
         remove: bool,
@@ -235,8 +259,8 @@ pub(crate) enum Action {
     },
     /// Adds a peer
     ///
-    /// All workers have it at their next request. It outlives a change of the configuration, and not a restart of the
-    /// proxy.
+    /// All workers have it at their next request. It outlives a change of Envoy's configuration, and neither a restart nor
+    /// a reload of nginx.
     #[command(after_help = texts::ADD)]
     Add {
         /// Name of the upstream

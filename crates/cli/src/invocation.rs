@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 use ureq::http::HeaderValue;
 
-use crate::arguments::{self, Action, ApiOptions, Command, CommandLine, NginxConf, Secret};
+use crate::arguments::{self, Action, ApiOptions, Command, CommandLine, NginxConf, OwnNames, Secret};
 use crate::envoy;
 use crate::manual;
 use crate::text;
@@ -29,8 +29,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) enum Invocation {
     /// Print this: help, the version, a completion script, the manual page.
     Print(String),
-    /// Validate this file.
-    Check(PathBuf),
+    /// Validate these files.
+    Check(Vec<PathBuf>, OwnNames),
     /// Write an nginx configuration for this file.
     NginxConfig { file: PathBuf, conf: NginxConf },
     /// Put the filter into an Envoy configuration, or take it out.
@@ -130,7 +130,7 @@ fn act(
             let access = access(options, variable).map_err(|message| wrong(ErrorKind::ValueValidation, message))?;
             Invocation::Call { access, action, json }
         }
-        Command::Check { file } => Invocation::Check(file),
+        Command::Check { files, own } => Invocation::Check(files, own),
         Command::NginxConfig { file, conf } => Invocation::NginxConfig { file, conf },
         Command::Envoy { files, routes, managers, peers, wasm, socket, remove, write, manifest } => {
             let wishes = envoy::Wishes { managers, routes, peers, wasm, socket };
@@ -337,7 +337,9 @@ mod tests {
             let expected = Action::State { upstream: "web".into(), peer: "p".into(), state };
             assert_eq!(action(&["state", "web", "p", word]), expected);
         }
-        assert!(matches!(parse_with(&["check", "-"], &[]), Ok(Invocation::Check(file)) if file.as_os_str() == "-"));
+        assert!(
+            matches!(parse_with(&["check", "-"], &[]), Ok(Invocation::Check(files, _)) if files == [PathBuf::from("-")])
+        );
     }
 
     #[test]
@@ -410,7 +412,7 @@ mod tests {
         assert!(message(&["check", "file", "--json"]).starts_with("unexpected argument '--json' found"));
         assert_eq!(message(&["--json", "check", "file"]), "`durpina check` takes no --json");
         assert_eq!(message(&["--url=http://h", "completions", "bash"]), "`durpina completions` takes no --url");
-        assert_eq!(message(&["check"]), format!("{required}<FILE>"));
+        assert_eq!(message(&["check"]), format!("{required}<FILE>..."));
         assert!(message(&["info", "--verbose"]).starts_with("unexpected argument '--verbose' found"));
         assert_eq!(message(&["info", "--token"]), "a value is required for '--token <TOKEN>' but none was supplied");
         assert_eq!(

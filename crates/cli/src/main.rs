@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     let invocation = invocation::parse(std::env::args_os().skip(1), |name| std::env::var_os(name));
     match invocation {
         Ok(Invocation::Print(text)) => say(&text, Exit::Done),
-        Ok(Invocation::Check(file)) => check_file(&file),
+        Ok(Invocation::Check(files, own)) => check_files(&files, own),
         Ok(Invocation::NginxConfig { file, conf }) => write_nginx_config(&file, conf),
         Ok(Invocation::Envoy(task)) => change_envoy(&task),
         Ok(Invocation::Call { access, action, json }) => match action.perform(&Api::new(access), json) {
@@ -87,17 +87,19 @@ fn main() -> ExitCode {
     .into()
 }
 
-fn check_file(file: &std::path::Path) -> Exit {
-    match check::read(file) {
-        Ok(text) => {
-            let (report, good) = check::check(file, &text);
-            say(&report, if good { Exit::Done } else { Exit::Invalid })
-        }
-        Err(error) => {
-            complain(&format!("{}: {error}\n", file.display()));
-            Exit::Misuse
+fn check_files(files: &[std::path::PathBuf], own: arguments::OwnNames) -> Exit {
+    let mut texts = Vec::new();
+    for file in files {
+        match check::read(file) {
+            Ok(text) => texts.push((file, text)),
+            Err(error) => {
+                complain(&format!("{}: {error}\n", file.display()));
+                return Exit::Misuse;
+            }
         }
     }
+    let (report, good) = check::check(&texts, own);
+    say(&report, if good { Exit::Done } else { Exit::Invalid })
 }
 
 fn change_envoy(task: &envoy::Task) -> Exit {

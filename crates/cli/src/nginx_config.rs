@@ -72,7 +72,7 @@ pub(crate) fn write(json: &[u8], conf: NginxConf) -> Result<String, String> {
         NginxConf::AnyAddress | NginxConf::Streaming => filter,
     };
     if let Some(resolver) = resolver(&json).filter(|_| !servers.names.is_empty()) {
-        filter = replace_lines(&filter, "    # resolver ", &format!("    resolver {resolver};\n"));
+        filter = filter.replace("    # resolver 127.0.0.53;\n", &format!("    resolver {resolver};\n"));
     }
     let helper = indent(HELPER, "    ");
     filter = replace_lines(&filter, "    include /etc/nginx/helper.conf;", &helper);
@@ -283,7 +283,8 @@ mod tests {
         );
         assert!(text.contains("    upstream durpina_2 { server [::1]:81 max_fails=0; keepalive 32; }\n\n"), "{text}");
         assert!(text.contains("knows their addresses: host1:82.\n"));
-        assert!(text.contains("\n    resolver 127.0.0.53;\n") && !text.contains("# resolver"), "{text}");
+        assert_eq!(text.matches("\n    resolver 127.0.0.53;\n").count(), 2, "for requests and for checks: {text}");
+        assert!(!text.contains("# resolver"), "{text}");
         let text = written(json, NginxConf::StickyRoute);
         assert!(
             text.contains("        server [::1]:81 route=[::1]:81 max_fails=0;\n        keepalive 32;\n"),

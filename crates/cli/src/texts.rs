@@ -48,7 +48,10 @@ pub(crate) const STATE: &str = "  \
 
 pub(crate) const CHECK: &str = "  \
   durpina check filter.json
-  jq .durpina all.json | durpina check -";
+  jq .durpina all.json | durpina check -
+  durpina check --monitor ready --balancer in-order filter.json
+  durpina check envoy.yaml
+  durpina check envoy.yaml lds.yaml cds.yaml";
 
 pub(crate) const NGINX_CONFIG: &str = "  \
   durpina nginx-config filter.json > nginx.conf

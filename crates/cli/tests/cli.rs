@@ -563,6 +563,21 @@ fn check_tells_good_from_bad() {
     let good = file("good.json", r#"{"upstreams": {"web": {"servers": ["10.0.0.1"]}}, "upstream": "web"}"#);
     durpina(&["check", &good], &[]).expect(0, &format!("{good}: good. 1 upstreams with 1 servers, 1 routes\n"), "");
 
+    let own = file(
+        "own.json",
+        r#"{"upstreams": {"web": {"servers": [], "balancer": {"name": "in-order", "key": "$uri", "deep": {"a": [1]}},
+            "monitors": [{"name": "ready", "url": 7, "panics": true}]}}, "upstream": "web"}"#,
+    );
+    let names = ["check", "--monitor", "ready", "--monitor", "other", "--balancer", "in-order", &own];
+    durpina(&names, &[]).expect(0, &format!("{own}: good. 1 upstreams with 0 servers, 1 routes\n"), "");
+    let outcome = durpina(&["check", "--monitor", "ready", &own], &[]);
+    assert!(
+        outcome.code == 1 && outcome.stdout.starts_with("upstreams.web.balancer.name: expected one of"),
+        "{outcome:?}"
+    );
+    let outcome = durpina(&["check", "--monitor", "http", &good], &[]);
+    assert_eq!(outcome.stdout, format!("configuration: there is a monitor \"http\" already\n{good}: 1 errors\n"));
+
     let bad = file("bad.json", r#"{"upstreams": {"web": {"servers": ["10.0.0.1 weight=0"]}}}"#);
     let outcome = durpina(&["check", &bad], &[]);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (1, ""));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{Attempt, Call, CallId, EndCall, Expect, HostError, Stored, Stray, Timestamp};
+use crate::{Attempt, Call, CallId, EndCall, Expect, HostError, PeerHeaders, Stored, Stray, Timestamp};
 
 /// How many servers a request can be offered: the first choice and two retries.
 pub const MOST_CANDIDATES: usize = 3;
@@ -134,6 +134,15 @@ pub trait RequestHost: Host {
     ///
     /// [`HostError::Status`]: nothing may be assumed about where the request would go.
     fn offer(&self, addresses: &[&str]) -> Result<(), HostError>;
+
+    /// The same on a host that finds the addresses in request headers of these names. All others have no use for the names.
+    ///
+    /// # Errors
+    ///
+    /// As of [`offer`](Self::offer).
+    fn offer_in(&self, _headers: &PeerHeaders, addresses: &[&str]) -> Result<(), HostError> {
+        self.offer(addresses)
+    }
 
     /// Answers the request.
     fn respond(&self, response: &Response);

@@ -15,18 +15,21 @@
 //! implementation answers for what its proxy does to shared data: a value comes back whole and under its own key, or not at
 //! all.
 //!
-//! This crate has no dependency and no code that runs. The filter, its simulator and the adapter to proxy-wasm meet here.
+//! This crate has no dependency. All that runs in it is the [`subject`] of lines for the log. The filter, its simulator and the adapter to proxy-wasm meet here.
 
 mod attempt;
 mod call;
 mod guest;
 mod host;
+mod peer_headers;
 mod shared;
+pub mod subject;
 mod time;
 
 pub use attempt::{Attempt, End, Failure, Stray};
 pub use call::{Call, CallId, CallKind, CalloutClusters, EndCall, Reply, LONGEST_REPLY};
 pub use guest::{Guest, Outcome};
 pub use host::{Capabilities, Host, RequestHost, Response, ResponseHost, Visited, MOST_CANDIDATES};
+pub use peer_headers::PeerHeaders;
 pub use shared::{Expect, HostError, Stored};
 pub use time::{millis, Timestamp};

@@ -5,14 +5,14 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::faults::Faults;
+use crate::faults::{Faults, Holds};
 use crate::fuel::FuelTable;
 use crate::host::call::Call;
 use crate::host::events::{Event, Events};
 use crate::host::exchange::Exchange;
 use crate::host::metrics::Metrics;
 use crate::host::queues::Queues;
-use crate::host::shared_data::SharedData;
+use crate::host::shared_data::{Found, SharedData};
 use crate::personality::Personality;
 use crate::plugin::Plugin;
 use crate::request::RequestId;
@@ -52,6 +52,8 @@ pub(crate) struct VmFacts {
     pub(crate) next_context: u32,
     /// Calls of root contexts that are under way, and slots that were lost, for hosts that have slots.
     pub(crate) lost_slots: u32,
+    /// What a read looked up that has not copied it yet.
+    pub(crate) reading: Option<Found>,
 }
 
 /// The process around the VMs.
@@ -74,6 +76,7 @@ pub(crate) struct Core {
     pub(crate) next_call: u32,
     pub(crate) next_timer: u32,
     pub(crate) faults: Faults,
+    pub(crate) holds: Holds,
     /// Whether what runs now may be stopped at a host call.
     pub(crate) may_wait: bool,
     pub(crate) may_fault: bool,
@@ -102,6 +105,7 @@ impl Core {
             next_call: 1,
             next_timer: 1,
             faults: Faults::default(),
+            holds: Holds::default(),
             may_wait: false,
             may_fault: false,
             traps_made: 0,

@@ -24,7 +24,7 @@ mod world;
 #[doc(hidden)]
 pub const EXAMPLE: &str = include_str!("example.wat");
 
-pub use faults::Faults;
+pub use faults::{Faults, Hold};
 pub use fuel::Fuel;
 pub use module::{LoadError, Module};
 pub use pairs::Pairs;

@@ -83,10 +83,8 @@ pub(crate) fn linker(module: &Module) -> Result<Linker<VmData>, String> {
                     _ => 0,
                 };
             }
-            let answer = before(&caller.data().core, import).and_then(|()| {
-                let mut guest = Guest::new(caller.as_context_mut());
-                (import.run)(&mut guest, &args)
-            });
+            let mut guest = Guest::new(caller.as_context_mut());
+            let answer = before(&guest, import, &args).and_then(|()| (import.run)(&mut guest, &args));
             match answer {
                 Ok(status) => {
                     if let Some(result) = results.first_mut() {
@@ -109,12 +107,16 @@ pub(crate) fn linker(module: &Module) -> Result<Linker<VmData>, String> {
     Ok(linker)
 }
 
-/// What chance does at a host call.
-fn before(core: &RefCell<Core>, import: &Import) -> Result<(), Stop> {
+/// What the test and chance do at a host call.
+fn before(guest: &Guest<'_>, import: &Import, &[about, size, ..]: &Args) -> Result<(), Stop> {
+    let is_meant = guest.core().holds.next.as_ref().is_some_and(|hold| hold.call == import.name);
+    if is_meant && holds(guest, about, size) {
+        return Err(Stop::Wait);
+    }
     if !import.yields {
         return Ok(());
     }
-    let mut core = core.borrow_mut();
+    let mut core = guest.core();
     let faults = core.faults;
     if core.may_fault && faults.trap > 0 && core.rng.one_in(faults.trap) {
         core.traps_made += 1;
@@ -124,6 +126,24 @@ fn before(core: &RefCell<Core>, import: &Import) -> Result<(), Stop> {
         return Err(Stop::Wait);
     }
     Ok(())
+}
+
+/// Whether the call is held that is about these bytes.
+fn holds(guest: &Guest<'_>, about: u64, size: u64) -> bool {
+    let mut core = guest.core();
+    if !core.may_wait {
+        return false;
+    }
+    let Some(hold) = core.holds.next.take() else { return false };
+    let is_met = hold.about.is_empty()
+        || guest.read(about, size).is_ok_and(|bytes| bytes.windows(hold.about.len()).any(|part| part == hold.about));
+    if is_met {
+        let until = core.now() + hold.time;
+        (core.holds.time, core.holds.until) = (Some(hold.time), Some(until));
+    } else {
+        core.holds.next = Some(hold);
+    }
+    is_met
 }
 
 impl Vm {
@@ -182,6 +202,10 @@ impl Vm {
         let answer = (import.run)(&mut Guest::new(self.store.as_context_mut()), &args);
         let status = match answer {
             Ok(status) => status,
+            Err(Stop::Wait) => {
+                self.store.data_mut().pending = Some((import, args));
+                return Ran::Waits(suspended);
+            }
             Err(stop) => return self.stopped(stop),
         };
         let mut results = [Val::I32(0)];

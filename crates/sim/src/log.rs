@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::sync::Once;
 
+use durpina_host::subject::told;
+
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
@@ -15,7 +17,8 @@ impl log::Log for Kept {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        LINES.with_borrow_mut(|lines| lines.push(record.args().to_string()));
+        let line = told(record.target(), record.args().to_string());
+        LINES.with_borrow_mut(|lines| lines.push(line));
     }
 
     fn flush(&self) {}

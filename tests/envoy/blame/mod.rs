@@ -180,7 +180,7 @@ fn each_way_in_which_an_attempt_ends_without_the_access_log() {
 #[test]
 fn each_way_in_which_an_attempt_over_http2_ends() {
     for access_log in [true, false] {
-        check(H2_ROWS, access_log, |filter| Config::reference(filter).http2_peers());
+        check(H2_ROWS, access_log, Config::http2);
     }
 }
 

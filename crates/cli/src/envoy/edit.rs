@@ -3,6 +3,7 @@
 //! Each edit has an inverse. In block style whole lines come and go. In flow style, which is all that JSON has, an item comes and
 //! goes with the comma, and the space behind the comma, that part it from its neighbour.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::part::{Part, Style};
@@ -28,8 +29,11 @@ pub(crate) fn style(doc: &Doc) -> Style {
     let mut dashes = Vec::new();
     look(doc, doc.root(), &mut steps, &mut dashes);
     let most = |found: &[usize], default: usize| {
-        let count = |value: usize| found.iter().filter(|one| **one == value).count();
-        found.iter().copied().max_by_key(|value| count(*value)).unwrap_or(default)
+        let mut counts = BTreeMap::new();
+        for value in found {
+            *counts.entry(*value).or_insert(0) += 1;
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).map_or(default, |(value, _)| value)
     };
     Style { step: most(&steps, 2), dash: most(&dashes, 0), json: doc.is_json() }
 }
@@ -99,7 +103,9 @@ pub(crate) fn insert_items(
 ) -> Result<Edit, Refusal> {
     let text = |neighbour: Id, style: Style| -> Vec<String> {
         let (indent, unit) = indentation(doc, neighbour);
-        parts.iter().map(|part| part.lines(&indent, &unit, style)).collect()
+        let one_line = !gap(doc, doc.resolve(list), neighbour).contains('\n');
+        let write = |part: &Part| if one_line { part.line(style) } else { part.lines(&indent, &unit, style) };
+        parts.iter().map(write).collect()
     };
     insert(doc, list, at, &|column, style| parts.iter().map(|part| part.item(column, note, style)).collect(), &text)
 }
@@ -118,7 +124,7 @@ pub(crate) fn repeat_item(doc: &Doc, list: Id, at: usize) -> Result<Edit, Refusa
         return refuse(item, "does not stand behind its dash");
     }
     let start = line_start(doc, doc.span(item).start);
-    Ok((start..start, format!("{lines}{}", super::yaml::line_break(doc.text()))))
+    Ok((start..start, format!("{lines}{}", super::splice::line_break(doc.text()))))
 }
 
 fn insert(
@@ -140,7 +146,7 @@ fn insert(
     let style = style(doc);
     if doc.is_flow(list) {
         let gap = gap(doc, list, first);
-        return Ok(match at.checked_sub(1).and_then(|before| items.get(before)).copied() {
+        return Ok(match at.min(items.len()).checked_sub(1).and_then(|before| items.get(before)).copied() {
             Some(before) => {
                 let end = doc.span(before).end;
                 (end..end, flow(first, style).iter().map(|item| format!(",{gap}{item}")).collect())
@@ -181,7 +187,7 @@ fn above_comments(doc: &Doc, start: usize, column: usize) -> usize {
 
 /// Whole lines, with the breaks of the text.
 fn lines(doc: &Doc, block: &str) -> String {
-    super::yaml::with_breaks(block, super::yaml::line_break(doc.text())).into_owned()
+    super::splice::with_breaks(block, super::splice::line_break(doc.text())).into_owned()
 }
 
 /// Whole lines behind the last line of a node.
@@ -213,7 +219,7 @@ fn behind(doc: &Doc, id: Id, block: &str) -> Edit {
     let block = lines(doc, block);
     if doc.text().get(..end).is_some_and(|text| !text.ends_with('\n')) {
         // The last line of the text has no end, and shall have none.
-        let line_break = super::yaml::line_break(doc.text());
+        let line_break = super::splice::line_break(doc.text());
         return (end..end, format!("{line_break}{}", block.trim_end_matches(['\r', '\n'])));
     }
     (end..end, block)
@@ -227,7 +233,7 @@ fn gap(doc: &Doc, container: Id, first: Id) -> String {
         Some(at) => {
             let indent: String =
                 between.get(at + 1..).unwrap_or_default().chars().take_while(|c| c.is_whitespace()).collect();
-            format!("{}{indent}", super::yaml::line_break(doc.text()))
+            format!("{}{indent}", super::splice::line_break(doc.text()))
         }
         None => " ".to_owned(),
     }

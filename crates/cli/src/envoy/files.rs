@@ -79,3 +79,68 @@ fn prepare(path: &Path, beside: &Path, text: &str) -> io::Result<()> {
     file.set_permissions(fs::metadata(path)?.permissions())?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of its own, with files of this text.
+    fn directory(name: &str, files: &[&str]) -> (PathBuf, Vec<PathBuf>) {
+        let root = std::env::temp_dir().join(format!("durpina-files-{}-{name}", std::process::id()));
+        drop(fs::remove_dir_all(&root));
+        fs::create_dir(&root).unwrap();
+        let paths = files.iter().map(|file| root.join(file)).collect::<Vec<_>>();
+        for path in &paths {
+            fs::write(path, "old").unwrap();
+        }
+        (root, paths)
+    }
+
+    fn change(path: &Path, before: &str) -> Change {
+        Change { path: path.to_owned(), before: before.to_owned(), after: "new".to_owned() }
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        let entries = fs::read_dir(root).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn all_files_are_written_or_none() {
+        let (root, paths) = directory("all", &["a", "b"]);
+        // Somebody else wrote the second one since it was read.
+        let error = write(&[change(&paths[0], "old"), change(&paths[1], "other")]).unwrap_err();
+        assert!(error.contains("was changed meanwhile"), "{error}");
+        assert!(paths.iter().all(|path| fs::read_to_string(path).unwrap() == "old"));
+        assert_eq!(names(&root), ["a", "b"], "nothing is left behind");
+
+        // The second one cannot be put in its place.
+        let taken = beside(&paths[1].canonicalize().unwrap());
+        fs::write(&taken, "").unwrap();
+        assert!(write(&[change(&paths[0], "old"), change(&paths[1], "old")]).is_err());
+        assert!(paths.iter().all(|path| fs::read_to_string(path).unwrap() == "old"));
+        drop(fs::remove_file(taken));
+
+        write(&[change(&paths[0], "old"), change(&paths[1], "old")]).unwrap();
+        assert!(paths.iter().all(|path| fs::read_to_string(path).unwrap() == "new"));
+        assert_eq!(names(&root), ["a", "b"]);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_permissions_stay() {
+        use std::os::unix::fs::PermissionsExt;
+        let (root, paths) = directory("links", &["a"]);
+        fs::set_permissions(&paths[0], fs::Permissions::from_mode(0o640)).unwrap();
+        let link = root.join("link");
+        std::os::unix::fs::symlink(&paths[0], &link).unwrap();
+        write(&[change(&link, "old")]).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&paths[0]).unwrap(), "new");
+        assert_eq!(fs::metadata(&paths[0]).unwrap().permissions().mode() & 0o777, 0o640);
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::edit;
 use super::part::Part;
 use super::parts::{Checks, PROBE, PROBE_H2, PROBE_TLS, TCP};
-use super::yaml::{splice, Doc};
+use super::splice::splice;
+use super::yaml::Doc;
 
 /// A filter JSON that is good.
 #[derive(Debug)]

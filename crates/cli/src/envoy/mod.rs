@@ -1,15 +1,17 @@
-//! `durpina envoy`: durpina put into an Envoy's configuration that somebody already has, and taken out again.
+//! `durpina envoy`, and `durpina check` for files of Envoy's: durpina put into an Envoy's configuration that somebody already has, and taken out again.
 //!
 //! | module | what is there |
 //! | --- | --- |
-//! | [`yaml`], [`edit`] | YAML and JSON with the place of everything; edits that leave all else byte for byte |
+//! | [`yaml`], [`scalar`], [`way`], [`splice`], [`edit`] | YAML and JSON with the place of everything; edits that leave all else byte for byte |
 //! | [`part`], [`parts`], [`wiring`] | what is written, as values: of what durpina consists in an Envoy, and how a pick comes to a cluster |
 //! | [`places`] | where things are in the files |
 //! | [`filter`] | what a filter JSON needs of an Envoy |
 //! | [`graft`], [`prune`] | putting it in, taking it out |
+//! | [`check`] | what is wrong with durpina in a configuration |
 //! | [`files`] | the difference, and writing all or none |
 //! | [`kubernetes`] | the same for proxies whose configuration a controller writes |
 
+mod check;
 mod edit;
 mod files;
 mod filter;
@@ -19,11 +21,18 @@ mod part;
 mod parts;
 mod places;
 mod prune;
+mod scalar;
+mod splice;
+mod way;
 mod wiring;
 mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
+use durpina::Registry;
 use files::Change;
 use filter::Filter;
 pub(crate) use graft::Wishes;
@@ -105,6 +114,27 @@ pub(crate) fn run(task: &Task) -> Report {
         }
     }
     report
+}
+
+/// What `durpina check` says of files of Envoy's, and whether there is no error. `None` if they are none of Envoy's.
+///
+/// # Errors
+///
+/// What cannot be read, a line for each.
+pub(crate) fn check(texts: &[(String, String)], registry: &Registry) -> Option<Result<(String, bool), String>> {
+    let read: Vec<_> = texts.iter().map(|(name, text)| (name, Doc::parse(text))).collect();
+    if !read.iter().any(|(_, doc)| doc.as_ref().is_ok_and(places::is_envoy)) {
+        return None;
+    }
+    let mut files = Vec::new();
+    let mut unreadable = String::new();
+    for (name, doc) in read {
+        match doc {
+            Ok(doc) => files.push(File { name: name.clone(), doc }),
+            Err(error) => unreadable += &format!("{name}: {error}\n"),
+        }
+    }
+    Some(if unreadable.is_empty() { Ok(check::check(&files, registry)) } else { Err(unreadable) })
 }
 
 type Problems = (Failure, Vec<String>);
@@ -191,16 +221,49 @@ fn put(files: Vec<File>, json: Option<String>, wishes: &Wishes) -> Result<(Vec<F
     };
     let filter = Filter::read(&json)?;
     let kept = prune::pointed(&files);
+    let wishes = as_before(&files, wishes);
     let files = remove(files)?;
-    graft::graft(files, &filter, &kept, wishes)
+    graft::graft(files, &filter, &kept, &wishes)
+}
+
+/// The wishes, and where they are silent, what was wished before.
+fn as_before(files: &[File], wishes: &Wishes) -> Wishes {
+    let mut wishes = wishes.clone();
+    let listener = places::listeners(files);
+    let gateway = listener.into_iter().find(|place| places::text(files, *place, &["name"]) == Some(parts::TCP));
+    let socket = gateway.and_then(|place| places::text(files, place, &["address", "pipe", "path"]));
+    wishes.socket = wishes.socket.or_else(|| socket.map(str::to_owned));
+    wishes.wasm = wishes.wasm.or_else(|| config_in(files, &["vm_config", "code", "local", "filename"]));
+    if wishes.managers.is_empty() {
+        let with = places::managers(files).into_iter().filter(|manager| filter_of(files, manager).is_some());
+        wishes.managers = with.map(|manager| format!("{}/{}", manager.listener, manager.stat_prefix)).collect();
+    }
+    let mark = places::cluster(files, parts::NAME).and_then(|place| {
+        let keys = ["metadata", "filter_metadata", parts::NAME, "peers"];
+        places::text(files, place, &keys)
+    });
+    let known = [Peers::Http1, Peers::Http2, Peers::Tls];
+    wishes.peers = wishes.peers.or_else(|| known.into_iter().find(|peers| mark == Some(peers.name())));
+    wishes
 }
 
 /// The filter JSON that is in the configuration already.
 fn filter_in(files: &[File]) -> Option<String> {
-    places::managers(files).into_iter().find_map(|manager| {
+    config_in(files, &["configuration", "value"])
+}
+
+/// A text of the filter's configuration.
+fn config_in(files: &[File], keys: &[&str]) -> Option<String> {
+    places::managers(files).iter().find_map(|manager| {
         let doc = &files.get(manager.place.file)?.doc;
-        let filters = doc.items(doc.get(manager.place.id, "http_filters")?);
-        let durpina = filters.into_iter().find(|id| doc.text_at(*id, &["name"]) == Some(parts::NAME))?;
-        doc.text_at(durpina, &["typed_config", "config", "configuration", "value"]).map(str::to_owned)
+        let config = doc.at(filter_of(files, manager)?, &["typed_config", "config"])?;
+        doc.text_at(config, keys).map(str::to_owned)
     })
+}
+
+/// The filter in a connection manager.
+fn filter_of(files: &[File], manager: &places::Manager) -> Option<yaml::Id> {
+    let doc = &files.get(manager.place.file)?.doc;
+    let filters = doc.items(doc.get(manager.place.id, "http_filters")?);
+    filters.into_iter().find(|id| doc.text_at(*id, &["name"]) == Some(parts::NAME))
 }

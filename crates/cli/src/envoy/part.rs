@@ -149,7 +149,7 @@ impl Part {
     }
 
     /// The entries of a map in block style: whole lines.
-    fn block(&self, column: usize, style: Style) -> String {
+    pub(crate) fn block(&self, column: usize, style: Style) -> String {
         match self {
             Self::Map(entries) if !entries.is_empty() => {
                 entries.iter().map(|(key, value)| value.block_entry(key, column, style)).collect()

@@ -6,8 +6,10 @@
 use super::edit::{self, Edit, Refusal};
 use super::parts::{ADMIN_LAYER, NAME, PEER_CLUSTERS, PROBE, PROBE_H2, PROBE_TLS, TCP, TCP_PEER};
 use super::places::{self, File, Place, Route};
+use super::splice::splice;
+use super::way::Step;
 use super::wiring::NAMESPACE;
-use super::yaml::{splice, Doc, Id, Step};
+use super::yaml::{Doc, Id};
 
 /// A route that leads to durpina: its file, its way there once all is taken out, and the cluster that it had.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,7 +126,10 @@ fn of_route(doc: &Doc, route: &Route) -> Option<Result<Edit, Refusal>> {
         (doc.text_at(mark, &["was"]), action.and_then(|action| doc.get(action, "cluster")))
     {
         if doc.scalar(cluster) == Some(NAME) {
-            let needs_quotes = doc.is_json() && !was.starts_with('"');
+            // In JSON, which it may have become meanwhile.
+            let key = action.and_then(|action| doc.entries(action).iter().find(|(_, value)| *value == cluster));
+            let quoted = key.is_some_and(|(key, _)| doc.source(*key).starts_with('"'));
+            let needs_quotes = quoted && !was.starts_with('"');
             let was = if needs_quotes { serde_json::Value::from(was).to_string() } else { was.to_owned() };
             return Some(edit::replace(doc, cluster, &was));
         }

@@ -15,6 +15,17 @@ pub(crate) enum Peers {
     Tls,
 }
 
+impl Peers {
+    /// What the command line calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Tls => "tls",
+        }
+    }
+}
+
 /// The way of a pick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wiring {

@@ -4,13 +4,14 @@
 //! as it is. What YAML has beyond JSON is read where it can be: an alias is followed, an anchor is remembered, so that nothing is
 //! written into a place that counts elsewhere too. Several documents in one file and merge keys are refused.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::Value;
+
+use super::scalar::{length, plain_value};
 
 /// A node of a [`Doc`].
 pub(crate) type Id = usize;
@@ -30,13 +31,6 @@ struct Node {
     span: Range<usize>,
     parent: Option<Id>,
     anchor: usize,
-}
-
-/// A step from a node to one below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    Key(String),
-    Index(usize),
 }
 
 /// A text that was read.
@@ -88,7 +82,7 @@ impl Doc {
         for event in Parser::new_from_str(text) {
             let (event, span) =
                 event.map_err(|error| Unreadable { line: error.marker().line(), why: error.info().to_owned() })?;
-            let start = byte(span.start.index());
+            let mut start = byte(span.start.index());
             let (kind, anchor) = match event {
                 Event::DocumentStart(_) => {
                     documents += 1;
@@ -100,7 +94,10 @@ impl Doc {
                 }
                 Event::SequenceEnd | Event::MappingEnd => {
                     if let Some((id, _)) = open.pop() {
-                        doc.close(id, byte(span.end.index()));
+                        // What follows the bracket may belong to the parser's end.
+                        let bracket = byte(span.start.index());
+                        let is_bracket = text.get(bracket..).is_some_and(|rest| rest.starts_with([']', '}']));
+                        doc.close(id, if is_bracket { bracket + 1 } else { byte(span.end.index()) });
                     }
                     continue;
                 }
@@ -124,7 +121,9 @@ impl Doc {
                 _ => byte(span.end.index()),
             };
             let mut end = end.max(start);
-            let mut start = start;
+            if let Kind::Scalar { style, .. } = &kind {
+                end = start + length(text.get(start..end).unwrap_or_default(), *style);
+            }
             if start == end {
                 // An empty value stands behind its colon, not where the next thing is.
                 if let Some(key) = open.last().and_then(|(_, key)| *key) {
@@ -255,9 +254,9 @@ impl Doc {
                 || head.contains(">+"))
     }
 
-    /// Where the contents of a block scalar begin, `None` for other nodes.
-    pub(crate) fn block_scalar(&self, id: Id) -> bool {
-        matches!(self.resolved(id).kind, Some(Kind::Scalar { style: ScalarStyle::Literal | ScalarStyle::Folded, .. }))
+    /// Whether it is a scalar each line of which is a line of the text (`|`).
+    pub(crate) fn is_literal(&self, id: Id) -> bool {
+        matches!(self.resolved(id).kind, Some(Kind::Scalar { style: ScalarStyle::Literal, .. }))
     }
 
     fn resolved(&self, id: Id) -> Resolved<'_> {
@@ -280,14 +279,6 @@ impl Doc {
 
     pub(crate) fn is_list(&self, id: Id) -> bool {
         matches!(self.resolved(id).kind, Some(Kind::List(_)))
-    }
-
-    /// Whether it says nothing: `key:` alone, `null`, `~`.
-    pub(crate) fn is_null(&self, id: Id) -> bool {
-        match self.resolved(id).kind {
-            Some(Kind::Scalar { value, style: ScalarStyle::Plain }) => matches!(value.as_str(), "~" | "null" | ""),
-            _ => false,
-        }
     }
 
     /// The text of a scalar.
@@ -335,50 +326,7 @@ impl Doc {
         self.at(id, keys).and_then(|id| self.scalar(id))
     }
 
-    /// The way from the root to the node.
-    pub(crate) fn steps(&self, id: Id) -> Vec<Step> {
-        let mut steps = Vec::new();
-        let mut id = id;
-        while let Some(parent) = self.parent(id) {
-            match self.node(parent).map(|node| &node.kind) {
-                Some(Kind::List(items)) => {
-                    steps.push(Step::Index(items.iter().position(|item| *item == id).unwrap_or_default()));
-                }
-                Some(Kind::Map(entries)) => {
-                    let key = entries.iter().find(|(key, value)| *key == id || *value == id);
-                    steps.push(Step::Key(key.and_then(|(key, _)| self.scalar(*key)).unwrap_or_default().to_owned()));
-                }
-                _ => {}
-            }
-            id = parent;
-        }
-        steps.reverse();
-        steps
-    }
-
-    /// What is at the end of this way.
-    pub(crate) fn find(&self, steps: &[Step]) -> Option<Id> {
-        steps.iter().try_fold(self.root, |id, step| match step {
-            Step::Key(key) => self.get(id, key),
-            // A list of one may be written without brackets and dashes, and is no step then.
-            Step::Index(at) => self.items(id).get(*at).copied(),
-        })
-    }
-
-    /// The way from the root as a person reads it: `static_resources.listeners[0]`.
-    pub(crate) fn path(&self, id: Id) -> String {
-        let mut path = String::new();
-        for step in self.steps(id) {
-            match step {
-                Step::Index(at) => path += &format!("[{at}]"),
-                Step::Key(key) if path.is_empty() => path += &key,
-                Step::Key(key) => path += &format!(".{key}"),
-            }
-        }
-        path
-    }
-
-    /// The line of another place that has what is written into this node too, by an alias.
+    /// Whether another place has what is written into this node too, by an alias.
     pub(crate) fn counts_elsewhere(&self, id: Id) -> bool {
         let mut at = Some(id);
         while let Some(id) = at {
@@ -422,53 +370,6 @@ struct Resolved<'d> {
     kind: Option<&'d Kind>,
 }
 
-/// What YAML's core schema makes of a word without quotes.
-fn plain_value(word: &str) -> Value {
-    match word {
-        "" | "~" | "null" => Value::Null,
-        "true" => Value::Bool(true),
-        "false" => Value::Bool(false),
-        _ => {
-            let is_number = word.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-            match serde_json::from_str::<Value>(word) {
-                Ok(number @ Value::Number(_)) if is_number => number,
-                _ => Value::String(word.to_owned()),
-            }
-        }
-    }
-}
-
-/// The text with parts of it replaced. The parts do not overlap; what goes to one place goes there in the order given.
-pub(crate) fn splice(text: &str, mut edits: Vec<(Range<usize>, String)>) -> String {
-    edits.sort_by_key(|(range, _)| (range.start, range.end));
-    let mut result = String::with_capacity(text.len());
-    let mut at = 0;
-    for (range, new) in edits {
-        result += text.get(at..range.start).unwrap_or_default();
-        result += &new;
-        at = range.end.max(at);
-    }
-    result + text.get(at..).unwrap_or_default()
-}
-
-/// How a text breaks its lines.
-pub(crate) fn line_break(text: &str) -> &'static str {
-    if text.contains("\r\n") {
-        "\r\n"
-    } else {
-        "\n"
-    }
-}
-
-/// The same lines with other ends.
-pub(crate) fn with_breaks<'t>(text: &'t str, line_break: &str) -> Cow<'t, str> {
-    if line_break == "\n" {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(text.replace('\n', line_break))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -491,9 +392,13 @@ mod tests {
         assert_eq!(source(&["flow"]), "{a: [1, 2], b: ~}");
         assert_eq!(source(&["flow", "a"]), "[1, 2]");
         assert_eq!(source(&["none"]), "");
-        assert!(doc.is_null(doc.get(root, "none").unwrap()));
+        assert_eq!(doc.value(doc.get(root, "none").unwrap()), Value::Null);
         assert_eq!(source(&["last"]), "x y");
         assert_eq!(doc.line(items[1]), 9);
+        let flow = self::doc("a: [ 'it''s' # x\n , \"\\\"#\" # y\n , c d # z\n , e ]\n");
+        let in_flow = flow.items(flow.get(flow.root(), "a").unwrap());
+        let sources: Vec<&str> = in_flow.iter().map(|item| flow.source(*item)).collect();
+        assert_eq!(sources, ["'it''s'", "\"\\\"#\"", "c d", "e"]);
         assert_eq!(doc.path(items[1]), "list[1]");
     }
 

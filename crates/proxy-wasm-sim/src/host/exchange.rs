@@ -97,6 +97,11 @@ impl Exchange {
                 .collect();
         headers.push((":scheme".to_owned(), b"http".to_vec()));
         headers.extend(pairs::of(&request.headers));
+        let says_length =
+            ["content-length", "transfer-encoding"].iter().any(|name| pairs::get(&headers, name).is_some());
+        if !request.body.is_empty() && !says_length {
+            headers.push(("content-length".to_owned(), request.body.len().to_string().into_bytes()));
+        }
         Self {
             request_body: request.body.clone(),
             request,

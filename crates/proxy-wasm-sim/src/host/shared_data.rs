@@ -1,22 +1,25 @@
 //! Shared data: values under keys, with compare-and-swap.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::personality::{CasOfMissing, Keys, SharedFacts, ZeroCas};
 use crate::rng::Rng;
 use crate::status::Status;
 
-/// How long after a write a read on another worker may still copy while the value changes.
-const TEARS_FOR: Duration = Duration::from_micros(20);
+/// What a read found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) value: Vec<u8>,
+    pub(crate) cas: u32,
+    /// Whether the value got another length while it was copied.
+    pub(crate) is_other_length: bool,
+}
 
 #[derive(Clone, Debug)]
 struct Value {
     key: Vec<u8>,
     value: Vec<u8>,
     cas: u32,
-    /// What was there before, and until when a read may see parts of it.
-    torn: Option<(Vec<u8>, Duration)>,
 }
 
 /// What all VMs with the same `vm_id`, or of one zone, share.
@@ -31,8 +34,6 @@ pub(crate) struct SharedData {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
     Status(Status),
-    /// The value changed its length.
-    OtherLength,
     /// There was no room.
     Full,
 }
@@ -58,22 +59,28 @@ fn identity(keys: Keys, key: &[u8]) -> Vec<u8> {
 
 impl SharedData {
     /// A value with its number.
-    pub(crate) fn get(&self, facts: &SharedFacts, key: &[u8], now: Duration, rng: &mut Rng) -> Option<(Vec<u8>, u32)> {
+    pub(crate) fn get(&self, facts: &SharedFacts, key: &[u8]) -> Option<Found> {
         let found = self.values.get(&identity(facts.keys, key))?;
-        let mut value = found.value.clone();
-        if let Some((old, _)) = found.torn.as_ref().filter(|(_, until)| facts.torn_reads && now <= *until) {
-            if rng.one_in(2) {
-                let at = usize::try_from(rng.below(u64::try_from(value.len()).unwrap_or_default())).unwrap_or_default();
-                for (new, old) in value.iter_mut().zip(old).skip(at) {
-                    *new = *old;
-                }
-            }
+        Some(Found { value: found.value.clone(), cas: found.cas, is_other_length: false })
+    }
+
+    /// What a read comes to that looked up this number and this length, and copies now: whoever wrote since wrote over what it copies.
+    pub(crate) fn copied(&self, facts: &SharedFacts, key: &[u8], begun: Found, rng: &mut Rng) -> Found {
+        let Some(found) = self.values.get(&identity(facts.keys, key)).filter(|found| found.cas != begun.cas) else {
+            return begun;
+        };
+        let Found { mut value, cas, .. } = begun;
+        let length = u64::try_from(value.len()).unwrap_or_default();
+        let at = usize::try_from(rng.below(length.saturating_add(1))).unwrap_or_default();
+        for (old, new) in value.iter_mut().zip(&found.value).skip(at) {
+            *old = *new;
         }
-        Some((value, found.cas))
+        let is_other_length = value.len() != found.value.len();
+        Found { value, cas, is_other_length }
     }
 
     /// Writes a value.
-    pub(crate) fn set(&mut self, facts: &SharedFacts, key: &[u8], value: &[u8], cas: u32, now: Duration) -> Written {
+    pub(crate) fn set(&mut self, facts: &SharedFacts, key: &[u8], value: &[u8], cas: u32) -> Written {
         let identity = identity(facts.keys, key);
         let found = self.values.get(&identity);
         let refused = match (found, cas) {
@@ -85,7 +92,6 @@ impl SharedData {
         if refused {
             return Written::Status(Status::CasMismatch);
         }
-        let other_length = found.is_some_and(|found| found.value.len() != value.len());
         let freed = found.map_or(0, |found| found.key.len() + found.value.len());
         let bytes = self.bytes + key.len() + value.len() - freed;
         if facts.capacity.is_some_and(|capacity| bytes > capacity) {
@@ -93,14 +99,9 @@ impl SharedData {
         }
         self.bytes = bytes;
         self.last = self.last.wrapping_add(1).max(1);
-        let torn = found.map(|found| (found.value.clone(), now + TEARS_FOR));
-        let stored = Value { key: key.to_vec(), value: value.to_vec(), cas: self.last, torn };
+        let stored = Value { key: key.to_vec(), value: value.to_vec(), cas: self.last };
         self.values.insert(identity, stored);
-        if other_length {
-            Written::OtherLength
-        } else {
-            Written::Status(Status::Ok)
-        }
+        Written::Status(Status::Ok)
     }
 
     /// All keys with their values, by key.
@@ -119,30 +120,29 @@ mod tests {
     use super::*;
     use crate::personality::{ENVOY, NGINX};
 
-    const ZERO: Duration = Duration::ZERO;
     const OK: Written = Written::Status(Status::Ok);
     const MISMATCH: Written = Written::Status(Status::CasMismatch);
 
     #[test]
     fn envoy_ignores_the_number_where_the_key_is_missing_and_without_one_it_writes_always() {
         let (facts, mut data) = (&ENVOY.shared, SharedData::default());
-        assert_eq!(data.set(facts, b"k", b"1", u32::MAX, ZERO), OK);
-        assert_eq!(data.set(facts, b"k", b"2", u32::MAX, ZERO), MISMATCH);
-        assert_eq!(data.set(facts, b"k", b"33", 0, ZERO), Written::OtherLength);
-        let (value, cas) = data.get(facts, b"k", ZERO, &mut Rng::new(1)).unwrap();
+        assert_eq!(data.set(facts, b"k", b"1", u32::MAX), OK);
+        assert_eq!(data.set(facts, b"k", b"2", u32::MAX), MISMATCH);
+        assert_eq!(data.set(facts, b"k", b"33", 0), OK);
+        let Found { value, cas, .. } = data.get(facts, b"k").unwrap();
         assert_eq!(value, b"33");
-        assert_eq!(data.set(facts, b"k", b"44", cas, ZERO), OK);
-        assert_eq!(data.set(facts, b"k", b"55", cas, ZERO), MISMATCH);
+        assert_eq!(data.set(facts, b"k", b"44", cas), OK);
+        assert_eq!(data.set(facts, b"k", b"55", cas), MISMATCH);
     }
 
     #[test]
     fn nginx_writes_without_a_number_only_if_absent_and_with_one_only_if_present() {
         let (facts, mut data) = (&NGINX.shared, SharedData::default());
-        assert_eq!(data.set(facts, b"k", b"1", u32::MAX, ZERO), MISMATCH);
-        assert_eq!(data.set(facts, b"k", b"1", 0, ZERO), OK);
-        assert_eq!(data.set(facts, b"k", b"2", 0, ZERO), MISMATCH);
-        let (_, cas) = data.get(facts, b"k", ZERO, &mut Rng::new(1)).unwrap();
-        assert_eq!(data.set(facts, b"k", b"2", cas, ZERO), OK);
+        assert_eq!(data.set(facts, b"k", b"1", u32::MAX), MISMATCH);
+        assert_eq!(data.set(facts, b"k", b"1", 0), OK);
+        assert_eq!(data.set(facts, b"k", b"2", 0), MISMATCH);
+        let Found { cas, .. } = data.get(facts, b"k").unwrap();
+        assert_eq!(data.set(facts, b"k", b"2", cas), OK);
     }
 
     #[test]
@@ -153,22 +153,29 @@ mod tests {
         assert_eq!(crc32(one), crc32(other));
         for (facts, same) in [(&NGINX.shared, true), (&ENVOY.shared, false)] {
             let mut data = SharedData::default();
-            data.set(facts, one, b"1", 0, ZERO);
-            assert_eq!(data.get(facts, other, ZERO, &mut Rng::new(1)).is_some(), same);
+            data.set(facts, one, b"1", 0);
+            assert_eq!(data.get(facts, other).is_some(), same);
         }
     }
 
     #[test]
-    fn nginx_tears_reads_while_a_value_changes_and_envoy_never() {
-        for (facts, tears) in [(&NGINX.shared, true), (&ENVOY.shared, false)] {
-            let (mut data, mut rng) = (SharedData::default(), Rng::new(4));
-            data.set(facts, b"k", &[1; 64], 0, ZERO);
-            let (_, cas) = data.get(facts, b"k", ZERO, &mut rng).unwrap();
-            data.set(facts, b"k", &[2; 64], cas, ZERO);
-            let mut read = |now| data.get(facts, b"k", now, &mut rng).unwrap().0;
-            let torn = (0..100).filter(|_| read(ZERO) != [2; 64]).count();
-            assert_eq!(torn > 0, tears);
-            assert!((0..100).all(|_| read(Duration::from_millis(1)) == [2; 64]), "only while it changes");
+    fn a_read_that_was_begun_before_a_write_is_of_both_values_under_the_older_number() {
+        let (facts, mut rng) = (&NGINX.shared, Rng::new(4));
+        for length in [2_000, 4_000, 8_000] {
+            let mut mixed = 0;
+            for _ in 0..100 {
+                let mut data = SharedData::default();
+                data.set(facts, b"k", &[1; 4_000], 0);
+                let begun = data.get(facts, b"k").unwrap();
+                assert_eq!(data.copied(facts, b"k", begun.clone(), &mut rng), begun, "nobody wrote");
+                assert_eq!(data.set(facts, b"k", &vec![2; length], begun.cas), OK);
+                let read = data.copied(facts, b"k", begun, &mut rng);
+                assert_eq!((read.value.len(), read.cas, read.is_other_length), (4_000, 1, length != 4_000));
+                mixed += usize::from(read.value.contains(&1) && read.value.contains(&2));
+                let later = data.get(facts, b"k").unwrap();
+                assert_eq!((later.value, later.cas), (vec![2; length], 2));
+            }
+            assert!(mixed > 30, "{mixed} of 100");
         }
     }
 
@@ -177,8 +184,8 @@ mod tests {
         let big = vec![0; 5 << 20];
         for (facts, last) in [(&NGINX.shared, Written::Full), (&ENVOY.shared, OK)] {
             let mut data = SharedData::default();
-            assert_eq!(data.set(facts, b"a", &big, 0, ZERO), OK);
-            assert_eq!(data.set(facts, b"b", &big, 0, ZERO), last);
+            assert_eq!(data.set(facts, b"a", &big, 0), OK);
+            assert_eq!(data.set(facts, b"b", &big, 0), last);
         }
     }
 }

@@ -128,7 +128,8 @@ pub struct SharedFacts {
     pub cas_of_missing: CasOfMissing,
     /// How keys are told apart.
     pub keys: Keys,
-    /// Whether a read may see a mixture of two values while another worker writes.
+    /// Whether a read may see a mixture of two values while another worker writes. Its number and its length are
+    /// those of the value that was there when it began.
     pub torn_reads: bool,
     /// How many bytes of keys and values there is room for; `None` where there is no limit.
     pub capacity: Option<usize>,
@@ -264,7 +265,8 @@ pub enum Situation {
     UndeclaredVariable,
     /// A variable that cannot be changed is written.
     ReadOnlyVariable,
-    /// A value in shared data that is overwritten by one of another length.
+    /// A value in shared data is read while it is overwritten by one of another length. Where that is nothing special, the reader gets as
+    /// many bytes as there were, some of them from either.
     LengthChanges,
     /// Shared data has no room.
     SharedDataFull,

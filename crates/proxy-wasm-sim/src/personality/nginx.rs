@@ -114,7 +114,7 @@ pub const NGINX: Personality = Personality {
         Rule {
             situation: Situation::LengthChanges,
             effect: Effect::Crashes,
-            sentence: "nginx: a value in shared data whose length changes corrupts VMs that read it; pad it to a constant length",
+            sentence: "nginx: a value in shared data whose length changes corrupts a VM that reads it at that moment; pad it, and have it change seldom",
         },
         Rule {
             situation: Situation::SharedDataFull,

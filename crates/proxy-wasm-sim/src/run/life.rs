@@ -136,8 +136,15 @@ impl Process {
     fn new_vm(&mut self, worker: Option<usize>, zone: usize) -> Result<(VmId, Vm), String> {
         self.next_vm += 1;
         let id = VmId(self.next_vm);
-        let facts =
-            VmFacts { worker, zone, roots: BTreeMap::new(), streams: BTreeMap::new(), next_context: 1, lost_slots: 0 };
+        let facts = VmFacts {
+            worker,
+            zone,
+            roots: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            next_context: 1,
+            lost_slots: 0,
+            reading: None,
+        };
         self.core.borrow_mut().vms.insert(id, facts);
         let vm = Vm::new(&self.module, &self.linker, &self.core, id)?;
         Ok((id, vm))

@@ -222,7 +222,7 @@ impl Process {
                 let mut core = self.core.borrow_mut();
                 let longest = core.faults.longest_wait;
                 let most = if core.rng.one_in(LONG_WAITS) { longest.max(SHORT_WAIT) } else { SHORT_WAIT };
-                let wait = core.rng.between(Duration::ZERO, most);
+                let wait = core.holds.time.take().unwrap_or_else(|| core.rng.between(Duration::ZERO, most));
                 core.after(wait, Event::Resume(index));
                 let who = core.who(callback.vm);
                 core.note(who, format_args!("waits for {wait:?} in {}", callback.name));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy_wasm_sim::{Faults, Module, Plugin, Process, Request};
+use proxy_wasm_sim::{Faults, Hold, Module, Plugin, Process, Request};
 
 use crate::filters::at_headers;
 
@@ -43,4 +43,28 @@ fn compare_and_swap_loses_nothing_and_a_plain_write_does() {
     assert_eq!(counted(&with_cas, faults), 400);
     assert!(counted(&without, faults) < 400);
     assert_eq!(counted(&without, Faults::default()), 400, "nothing is lost where nothing interleaves");
+}
+
+/// The first is held between its read and its write; the other goes on, and the first finds that out if it asks.
+#[test]
+fn a_held_worker_writes_when_others_have() {
+    for (module, counted, took) in
+        [(counts("(i32.load (i32.const 16))", "(br $again)"), 2, true), (counts("(i32.const 0)", ""), 1, false)]
+    {
+        let mut envoy = Process::envoy(&module, 5).everything_to("10.0.0.1:80");
+        envoy.start(&[Plugin::filter("f", "")]).unwrap();
+        envoy.hold(Hold::before("proxy_set_shared_data", "another key", Duration::from_secs(9)));
+        assert_eq!(envoy.request(Request::get("/").at(1)).unwrap().status, Some(200));
+        assert_eq!(envoy.held_until(), None, "that was not what it was about");
+        envoy.hold(Hold::before("proxy_set_shared_data", "ke", Duration::from_secs(2)));
+        let first = envoy.send(Request::get("/").at(0));
+        envoy.run_for(Duration::from_millis(10)).unwrap();
+        let until = envoy.held_until().unwrap();
+        assert!(envoy.now() < until && until < Duration::from_secs(3));
+        assert_eq!(envoy.request(Request::get("/").at(1)).unwrap().status, Some(200));
+        envoy.run_for(Duration::from_secs(3)).unwrap();
+        assert!(envoy.outcome(first).unwrap().ended >= until);
+        let value = envoy.shared_data().remove(b"key".as_slice()).unwrap();
+        assert_eq!(u32::from_le_bytes(value.try_into().unwrap()), counted + 1, "whether it asked: {took}");
+    }
 }

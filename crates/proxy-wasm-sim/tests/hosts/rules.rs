@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy_wasm_sim::{Plugin, Process, Refused, Request, Situation, NGINX};
+use proxy_wasm_sim::{Faults, Plugin, Process, Refused, Request, Situation, NGINX};
 
 use crate::filters::{at_headers, module, said, without_bodies};
 
@@ -39,7 +39,7 @@ fn check(what: &str, mut process: Process, expected: &Comes) {
 #[test]
 fn what_hosts_differ_in_when_a_module_calls_them() {
     use Comes::{Crash, Statuses, Trap};
-    let rows: [(&str, &str, &str, Comes, Comes); 14] = [
+    let rows: [(&str, &str, &str, Comes, Comes); 13] = [
         (
             "another tick period",
             "",
@@ -116,15 +116,6 @@ fn what_hosts_differ_in_when_a_module_calls_them() {
              (call $say (call $set (i32.const 100) (i32.const 3) (i32.const 101) (i32.const 1) (i32.const 0)))",
             Statuses("00"),
             Statuses("08"),
-        ),
-        (
-            "a value that changes its length",
-            r#"(data (i32.const 100) "key")"#,
-            "(call $say (call $set (i32.const 100) (i32.const 3) (i32.const 100) (i32.const 1) (i32.const 0)))
-             (call $say (call $get (i32.const 100) (i32.const 3) (i32.const 8) (i32.const 12) (i32.const 16)))
-             (call $say (call $set (i32.const 100) (i32.const 3) (i32.const 100) (i32.const 2) (i32.load (i32.const 16))))",
-            Statuses("000"),
-            Crash(Situation::LengthChanges),
         ),
         (
             "defining a metric again: another id, or the same",
@@ -204,4 +195,42 @@ fn two_calls_at_a_time_leak_nginx_s_slots() {
     let mut envoy = Process::envoy(&module, 1).workers(1).everything_to("10.0.0.1:80");
     envoy.start(&[Plugin::filter("f", "")]).unwrap();
     envoy.run_for(Duration::from_secs(60)).unwrap();
+}
+
+/// Reads a value of 4,000 bytes at each tick, and writes it again at its number: by as many bytes as the configuration has on top.
+const WRITES: &str = r#"
+  (global $more (mut i32) (i32.const 0))
+  (data (i32.const 100) "key")
+  (func (export "proxy_on_configure") (param i32 i32) (result i32)
+    (global.set $more (local.get 1)) (drop (call $tick (i32.const 1))) (i32.const 1))
+  (func (export "proxy_on_tick") (param i32)
+    (global.set $top (i32.const 131072))
+    (i32.store (i32.const 16) (i32.const 0))
+    (drop (call $get (i32.const 100) (i32.const 3) (i32.const 8) (i32.const 12) (i32.const 16)))
+    ;; All bytes are the same, unless two values are mixed.
+    (if (i32.load (i32.const 12)) (then
+      (if (i32.ne (i32.load8_u (i32.load (i32.const 8)))
+            (i32.load8_u (i32.sub (i32.add (i32.load (i32.const 8)) (i32.load (i32.const 12))) (i32.const 1))))
+        (then (call $say (i32.const 1))))))
+    (memory.fill (i32.const 70000) (i32.load8_u (i32.const 16)) (i32.const 5000))
+    (drop (call $set (i32.const 100) (i32.const 3) (i32.const 70000)
+      (i32.add (i32.const 4000) (i32.mul (global.get $more) (i32.and (i32.load (i32.const 16)) (i32.const 1))))
+      (i32.load (i32.const 16)))))"#;
+
+#[test]
+fn reads_are_torn_on_nginx_and_a_changing_length_ends_who_reads() {
+    let module = module(WRITES);
+    let run = |mut process: Process, configuration: &str| {
+        process.start(&[Plugin::filter("f", configuration)]).unwrap();
+        process.set_faults(Faults { preempt: 2, ..Faults::default() });
+        let crash = process.run_for(Duration::from_secs(20)).err();
+        assert_eq!(process.traps(), [""; 0]);
+        (crash.map(|crash| crash.rule), !said(&process).is_empty())
+    };
+    assert_eq!(run(Process::envoy(&module, 1), ""), (None, false));
+    assert_eq!(run(Process::envoy(&module, 1), "longer"), (None, false));
+    assert_eq!(run(Process::nginx(&module, 1), ""), (None, true), "mixtures");
+    assert_eq!(run(Process::nginx(&module, 1).workers(1), "longer"), (None, false), "nobody else reads");
+    let (rule, _) = run(Process::nginx(&module, 1), "longer");
+    assert_eq!(rule.as_deref(), NGINX.sentence(Situation::LengthChanges));
 }

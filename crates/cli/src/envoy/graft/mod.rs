@@ -9,8 +9,10 @@ use crate::envoy::part::Part;
 use crate::envoy::parts::{self, Connection, Setting, NAME, NOTE};
 use crate::envoy::places::{self, File, Manager, Place, Route};
 use crate::envoy::prune::Pointed;
+use crate::envoy::splice::splice;
+use crate::envoy::way::Step;
 use crate::envoy::wiring::{Peers, Wiring};
-use crate::envoy::yaml::{splice, Doc, Id, Step};
+use crate::envoy::yaml::{Doc, Id};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +22,13 @@ pub(crate) struct Wishes {
     /// `HOST/PREFIX`, or `HOST` for all of its routes.
     pub(crate) routes: Vec<String>,
     pub(crate) peers: Option<Peers>,
-    pub(crate) wasm: String,
-    pub(crate) socket: String,
+    pub(crate) wasm: Option<String>,
+    pub(crate) socket: Option<String>,
 }
+
+/// Where the filter is, and the gateway's socket, unless somebody says otherwise: as in the reference configuration.
+const WASM: &str = "/etc/envoy/durpina.wasm";
+const SOCKET: &str = "/run/envoy/durpina-tcp.sock";
 
 /// What there is to know beside the change.
 pub(crate) type Notes = Vec<String>;
@@ -60,8 +66,8 @@ pub(crate) fn graft(
     let connection = graft.connection(&routes);
     let setting = Setting {
         json: filter.text.clone(),
-        wasm: wishes.wasm.clone(),
-        socket: wishes.socket.clone(),
+        wasm: wishes.wasm.clone().unwrap_or_else(|| WASM.to_owned()),
+        socket: wishes.socket.clone().unwrap_or_else(|| SOCKET.to_owned()),
         access_log: filter.access_log,
         checks: filter.checks,
     };
@@ -194,7 +200,11 @@ impl Graft<'_> {
         });
         let mut durpina = parts::composite();
         let (key, value) = parts::WRITTEN_BY;
-        durpina.set("metadata", parts::mark([(key, Part::text(value))]));
+        let mut mark = parts::mark([(key, Part::text(value))]);
+        if let Some(peers) = self.wishes.peers {
+            mark = parts::mark([(key, Part::text(value)), ("peers", Part::text(peers.name()))]);
+        }
+        durpina.set("metadata", mark);
         let mut all = vec![durpina];
         all.extend(parts::peers(wiring, connection));
         all.extend(parts::probes(setting));

@@ -6,7 +6,8 @@ use crate::envoy::edit::Refusal;
 use crate::envoy::part::{quoted, Part};
 use crate::envoy::parts::{self, Setting, NAME};
 use crate::envoy::places::{self, File, Place, Route};
-use crate::envoy::yaml::{Doc, Id, Step};
+use crate::envoy::way::Step;
+use crate::envoy::yaml::{Doc, Id};
 
 impl Graft<'_> {
     /// Points a route to durpina.
@@ -98,6 +99,11 @@ impl Graft<'_> {
         for (file, steps) in &split {
             let Some(File { doc, .. }) = self.files.get(*file) else { continue };
             let Some((id, (list, at))) = doc.find(steps).and_then(|id| Some((id, in_list(doc, id)?))) else { continue };
+            if places::mark(doc, id).and_then(|mark| doc.text_at(mark, &["methods"])) != Some("others") {
+                // Never a copy of another route.
+                self.problem(Place { file: *file, id }, "is not the route that was to be copied");
+                continue;
+            }
             let edit = edit::repeat_item(doc, list, at).map_err(|refusal| Refusal { at: id, ..refusal });
             self.push(*file, edit);
         }

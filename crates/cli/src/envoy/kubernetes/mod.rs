@@ -16,7 +16,7 @@ use super::filter::Filter;
 use super::graft::{Notes, Wishes};
 use super::part::{Part, Style};
 use super::parts::{self, Setting, NAME};
-use super::wiring::{Peers, Wiring};
+use super::wiring::{Peers, Wiring, PEER_HEADERS};
 
 /// What writes the proxies' configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -90,6 +90,12 @@ pub(crate) fn write(
     wishes: &Wishes,
 ) -> Result<(String, Notes), Vec<String>> {
     let filter = Filter::read(json)?;
+    if has_own_headers(json) {
+        return Err(vec![
+            "envoy.peer_headers: the filter behind durpina in a manifest reads the default names: leave it out"
+                .to_owned(),
+        ]);
+    }
     let mut notes = Notes::new();
     let routes = wishes.routes.iter().map(|wish| prefix(wish)).collect::<Vec<_>>();
     if routes.is_empty() {
@@ -108,13 +114,13 @@ pub(crate) fn write(
     let peers = wishes.peers.unwrap_or(Peers::Http1);
     let setting = Setting {
         json: filter.text.clone(),
-        wasm: wishes.wasm.clone(),
-        socket: wishes.socket.clone(),
+        wasm: wishes.wasm.as_deref().unwrap_or(WASM).to_owned(),
+        socket: wishes.socket.as_deref().unwrap_or(SOCKET).to_owned(),
         access_log: filter.access_log,
         checks: filter.checks,
     };
     let mut manifest = Manifest { setting, wiring: WIRING, peers, routes };
-    let is_image = wishes.wasm.contains("://");
+    let is_image = manifest.setting.wasm.contains("://");
     let (comment, entries) = match platform {
         Platform::Istio => {
             if is_image {
@@ -131,7 +137,7 @@ pub(crate) fn write(
             return Err(vec![format!(
                 "{}: what an EnvoyPatchPolicy puts in is loaded by Envoy itself, which reads files: mount the image, and give \
                  the path of the file",
-                wishes.wasm
+                manifest.setting.wasm
             )])
         }
         Platform::EnvoyGateway => (envoy_gateway::COMMENT, envoy_gateway::entries(&manifest, options)),
@@ -144,12 +150,23 @@ pub(crate) fn write(
     Ok((format!("{comment}{body}"), notes))
 }
 
+/// Where the filter is, and the gateway's socket, unless somebody says otherwise. The file has the name that it has in an image.
+const WASM: &str = "/etc/durpina/plugin.wasm";
+const SOCKET: &str = "/run/durpina/tcp.sock";
+
 /// The bound on answers to checks.
 const LIMIT: &str = "http.async_response_buffer_limit";
 
 fn prefix(wish: &str) -> Prefix {
     let (host, prefix) = wish.find('/').map_or((wish, "/"), |at| wish.split_at(at));
     Prefix { host: host.to_owned(), prefix: prefix.to_owned() }
+}
+
+/// Whether the picks are in headers of other names.
+fn has_own_headers(json: &str) -> bool {
+    let json: Value = serde_json::from_str(json).unwrap_or_default();
+    json.pointer("/envoy/peer_headers")
+        .is_some_and(|names| !names.is_null() && *names != Value::from(PEER_HEADERS.to_vec()))
 }
 
 /// Whether requests come to an upstream without regard to their host.
@@ -228,13 +245,7 @@ mod tests {
 
     fn wishes(wasm: &str, routes: &[&str]) -> Wishes {
         let routes = routes.iter().map(|route| (*route).to_owned()).collect();
-        Wishes {
-            managers: Vec::new(),
-            routes,
-            peers: None,
-            wasm: wasm.to_owned(),
-            socket: "/run/durpina/tcp.sock".to_owned(),
-        }
+        Wishes { managers: Vec::new(), routes, peers: None, wasm: Some(wasm.to_owned()), socket: None }
     }
 
     fn written(json: &str, platform: Platform, options: &Options, wishes: &Wishes) -> Value {
@@ -246,7 +257,7 @@ mod tests {
     #[test]
     fn the_manifests_of_the_repository_are_what_is_written() {
         let json = include_str!("../../../../../deploy/filter.json");
-        let wishes = wishes("/etc/durpina/plugin.wasm", &["www.example.com/"]);
+        let wishes = Wishes { wasm: None, ..wishes("", &["www.example.com/"]) };
         for (platform, text) in [
             (Platform::Istio, include_str!("../../../../../deploy/istio.yaml")),
             (Platform::EnvoyGateway, include_str!("../../../../../deploy/envoy-gateway.yaml")),
@@ -337,6 +348,15 @@ mod tests {
         assert!(!notes(&routed(r#"{"host": "www.example.com", "upstream": "web"}"#), "www.example.com"));
         let shipped = include_str!("../../../../../deploy/filter.json");
         assert!(!notes(shipped, "www.example.com"));
+    }
+
+    #[test]
+    fn headers_of_other_names_are_refused() {
+        let with = |names: &str| JSON.replacen('{', &format!(r#"{{"envoy": {{"peer_headers": {names}}}, "#), 1);
+        let written = |json: &str| write(json, Platform::Istio, &Options::default(), &wishes("/w", &["h"]));
+        assert!(written(&with(r#"["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"]"#)).is_ok());
+        let problems = written(&with(r#"["x-durpina-peer-2", "x-durpina-peer", "x-a"]"#)).unwrap_err();
+        assert!(problems[0].starts_with("envoy.peer_headers: "), "{problems:?}");
     }
 
     #[test]

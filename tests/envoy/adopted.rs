@@ -1,0 +1,394 @@
+//! Configurations that others wrote, Envoy's own examples, with the filter put in by `durpina envoy`: they validate, start, serve,
+//! and fail over, and what was put in comes out to the byte. `tests/data/envoy-examples` says where they are from.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use regex_lite::Regex;
+use serde_json::{json, Value};
+
+use crate::support::client::{Answer, Client, Request};
+use crate::support::config::repository;
+use crate::support::envoy::{envoy_binary, filter_module, Directory};
+use crate::support::ports::Port;
+use crate::support::server::Server;
+use crate::support::{command_line, eventually, tls};
+use crate::PATIENCE;
+
+/// How peers and clients speak.
+#[derive(Clone, Copy, PartialEq)]
+enum Speech {
+    Plain,
+    Http2,
+    Tls,
+}
+
+/// What is done with an example.
+struct Example {
+    /// The bootstrap first.
+    files: &'static [&'static str],
+    /// Which of its listeners is asked, from 0.
+    listener: usize,
+    routes: &'static [&'static str],
+    path: &'static str,
+    host: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+    clients: Speech,
+    peers: Speech,
+    monitor: Option<&'static str>,
+    /// Written as JSON first.
+    json: bool,
+}
+
+/// One that is asked over plain HTTP/1.1 for `/`, as are its servers.
+const PLAIN: Example = Example {
+    files: &[],
+    listener: 0,
+    routes: &[],
+    path: "/",
+    host: "test",
+    headers: &[],
+    clients: Speech::Plain,
+    peers: Speech::Plain,
+    monitor: None,
+    json: false,
+};
+
+/// An Envoy that is killed with its owner.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn envoy(arguments: &[&str], config: &str, log: &str) -> Command {
+    let mut command = Command::new(envoy_binary());
+    command.args(["-c", config, "--log-level", "warning", "--use-dynamic-base-id", "--concurrency", "1"]);
+    command.args(["--component-log-level", "wasm:info"]).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log).expect("a log"));
+    command
+}
+
+fn listens(port: &Port) -> bool {
+    std::net::TcpStream::connect(port.addr()).is_ok()
+}
+
+/// An Envoy that speaks in another way than what it stands before: a server's or a client's.
+struct Relay {
+    port: Port,
+    _directory: Directory,
+    process: Option<Process>,
+}
+
+impl Relay {
+    fn start(target: std::net::SocketAddr, before: Speech, behind: Speech) -> Relay {
+        let (port, directory) = (Port::free(), Directory::create());
+        let address = |addr: std::net::SocketAddr| json!({ "socket_address": { "address": "127.0.0.1", "port_value": addr.port() } });
+        let http =
+            "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+        let router = json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" });
+        let host = json!({ "name": "all", "domains": ["*"], "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "target" } }] });
+        let manager = json!({
+            "@type": http,
+            "stat_prefix": "relay",
+            "codec_type": if before == Speech::Http2 { "HTTP2" } else { "AUTO" },
+            "http_filters": [{ "name": "router", "typed_config": router }],
+            "route_config": { "virtual_hosts": [host] },
+        });
+        let mut chain = json!({ "filters": [{ "name": "manager", "typed_config": manager }] });
+        if before == Speech::Tls {
+            chain["transport_socket"] = json!({ "name": "tls", "typed_config": tls::server(&["http/1.1"]) });
+        }
+        let endpoint = json!({ "endpoint": { "address": address(target) } });
+        let mut cluster = json!({
+            "name": "target",
+            "type": "STATIC",
+            "load_assignment": { "cluster_name": "target", "endpoints": [{ "lb_endpoints": [endpoint] }] },
+        });
+        if behind == Speech::Tls {
+            cluster["transport_socket"] = tls::client(&json!({}));
+        }
+        let listener = json!({ "name": "relay", "address": address(port.addr()), "filter_chains": [chain] });
+        let config = json!({ "static_resources": { "listeners": [listener], "clusters": [cluster] } });
+        let file = directory.path("relay.json");
+        fs::write(&file, config.to_string()).unwrap();
+        let log = directory.path("log");
+        let process = Process(envoy(&[], &file.to_string_lossy(), &log.to_string_lossy()).spawn().unwrap());
+        eventually("a relay listens", PATIENCE, || listens(&port));
+        Relay { port, _directory: directory, process: Some(process) }
+    }
+}
+
+/// A server, and what its clients connect to.
+struct Peer {
+    server: Server,
+    relay: Option<Relay>,
+}
+
+impl Peer {
+    fn start(name: &str, speech: Speech) -> Peer {
+        let server = Server::start(name);
+        let relay = (speech != Speech::Plain).then(|| Relay::start(server.addr(), speech, Speech::Plain));
+        Peer { server, relay }
+    }
+
+    fn addr(&self) -> std::net::SocketAddr {
+        self.relay.as_ref().map_or_else(|| self.server.addr(), |relay| relay.port.addr())
+    }
+
+    fn die(&mut self) {
+        match &mut self.relay {
+            Some(relay) => drop(relay.process.take()),
+            None => self.server.stop(),
+        }
+    }
+}
+
+/// An example in a directory of its own, with free ports in place of its own, and its servers in place of its hosts.
+struct Adapted {
+    directory: Directory,
+    files: Vec<PathBuf>,
+    /// Of its listeners, in their order.
+    ports: Vec<Port>,
+}
+
+impl Adapted {
+    fn new(example: &Example, server: std::net::SocketAddr) -> Adapted {
+        let directory = Directory::create();
+        let address = Regex::new(r"address: (\S+)(\s+port_value: )(\d+)").unwrap();
+        let mut ports = Vec::new();
+        let files: Vec<PathBuf> = example
+            .files
+            .iter()
+            .map(|file| {
+                let text = fs::read_to_string(repository().join("tests/data/envoy-examples").join(file)).unwrap();
+                let admin = text.find("\nadmin:").unwrap_or(text.len());
+                let text = address.replace_all(&text, |found: &regex_lite::Captures<'_>| {
+                    let port = match (&found[1], found.get(0).unwrap().start() > admin) {
+                        ("0.0.0.0", false) => {
+                            ports.push(Port::free());
+                            ports.last().unwrap().addr().port()
+                        }
+                        ("0.0.0.0", true) => 0,
+                        _ => server.port(),
+                    };
+                    format!("address: 127.0.0.1{}{port}", &found[2])
+                });
+                let name = file.rsplit('/').next().unwrap();
+                let path = directory.path(&if example.json { name.replace("yaml", "json") } else { name.to_owned() });
+                let mut text = text.replace("/var/lib/envoy/", &directory.path("").to_string_lossy());
+                if example.json {
+                    let value: Value = serde_norway::from_str(&text).unwrap();
+                    text = serde_json::to_string_pretty(&value).unwrap();
+                }
+                fs::write(&path, text).unwrap();
+                path
+            })
+            .collect();
+        Adapted { directory, files, ports }
+    }
+
+    fn texts(&self) -> Vec<String> {
+        self.files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+    }
+
+    /// Runs `durpina envoy` on the files; gives what it printed.
+    #[track_caller]
+    fn durpina(&self, arguments: &[String]) -> String {
+        let output = command_line().arg("envoy").args(&self.files).args(arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path(name).to_string_lossy().into_owned()
+    }
+}
+
+impl Example {
+    fn run(&self) {
+        let mut a = Peer::start("a", self.peers);
+        let b = Peer::start("b", self.peers);
+        let before = Server::start("before");
+        let adapted = Adapted::new(self, before.addr());
+        let texts = adapted.texts();
+
+        let monitors: Vec<Value> =
+            self.monitor.iter().map(|name| json!({ "name": name, "interval": "200ms", "schedule": "all" })).collect();
+        let filter = json!({
+            "upstreams": { "web": { "servers": [a.addr().to_string(), b.addr().to_string()], "monitors": monitors } },
+            "upstream": "web",
+        });
+        fs::write(adapted.directory.path("filter.json"), filter.to_string()).unwrap();
+        let mut arguments = vec![adapted.path("filter.json"), "--write".to_owned()];
+        for (option, value) in
+            [("--wasm", filter_module().to_string_lossy().into_owned()), ("--socket", adapted.path("durpina-tcp.sock"))]
+        {
+            arguments.extend([option.to_owned(), value]);
+        }
+        arguments.extend(self.routes.iter().flat_map(|route| ["--route".to_owned(), (*route).to_owned()]));
+        adapted.durpina(&arguments);
+        let written = adapted.texts();
+        assert_ne!(written, texts);
+        assert!(adapted.durpina(&arguments).contains("nothing to change"), "called again it changes nothing");
+        assert_eq!(adapted.texts(), written);
+
+        let checked = command_line().arg("check").args(&adapted.files).output().unwrap();
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+
+        let (config, log) = (adapted.files[0].to_string_lossy().into_owned(), adapted.path("log"));
+        let validated = envoy(&["--mode", "validate"], &config, &log).status().unwrap();
+        assert!(validated.success(), "{}\n{}", fs::read_to_string(&log).unwrap(), written.join("\n"));
+
+        let process = Process(envoy(&[], &config, &log).spawn().unwrap());
+        let port = &adapted.ports[self.listener];
+        eventually("Envoy listens", PATIENCE, || listens(port));
+        let relay = (self.clients == Speech::Tls).then(|| Relay::start(port.addr(), Speech::Plain, Speech::Tls));
+        let mut client = Client::new(relay.as_ref().map_or(port.addr(), |relay| relay.port.addr()));
+        self.serves(&mut client, &mut a, &log);
+        assert_eq!(before.requests(), 0, "the route leads to durpina alone");
+        drop(process);
+        let log = fs::read_to_string(&log).unwrap();
+        assert!(!log.contains("panicked"), "{log}");
+
+        adapted.durpina(&["--remove".to_owned(), "--write".to_owned()]);
+        assert_eq!(adapted.texts(), texts, "to the byte");
+    }
+
+    fn ask(&self, client: &mut Client, method: &str) -> Answer {
+        let mut request = Request::new(method, self.path).header("host", self.host);
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        if method == "POST" {
+            request = request.body("x");
+        }
+        client.send(&request).expect("an answer")
+    }
+
+    /// Both serve; when one dies, no request fails.
+    fn serves(&self, client: &mut Client, a: &mut Peer, log: &str) {
+        let by = |answer: &Answer| (answer.status, answer.served_by().to_owned());
+        let served: Vec<_> = (0..6).map(|_| by(&self.ask(client, "GET"))).collect();
+        for name in ["a", "b"] {
+            assert!(served.contains(&(200, name.to_owned())), "{served:?}\n{}", fs::read_to_string(log).unwrap());
+        }
+        assert!(served.iter().all(|(status, _)| *status == 200), "{served:?}");
+        a.die();
+        if let Some(monitor) = self.monitor {
+            // Before any request could: through the clusters that were put in for it, and its socket.
+            let by = format!("to=down by=\"monitor {monitor}\"");
+            let found = || fs::read_to_string(log).is_ok_and(|log| log.contains(&by));
+            eventually("the monitor finds the dead server", PATIENCE, found);
+        }
+        for method in ["GET", "POST", "GET", "POST", "GET", "POST"] {
+            assert_eq!(by(&self.ask(client, method)), (200, "b".to_owned()), "{method}");
+        }
+    }
+}
+
+#[test]
+fn front_proxy() {
+    let files = &["front-proxy/envoy.yaml"];
+    Example { files, routes: &["backend/service/1"], path: "/service/1", monitor: Some("tcp"), ..PLAIN }.run();
+}
+
+#[test]
+fn front_proxy_over_tls() {
+    let files = &["front-proxy/envoy.yaml"];
+    let routes = &["backend/service/1", "backend/service/2"];
+    Example { files, listener: 1, routes, path: "/service/2", clients: Speech::Tls, ..PLAIN }.run();
+}
+
+#[test]
+fn websocket() {
+    Example { files: &["websocket/envoy-ws.yaml"], routes: &["app/"], monitor: Some("http"), ..PLAIN }.run();
+    Example { files: &["websocket/envoy-ws-route.yaml"], routes: &["app-ws/ws"], path: "/ws/x", ..PLAIN }.run();
+}
+
+#[test]
+fn grpc_bridge() {
+    let files = &["grpc-bridge/client/envoy-proxy.yaml"];
+    Example { files, routes: &["backend"], host: "grpc", ..PLAIN }.run();
+    let files = &["grpc-bridge/server/envoy-proxy.yaml"];
+    // An HTTP/1.1 client of a server of HTTP/2.
+    let headers = &[("content-type", "application/grpc")];
+    Example { files, routes: &["backend"], peers: Speech::Http2, headers, ..PLAIN }.run();
+}
+
+#[test]
+fn cors() {
+    Example { files: &["cors/backend/envoy.yaml"], routes: &["www"], path: "/cors/open", ..PLAIN }.run();
+    Example { files: &["cors/frontend/envoy.yaml"], routes: &["*/"], ..PLAIN }.run();
+}
+
+#[test]
+fn dynamic_config_from_files() {
+    let files =
+        &["dynamic-config-fs/envoy.yaml", "dynamic-config-fs/configs/lds.yaml", "dynamic-config-fs/configs/cds.yaml"];
+    Example { files, routes: &["local_service/"], monitor: Some("tcp"), ..PLAIN }.run();
+}
+
+#[test]
+fn tls() {
+    let routes = &["app/"];
+    Example { files: &["tls/envoy-http-https.yaml"], routes, peers: Speech::Tls, ..PLAIN }.run();
+    Example { files: &["tls/envoy-https-http.yaml"], routes, clients: Speech::Tls, ..PLAIN }.run();
+    let files = &["tls/envoy-https-https.yaml"];
+    Example { files, routes, clients: Speech::Tls, peers: Speech::Tls, ..PLAIN }.run();
+}
+
+#[test]
+fn access_control_and_double_proxy() {
+    let headers = &[("referer", "https://www.envoyproxy.io/docs/envoy/v1")];
+    Example { files: &["rbac/envoy.yaml"], routes: &["service/"], headers, ..PLAIN }.run();
+    Example { files: &["double-proxy/envoy.yaml"], routes: &["app"], ..PLAIN }.run();
+}
+
+/// What rejects requests goes on doing so, before durpina picks anybody.
+#[test]
+fn local_ratelimit() {
+    let files = &["local_ratelimit/envoy.yaml"];
+    let example = Example { files, routes: &["backend/"], listener: 1, ..PLAIN };
+    let (mut a, b) = (Peer::start("a", Speech::Plain), Peer::start("b", Speech::Plain));
+    let before = Server::start("before");
+    let adapted = Adapted::new(&example, before.addr());
+    let texts = adapted.texts();
+    let filter = json!({ "upstreams": { "web": { "servers": [a.addr().to_string(), b.addr().to_string()] } }, "upstream": "web" });
+    fs::write(adapted.directory.path("filter.json"), filter.to_string()).unwrap();
+    let wasm = filter_module().to_string_lossy().into_owned();
+    let arguments =
+        ["--route", "backend/", "--wasm", &wasm, "--write", &adapted.path("filter.json")].map(str::to_owned);
+    adapted.durpina(&arguments);
+    let (config, log) = (adapted.files[0].to_string_lossy().into_owned(), adapted.path("log"));
+    assert!(envoy(&["--mode", "validate"], &config, &log).status().unwrap().success());
+    let process = Process(envoy(&[], &config, &log).spawn().unwrap());
+    eventually("Envoy listens", PATIENCE, || listens(&adapted.ports[1]));
+    let mut client = Client::new(adapted.ports[1].addr());
+    a.die();
+    // Two requests have a token, and durpina's retry takes none.
+    let served: Vec<(u16, String)> = (0..4)
+        .map(|_| client.get("/").expect("an answer"))
+        .map(|answer| (answer.status, answer.served_by().to_owned()))
+        .collect();
+    let (good, rejected) = ((200, "b".to_owned()), (429, String::new()));
+    assert_eq!(served, [good.clone(), good, rejected.clone(), rejected]);
+    assert_eq!(b.server.requests(), 2);
+    drop(process);
+    adapted.durpina(&["--remove".to_owned(), "--write".to_owned()]);
+    assert_eq!(adapted.texts(), texts, "to the byte");
+}
+
+#[test]
+fn json() {
+    let files = &["front-proxy/envoy.yaml"];
+    // In JSON the keys of the example come in another order, and its listeners do not.
+    Example { files, routes: &["backend/service/1"], path: "/service/1", monitor: Some("tcp"), json: true, ..PLAIN }
+        .run();
+}
