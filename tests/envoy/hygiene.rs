@@ -16,7 +16,7 @@ use crate::support::server::{Behaviour, Server};
 use crate::{one_upstream, served_in_turn, server, start};
 
 /// The request with every header that could choose a peer, in the ways in which a client could send them.
-fn forgeries(path: &str, addr: &str) -> Vec<Request> {
+pub(crate) fn forgeries(path: &str, addr: &str) -> Vec<Request> {
     let names = ["x-durpina-peer", "x-durpina-peer-2", "x-durpina-peer-3"];
     let all = |mut request: Request, spell: fn(&str) -> String, value: &str| {
         for name in names {

@@ -6,6 +6,7 @@
 //! - [`balancing`]: who gets how much;
 //! - [`balancers`]: the same for the balancers beyond round robin;
 //! - [`declarations`]: which upstreams there are;
+//! - [`deploy`]: the manifests for Kubernetes, applied as the controllers do;
 //! - [`failover`]: servers die under load and come back, and no client notices;
 //! - [`failures`]: what counts against a peer and what does not; [`blame`]: each way in which a request can end, and whose fault it is;
 //! - [`hostile`]: peers that send without an end cost little;
@@ -36,6 +37,7 @@ mod balancing;
 mod blame;
 mod configuration;
 mod declarations;
+mod deploy;
 mod failover;
 mod failures;
 mod forgeries;

@@ -46,6 +46,11 @@ impl Config {
         Config { bootstrap }
     }
 
+    /// A bootstrap from somewhere else.
+    pub fn given(bootstrap: Value) -> Config {
+        Config { bootstrap }
+    }
+
     /// The filter JSON.
     #[must_use]
     pub fn filter(self, filter: &Value) -> Config {

@@ -14,7 +14,7 @@ use clap_complete::Shell;
 use durpina::time;
 use serde::Serialize;
 
-use crate::envoy::Peers;
+use crate::envoy::{Manifest, Peers};
 use crate::texts;
 
 /// The command line of `durpina`.
@@ -200,6 +200,8 @@ pub(crate) enum Command {
         /// Writes the files, all or none
         #[arg(long)]
         write: bool,
+        #[command(flatten)]
+        manifest: Manifest,
     },
     /// Prints a completion script for a shell
     ///

@@ -132,9 +132,9 @@ fn act(
         }
         Command::Check { files, own } => Invocation::Check(files, own),
         Command::NginxConfig { file, conf } => Invocation::NginxConfig { file, conf },
-        Command::Envoy { files, routes, managers, peers, wasm, socket, remove, write } => {
+        Command::Envoy { files, routes, managers, peers, wasm, socket, remove, write, manifest } => {
             let wishes = envoy::Wishes { managers, routes, peers, wasm, socket };
-            Invocation::Envoy(envoy::Task { files, wishes, remove, write })
+            Invocation::Envoy(envoy::Task { files, wishes, remove, write, manifest })
         }
         Command::Completions { shell } => Invocation::Print(manual::completions(shell)),
         Command::Man => Invocation::Print(manual::page()),

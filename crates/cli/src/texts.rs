@@ -61,7 +61,8 @@ pub(crate) const ENVOY: &str = "  \
   durpina envoy envoy.yaml filter.json --route backend/api/
   durpina envoy envoy.yaml filter.json --route backend/api/ --write
   durpina envoy envoy.yaml lds.yaml cds.yaml filter.json --route backend --manager ingress_http
-  durpina envoy envoy.yaml --remove --write";
+  durpina envoy envoy.yaml --remove --write
+  durpina envoy --for istio filter.json --route www.example.com/ > istio.yaml";
 
 pub(crate) const COMPLETIONS: &str = "  \
   durpina completions bash > /etc/bash_completion.d/durpina

@@ -9,12 +9,14 @@
 //! | [`graft`], [`prune`] | putting it in, taking it out |
 //! | [`check`] | what is wrong with durpina in a configuration |
 //! | [`files`] | the difference, and writing all or none |
+//! | [`kubernetes`] | the same for proxies whose configuration a controller writes |
 
 mod check;
 mod edit;
 mod files;
 mod filter;
 mod graft;
+mod kubernetes;
 mod part;
 mod parts;
 mod places;
@@ -34,6 +36,7 @@ use durpina::Registry;
 use files::Change;
 use filter::Filter;
 pub(crate) use graft::Wishes;
+pub(crate) use kubernetes::Options as Manifest;
 use places::File;
 pub(crate) use wiring::Peers;
 use yaml::Doc;
@@ -46,6 +49,8 @@ pub(crate) struct Task {
     pub(crate) wishes: Wishes,
     pub(crate) remove: bool,
     pub(crate) write: bool,
+    /// A manifest instead of a change.
+    pub(crate) manifest: Manifest,
 }
 
 /// How it went.
@@ -71,6 +76,19 @@ pub(crate) enum Failure {
 /// Does what was asked.
 pub(crate) fn run(task: &Task) -> Report {
     let mut report = Report::default();
+    if let Some(platform) = task.manifest.platform {
+        match manifest(task, platform) {
+            Ok((text, notes)) => {
+                report.output = text;
+                report.messages = notes.iter().map(|note| format!("note: {note}\n")).collect();
+            }
+            Err((failure, problems)) => {
+                report.messages = problems.iter().map(|problem| format!("{problem}\n")).collect();
+                report.failure = Some(failure);
+            }
+        }
+        return report;
+    }
     match changes(task, &mut report.messages) {
         Ok(changes) => {
             for change in &changes {
@@ -120,6 +138,18 @@ pub(crate) fn check(texts: &[(String, String)], registry: &Registry) -> Option<R
 }
 
 type Problems = (Failure, Vec<String>);
+
+fn manifest(task: &Task, platform: kubernetes::Platform) -> Result<(String, graft::Notes), Problems> {
+    let wrong = |problem: &str| (Failure::Configuration, vec![problem.to_owned()]);
+    let [file] = task.files.as_slice() else {
+        return Err(wrong("with --for there is one file, the filter JSON: the controller has the rest"));
+    };
+    let name = file.display();
+    let text = crate::check::read(file).map_err(|error| (Failure::Files, vec![format!("{name}: {error}")]))?;
+    let text = String::from_utf8(text).map_err(|_| wrong(&format!("{name}: is not UTF-8")))?;
+    kubernetes::write(&text, platform, &task.manifest, &task.wishes)
+        .map_err(|problems| (Failure::Configuration, problems))
+}
 
 fn changes(task: &Task, messages: &mut String) -> Result<Vec<Change>, Problems> {
     let wrong = |problems| (Failure::Configuration, problems);
