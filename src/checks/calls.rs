@@ -37,8 +37,7 @@ pub(super) struct Flight {
     /// The upstream's position.
     pub(super) upstream: usize,
     pub(super) peer: PeerId,
-    pub(super) to: SocketAddr,
-    pub(super) cluster: String,
+    pub(super) call: Call,
     pub(super) purpose: Purpose,
     deadline: Timestamp,
 }
@@ -58,6 +57,8 @@ pub(super) struct Progress {
     pub(super) began: Timestamp,
     /// How often it has asked.
     pub(super) asked: u32,
+    /// What is asked was asked before, over a kept connection.
+    pub(super) is_again: bool,
 }
 
 /// What a call is for.
@@ -128,7 +129,7 @@ impl Calls {
     pub(super) fn add(
         &mut self,
         id: CallId,
-        call: &Call,
+        call: Call,
         upstream: usize,
         peer: PeerId,
         purpose: Purpose,
@@ -137,8 +138,7 @@ impl Calls {
         // The host ends other calls by itself; only a reply that is lost has to be given up.
         let grace = if call.kind == CallKind::Connect { Duration::ZERO } else { GRACE };
         let deadline = now.after(call.timeout).after(grace);
-        let (to, cluster) = (call.to, call.cluster.clone());
-        self.under_way.push((id, Flight { upstream, peer, to, cluster, purpose, deadline }));
+        self.under_way.push((id, Flight { upstream, peer, call, purpose, deadline }));
     }
 
     /// The calls whose replies are overdue.

@@ -41,6 +41,10 @@ use driver::{Driver, State};
 use lease::POLL;
 use pending::BATCH;
 
+/// The least time between ticks for checks: those that are due within it are made together. A tick renews the lease, which is a
+/// write, and sets the host's timer; and what is done in one go is done from the processor's caches.
+const PACE: Duration = Duration::from_millis(25);
+
 /// Reads bytes as an answer to a question for the fuzzer. Returns whether it was one.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn read_dns(bytes: &[u8]) -> bool {
@@ -84,9 +88,10 @@ impl Checks {
             Some(schedule) => schedule.next_due().map(until).into_iter().chain([POLL]).min(),
             None => self.0.idle.is_none().then_some(POLL),
         };
+        let work = [self.0.calls.next_due().map(until), work].into_iter().flatten().min().map(|wait| wait.max(PACE));
         // What waits for room, or for a tick, is asked at the next one.
         let question = (self.0.lookups.has_questions() || self.0.calls.has_waiting()).then_some(BATCH);
-        [self.0.calls.next_due().map(until), work, urgent, question].into_iter().flatten().min()
+        [work, urgent, question].into_iter().flatten().min()
     }
 }
 
