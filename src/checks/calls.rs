@@ -19,6 +19,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const CLOSING: Duration = Duration::from_millis(100);
 /// A reply that says "not in time" and comes so much earlier than it could broke off.
 const EARLY: Duration = Duration::from_millis(25);
+/// How many monitors are kept for the next checks.
+const MOST_SPECS: usize = 8;
 
 /// The calls of one worker.
 #[derive(Default)]
@@ -28,6 +30,8 @@ pub(super) struct Calls {
     closing: Vec<(CallId, Timestamp)>,
     /// Calls of checks under way that wait for a tick, or for room.
     waiting: Vec<Waiting>,
+    /// The monitors that asked last: checks share what is the same for all of them.
+    specs: Vec<Rc<MonitorSpec>>,
 }
 
 type Waiting = (usize, PeerId, Call, Purpose);
@@ -92,6 +96,19 @@ impl Calls {
     /// How many there are that the host counts.
     pub(super) fn count(&self) -> usize {
         self.under_way.len() + self.closing.len()
+    }
+
+    /// A monitor that is to ask.
+    pub(super) fn spec(&mut self, monitor: &MonitorSpec) -> Rc<MonitorSpec> {
+        if let Some(known) = self.specs.iter().find(|known| ***known == *monitor) {
+            return Rc::clone(known);
+        }
+        if self.specs.len() >= MOST_SPECS {
+            self.specs.remove(0);
+        }
+        let spec = Rc::new(monitor.clone());
+        self.specs.push(Rc::clone(&spec));
+        spec
     }
 
     /// Whether the peer is being checked by this monitor.

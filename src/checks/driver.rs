@@ -218,7 +218,8 @@ impl Driver<'_> {
             return;
         }
         let subject = Subject { position: job.upstream, peer: peer.id, to };
-        self.begin_check(subject, &Rc::new(monitor.clone()));
+        let monitor = self.state.calls.spec(monitor);
+        self.begin_check(subject, &monitor);
     }
 
     /// Makes a call. Where that cannot be done, it is said why.

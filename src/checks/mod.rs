@@ -43,7 +43,7 @@ use pending::BATCH;
 
 /// The least time between ticks for checks: those that are due within it are made together. A tick renews the lease, which is a
 /// write, and sets the host's timer; and what is done in one go is done from the processor's caches.
-const PACE: Duration = Duration::from_millis(25);
+const PACE: Duration = Duration::from_millis(50);
 
 /// Reads bytes as an answer to a question for the fuzzer. Returns whether it was one.
 #[cfg(feature = "fuzzing")]
@@ -85,13 +85,16 @@ impl Checks {
         let until = |at: Timestamp| at.since(now);
         let urgent = self.0.pending.is_urgent().then_some(BATCH);
         let work = match &self.0.schedule {
-            Some(schedule) => schedule.next_due().map(until).into_iter().chain([POLL]).min(),
+            // Where a check failed, the next one comes in time: the verdict hangs on it.
+            Some(schedule) => {
+                let pace = if schedule.has_rechecks() { Duration::ZERO } else { PACE };
+                schedule.next_due().map(until).into_iter().chain([POLL]).min().map(|wait| wait.max(pace))
+            }
             None => self.0.idle.is_none().then_some(POLL),
         };
-        let work = [self.0.calls.next_due().map(until), work].into_iter().flatten().min().map(|wait| wait.max(PACE));
         // What waits for room, or for a tick, is asked at the next one.
         let question = (self.0.lookups.has_questions() || self.0.calls.has_waiting()).then_some(BATCH);
-        [work, urgent, question].into_iter().flatten().min()
+        [self.0.calls.next_due().map(until), work, urgent, question].into_iter().flatten().min()
     }
 }
 
