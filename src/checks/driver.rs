@@ -2,7 +2,6 @@
 //!
 //! The driver asks the other parts what is next, does it, and tells them what came of it.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::addresses::{self, Addresses};
