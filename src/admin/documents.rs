@@ -101,6 +101,8 @@ struct Monitor<'s> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<&'s str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    keepalive: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'s str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ok_codes: Option<String>,
@@ -135,6 +137,7 @@ impl Snapshot {
             peers: peers.map_or("", |(name, _)| name),
             port: config.port,
             cluster: some(&config.cluster),
+            keepalive: config.keepalive.then_some(true),
             url: grammar.http.then_some(&*config.url),
             ok_codes: grammar.http.then(|| config.ok_codes.to_string()),
             method: grammar.request.then_some(&*config.method),

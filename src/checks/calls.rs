@@ -19,6 +19,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const CLOSING: Duration = Duration::from_millis(100);
 /// A reply that says "not in time" and comes so much earlier than it could broke off.
 const EARLY: Duration = Duration::from_millis(25);
+/// How many monitors are kept for the next checks.
+const MOST_SPECS: usize = 8;
 
 /// The calls of one worker.
 #[derive(Default)]
@@ -28,6 +30,8 @@ pub(super) struct Calls {
     closing: Vec<(CallId, Timestamp)>,
     /// Calls of checks under way that wait for a tick, or for room.
     waiting: Vec<Waiting>,
+    /// The monitors that asked last: checks share what is the same for all of them.
+    specs: Vec<Rc<MonitorSpec>>,
 }
 
 type Waiting = (usize, PeerId, Call, Purpose);
@@ -37,8 +41,7 @@ pub(super) struct Flight {
     /// The upstream's position.
     pub(super) upstream: usize,
     pub(super) peer: PeerId,
-    pub(super) to: SocketAddr,
-    pub(super) cluster: String,
+    pub(super) call: Call,
     pub(super) purpose: Purpose,
     deadline: Timestamp,
 }
@@ -58,6 +61,8 @@ pub(super) struct Progress {
     pub(super) began: Timestamp,
     /// How often it has asked.
     pub(super) asked: u32,
+    /// What is asked was asked before, over a kept connection.
+    pub(super) is_again: bool,
 }
 
 /// What a call is for.
@@ -91,6 +96,19 @@ impl Calls {
     /// How many there are that the host counts.
     pub(super) fn count(&self) -> usize {
         self.under_way.len() + self.closing.len()
+    }
+
+    /// A monitor that is to ask.
+    pub(super) fn spec(&mut self, monitor: &MonitorSpec) -> Rc<MonitorSpec> {
+        if let Some(known) = self.specs.iter().find(|known| ***known == *monitor) {
+            return Rc::clone(known);
+        }
+        if self.specs.len() >= MOST_SPECS {
+            self.specs.remove(0);
+        }
+        let spec = Rc::new(monitor.clone());
+        self.specs.push(Rc::clone(&spec));
+        spec
     }
 
     /// Whether the peer is being checked by this monitor.
@@ -128,7 +146,7 @@ impl Calls {
     pub(super) fn add(
         &mut self,
         id: CallId,
-        call: &Call,
+        call: Call,
         upstream: usize,
         peer: PeerId,
         purpose: Purpose,
@@ -137,8 +155,7 @@ impl Calls {
         // The host ends other calls by itself; only a reply that is lost has to be given up.
         let grace = if call.kind == CallKind::Connect { Duration::ZERO } else { GRACE };
         let deadline = now.after(call.timeout).after(grace);
-        let (to, cluster) = (call.to, call.cluster.clone());
-        self.under_way.push((id, Flight { upstream, peer, to, cluster, purpose, deadline }));
+        self.under_way.push((id, Flight { upstream, peer, call, purpose, deadline }));
     }
 
     /// The calls whose replies are overdue.

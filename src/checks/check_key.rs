@@ -74,6 +74,10 @@ impl<T> ByCheck<T> {
         self.0.retain(|(key, value)| keep(*key, value));
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

@@ -2,7 +2,6 @@
 //!
 //! The driver asks the other parts what is next, does it, and tells them what came of it.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::addresses::{self, Addresses};
@@ -14,7 +13,7 @@ use super::dns::{Answer, Question};
 use super::findings::{Event, BROKEN_OFF};
 use super::lease::{self, Grant, Lease};
 use super::lookup::Lookups;
-use super::obstacles::{self, Asked};
+use super::obstacles::{self, Asked, Free};
 use super::pending::{Pending, PendingStatus, BATCH};
 use super::schedule::{Job, Schedule, Task, LOOK_ANYWAY};
 use super::target::Target;
@@ -52,6 +51,7 @@ pub(super) struct State {
     /// When it was looked for.
     looked: Timestamp,
     complaints: Complaints,
+    free: Free,
 }
 
 impl State {
@@ -70,6 +70,7 @@ impl State {
             idle: None,
             looked: Timestamp::default(),
             complaints: Complaints::default(),
+            free: Free::default(),
         }
     }
 
@@ -216,13 +217,14 @@ impl Driver<'_> {
             return;
         }
         let subject = Subject { position: job.upstream, peer: peer.id, to };
-        self.begin_check(subject, &Rc::new(monitor.clone()));
+        let monitor = self.state.calls.spec(monitor);
+        self.begin_check(subject, &monitor);
     }
 
     /// Makes a call. Where that cannot be done, it is said why.
-    pub(super) fn call(&mut self, upstream: usize, peer: PeerId, call: &Call, purpose: Purpose) -> Result<(), String> {
+    pub(super) fn call(&mut self, upstream: usize, peer: PeerId, call: Call, purpose: Purpose) -> Result<(), String> {
         self.state.has_asked = matches!(purpose, Purpose::Lookup(..));
-        match self.host.call(call) {
+        match self.host.call(&call) {
             Ok(id) => {
                 self.state.calls.add(id, call, upstream, peer, purpose, self.host.now());
                 Ok(())
@@ -238,7 +240,7 @@ impl Driver<'_> {
     /// Notes what keeps a monitor or the resolver from asking, and says it; or that nothing does. Returns what it is.
     fn note_obstacle(&mut self, asked: &Asked<'_>, why: Option<&str>) -> Option<String> {
         let (view, store) = (self.directory.view(asked.position)?, Store::new(self.host));
-        obstacles::note(&store, &mut self.state.complaints, view, asked, why)
+        obstacles::note(&store, (&mut self.state.complaints, &mut self.state.free), view, asked, why)
     }
 
     /// Asks what is to be asked about names, as far as there is room.
@@ -252,7 +254,7 @@ impl Driver<'_> {
                 (Some(to), Some(bytes)) => {
                     let (cluster, kind) = (self.state.clusters.tcp.clone(), CallKind::Tcp(bytes));
                     let call = Call { to, name: None, timeout: RESOLVER_TIMEOUT, cluster, kind };
-                    self.call(next.upstream, next.peer, &call, Purpose::Lookup(next.lookup, question))
+                    self.call(next.upstream, next.peer, call, Purpose::Lookup(next.lookup, question))
                 }
                 (None, _) => Err("there is no name server to ask".to_owned()),
                 (_, None) => Err("not a name that can be asked for".to_owned()),
@@ -308,7 +310,7 @@ impl Driver<'_> {
         let why = if let Reply::NotMade(why) = reply { Some(why.as_str()) } else { None };
         let monitor = flight.purpose.monitor();
         let (position, peer) = (flight.upstream, flight.peer);
-        let asked = Asked { position, peer, monitor: monitor.as_deref(), cluster: &flight.cluster };
+        let asked = Asked { position, peer, monitor: monitor.as_deref(), cluster: &flight.call.cluster };
         let obstacle = self.note_obstacle(&asked, why);
         match flight.purpose {
             // Nothing was found: the next slot tries again.
@@ -319,8 +321,11 @@ impl Driver<'_> {
                     schedule.recheck(flight.upstream, flight.peer, &monitor.id, now);
                 }
             }
+            Purpose::Check(monitor, progress) if !is_broken_off && self.may_ask_again(&monitor, progress, reply) => {
+                self.ask_again(position, peer, flight.call, monitor, progress);
+            }
             Purpose::Check(monitor, progress) => {
-                let subject = Subject { position, peer, to: flight.to };
+                let subject = Subject { position, peer, to: flight.call.to };
                 self.step(subject, &monitor, progress, Some(reply), is_broken_off);
             }
             Purpose::Lookup(lookup, question) => {
@@ -352,12 +357,12 @@ impl Driver<'_> {
         match is_connected {
             None => false,
             Some(true) => {
-                known.connected(position, view, peer, flight.to);
+                known.connected(position, view, peer, flight.call.to);
                 false
             }
             Some(false) => {
                 let status = self.state.pending.get(position).map(PendingStatus::status);
-                known.failed(position, view, peer, flight.to, &addresses::of(peer, monitor, status), now)
+                known.failed(position, view, peer, flight.call.to, &addresses::of(peer, monitor, status), now)
             }
         }
     }

@@ -41,6 +41,10 @@ use driver::{Driver, State};
 use lease::POLL;
 use pending::BATCH;
 
+/// The least time between ticks for checks: those that are due within it are made together. A tick renews the lease, which is a
+/// write, and sets the host's timer; and what is done in one go is done from the processor's caches.
+const PACE: Duration = Duration::from_millis(50);
+
 /// Reads bytes as an answer to a question for the fuzzer. Returns whether it was one.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn read_dns(bytes: &[u8]) -> bool {
@@ -81,7 +85,11 @@ impl Checks {
         let until = |at: Timestamp| at.since(now);
         let urgent = self.0.pending.is_urgent().then_some(BATCH);
         let work = match &self.0.schedule {
-            Some(schedule) => schedule.next_due().map(until).into_iter().chain([POLL]).min(),
+            // Where a check failed, the next one comes in time: the verdict hangs on it.
+            Some(schedule) => {
+                let pace = if schedule.has_rechecks() { Duration::ZERO } else { PACE };
+                schedule.next_due().map(until).into_iter().chain([POLL]).min().map(|wait| wait.max(pace))
+            }
             None => self.0.idle.is_none().then_some(POLL),
         };
         // What waits for room, or for a tick, is asked at the next one.

@@ -186,9 +186,9 @@ impl PendingStatus {
                 self.status.advance();
             }
             match store.write_status(&record.name, &self.status, self.number) {
-                Ok(()) => {
+                Ok(bytes) => {
                     // Where the number cannot be read now, the next write finds out that it is another one.
-                    let number = store.status_number(&record.name, &self.status, self.number);
+                    let number = store.status_number(&record.name, &bytes, self.number);
                     self.number = number.unwrap_or(self.number);
                     if self.is_urgent {
                         store.host().announce();
@@ -242,7 +242,10 @@ fn report(store: &Store<'_>, view: &View, status: &Status, changes: &[(PeerId, S
             lifted = Some(Cause { by, peer, why });
         }
     }
-    store.reconcile_state(&record.name, latest.or(lifted));
+    // Where all stay in use nothing becomes of the upstream, and to find that out takes a look at all of its peers.
+    if changes.is_empty() || changes.iter().any(|(_, noted)| !noted.change.iter().all(|state| state.is_usable())) {
+        store.reconcile_state(&record.name, latest.or(lifted));
+    }
 }
 
 impl Applied {

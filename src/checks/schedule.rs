@@ -82,6 +82,11 @@ impl Schedule {
         self.jobs.first_key_value().map(|((due, _), _)| *due)
     }
 
+    /// Whether any check is to be made once more.
+    pub(super) fn has_rechecks(&self) -> bool {
+        !self.rechecks.is_empty()
+    }
+
     /// Whether it is time to look at what others changed. `version` is the host's.
     pub(super) fn is_look_due(&mut self, version: u64, now: Timestamp) -> bool {
         let since = now.since(self.looked);

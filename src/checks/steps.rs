@@ -8,7 +8,8 @@ use super::driver::Driver;
 use super::findings::{Event, BROKEN_OFF};
 use super::pending::PendingStatus;
 use super::target;
-use crate::host::{Call, Reply};
+use crate::host::{Call, CallKind, Failure, Reply};
+use crate::model::id::PeerId;
 use crate::model::spec::MonitorSpec;
 use crate::monitor::kind::Make;
 use crate::monitor::own::OwnCheck;
@@ -16,10 +17,13 @@ use crate::monitor::{Finding, Step};
 use crate::store::Store;
 use crate::time::Timestamp;
 
+/// What the name of a cluster ends with that keeps connections; the rest is that of the one that does not.
+const KEPT: &str = "_keepalive";
+
 impl Driver<'_> {
     /// Begins a check.
     pub(super) fn begin_check(&mut self, subject: Subject, monitor: &Rc<MonitorSpec>) {
-        let progress = Progress { began: self.host.now(), asked: 0 };
+        let progress = Progress { began: self.host.now(), asked: 0, is_again: false };
         self.step(subject, monitor, progress, None, false);
     }
 
@@ -37,12 +41,11 @@ impl Driver<'_> {
             None => return,
             Some(Step::Done(finding)) => finding,
             Some(Step::Ask(kind)) => {
-                let usual = self.state.clusters.of(&kind);
-                let cluster = Some(&*monitor.cluster).filter(|cluster| !cluster.is_empty()).unwrap_or(usual).to_owned();
+                let cluster = self.cluster(monitor, &kind, monitor.keepalive);
                 let found = self.directory.view(position).and_then(|view| view.find(peer));
                 let name = found.and_then(|peer| target::name_of(peer, to));
                 let call = Call { to, name, timeout: left(monitor, progress, now), cluster, kind };
-                let progress = Progress { asked: progress.asked.saturating_add(1), ..progress };
+                let progress = Progress { asked: progress.asked.saturating_add(1), is_again: false, ..progress };
                 self.state.calls.wait(position, peer, call, Purpose::Check(Rc::clone(monitor), progress));
                 if reply.is_none() || self.host.capabilities().calls_from_replies {
                     self.follow_up();
@@ -58,12 +61,47 @@ impl Driver<'_> {
         }
     }
 
+    /// Whether a reply says nothing of the server: it may have closed a kept connection just as the check began.
+    pub(super) fn may_ask_again(&self, monitor: &MonitorSpec, progress: Progress, reply: &Reply) -> bool {
+        let is_lost = *reply == Reply::Failed(Failure::Reset);
+        is_lost && monitor.keepalive && !progress.is_again && !left(monitor, progress, self.host.now()).is_zero()
+    }
+
+    /// Asks the same once more, over a new connection.
+    pub(super) fn ask_again(
+        &mut self,
+        position: usize,
+        peer: PeerId,
+        call: Call,
+        monitor: Rc<MonitorSpec>,
+        progress: Progress,
+    ) {
+        let cluster = self.cluster(&monitor, &call.kind, false);
+        let call = Call { cluster, timeout: left(&monitor, progress, self.host.now()), ..call };
+        let progress = Progress { is_again: true, ..progress };
+        self.state.calls.wait(position, peer, call, Purpose::Check(monitor, progress));
+        if self.host.capabilities().calls_from_replies {
+            self.follow_up();
+        }
+    }
+
+    /// Through which cluster a monitor asks. `kept`: over a connection that may have been used before.
+    fn cluster(&self, monitor: &MonitorSpec, kind: &CallKind, kept: bool) -> String {
+        let usual = self.state.clusters.of(kind);
+        let has_kept = kept && self.host.capabilities().has_clusters;
+        match &*monitor.cluster {
+            "" if has_kept && matches!(kind, CallKind::Http { .. } | CallKind::Grpc { .. }) => format!("{usual}{KEPT}"),
+            "" => usual.to_owned(),
+            cluster => cluster.to_owned(),
+        }
+    }
+
     /// Makes the calls that wait, as far as there is room.
     pub(super) fn follow_up(&mut self) {
         while self.has_room() {
             let Some((position, peer, call, purpose)) = self.state.calls.next_waiting() else { return };
             // Where that cannot be done it was said why.
-            let _ = self.call(position, peer, &call, purpose);
+            let _ = self.call(position, peer, call, purpose);
         }
     }
 

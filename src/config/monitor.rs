@@ -91,6 +91,9 @@ pub(super) fn monitor(
     if grammar.http {
         read_http(at, &mut object, &mut config, errors);
     }
+    if let Some(value) = (grammar.http || grammar.grpc).then(|| object.get("keepalive")).flatten() {
+        config.keepalive = read::boolean(&at.key("keepalive"), value, errors).unwrap_or(false);
+    }
     if grammar.request {
         if let Some(value) = object.get("method") {
             let place = at.key("method");

@@ -209,6 +209,24 @@ fn a_monitor_s_cluster_counts_where_the_host_has_such_things_and_is_a_warning_el
 }
 
 #[test]
+fn kept_connections_are_of_monitors_over_http_and_a_warning_where_the_host_keeps_none() {
+    let text = r#"{"upstreams": {"foo": {"monitors": [{"name": "http"}, {"name": "grpc", "keepalive": true},
+        {"name": "http-haproxy-agent-check", "keepalive": true}]}}}"#;
+    let config = parse(text).unwrap();
+    assert_eq!(
+        config.upstreams[0].1.monitors.iter().map(|spec| spec.keepalive).collect::<Vec<_>>(),
+        [false, true, true]
+    );
+    let host = Capabilities { has_clusters: false, ..Capabilities::default() };
+    let config = Config::parse(text.as_bytes(), host, &Registry::default()).unwrap();
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    let warning =
+        "upstreams.foo.monitors[1].keepalive: this proxy keeps no connections of checks: each check makes a new one";
+    assert_eq!(warnings, [warning]);
+    assert!(config.upstreams[0].1.monitors.iter().all(|spec| !spec.keepalive));
+}
+
+#[test]
 fn nginx_has_a_helper_in_place_of_clusters() {
     let nginx = Capabilities { has_clusters: false, ..Capabilities::default() };
     let helper = |text: &str, host| Config::parse(text.as_bytes(), host, &Registry::default()).unwrap().clusters.tcp;
@@ -244,6 +262,8 @@ fn what_is_wrong_with_a_monitor_is_said() {
             "upstreams.foo.monitors[0].expect_body: expected a text of 1 to 1000 bytes, found \"\"",
         ),
         (r#"{"name": "tcp", "expect_body": "a"}"#, "upstreams.foo.monitors[0].expect_body: unknown key"),
+        (r#"{"name": "tcp", "keepalive": true}"#, "upstreams.foo.monitors[0].keepalive: unknown key"),
+        (r#"{"name": "http", "keepalive": 1}"#, "upstreams.foo.monitors[0].keepalive: expected "),
         (r#"{"name": "grpc", "service": ["a"]}"#, "upstreams.foo.monitors[0].service: expected a text, found "),
         (r#"{"name": "grpc", "url": "/"}"#, "upstreams.foo.monitors[0].url: unknown key"),
         (r#"{"name": "http", "ok_codes": "2x"}"#, "upstreams.foo.monitors[0].ok_codes: expected status codes"),

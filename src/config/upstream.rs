@@ -1,7 +1,6 @@
 //! Reading upstreams.
 
-use crate::model::spec::BalancerSpec;
-use crate::model::spec::UpstreamSpec;
+use crate::model::spec::{BalancerSpec, MonitorSpec, UpstreamSpec};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
@@ -100,11 +99,20 @@ fn upstream(
     if let Some(value) = monitors {
         let place = at.key("monitors");
         spec.monitors = monitor::monitors(&place, value, scope.registry, errors);
-        let named = spec.monitors.iter().position(|monitor| !monitor.cluster.is_empty());
-        if let Some(index) = named.filter(|_| !scope.host_has_clusters) {
-            spec.monitors.iter_mut().for_each(|monitor| monitor.cluster.clear());
-            let text = "this proxy has no clusters by name: the monitor asks servers directly";
-            errors.warn(&place.index(index).key("cluster"), text);
+        if !scope.host_has_clusters {
+            let position = |is_set: fn(&MonitorSpec) -> bool| spec.monitors.iter().position(is_set);
+            if let Some(index) = position(|monitor| !monitor.cluster.is_empty()) {
+                let text = "this proxy has no clusters by name: the monitor asks servers directly";
+                errors.warn(&place.index(index).key("cluster"), text);
+            }
+            if let Some(index) = position(|monitor| monitor.keepalive) {
+                let text = "this proxy keeps no connections of checks: each check makes a new one";
+                errors.warn(&place.index(index).key("keepalive"), text);
+            }
+            for monitor in &mut spec.monitors {
+                monitor.cluster.clear();
+                monitor.keepalive = false;
+            }
         }
     }
     Some(spec)

@@ -122,6 +122,8 @@ pub struct MonitorSpec {
     pub timeout: Duration,
     /// The cluster through which the host asks, where it has such things; empty: the usual one for what is asked.
     pub cluster: String,
+    /// Over HTTP: whether a connection may be used for more than one check, where the host does that. Default `false`.
+    pub keepalive: bool,
     /// The port to check instead of the peer's own.
     pub port: Option<u16>,
     /// Which peers are checked.
@@ -161,6 +163,7 @@ impl Default for MonitorSpec {
             interval: DEFAULT_INTERVAL,
             timeout: Duration::from_secs(1),
             cluster: String::new(),
+            keepalive: false,
             port: None,
             peers: Selector::All,
             rise: 2,

@@ -14,11 +14,11 @@ use crate::time::LONGEST;
 /// Which of durpina's own options a monitor has besides those that all have.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Grammar {
-    /// `url`, `ok_codes`, `header_*`.
+    /// `url`, `ok_codes`, `header_*`, `keepalive`.
     pub http: bool,
     /// `method`, `body`, `expect_body`.
     pub request: bool,
-    /// `service`.
+    /// `service`, `keepalive`.
     pub grpc: bool,
     /// `send`.
     pub send: bool,

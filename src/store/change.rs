@@ -149,9 +149,12 @@ impl Store<'_> {
     }
 
     /// Writes what is said of an upstream's peers, unless somebody else did since the value of that number was read.
-    pub(crate) fn write_status(&self, upstream: &str, status: &Status, known: u32) -> Result<(), Error> {
+    /// Returns what was written.
+    pub(crate) fn write_status(&self, upstream: &str, status: &Status, known: u32) -> Result<Vec<u8>, Error> {
         let expect = if known == NOTHING { Expect::Nothing } else { Expect::Cas(known) };
-        Ok(self.host.write(&keys::status(upstream), &status.encode(), expect)?)
+        let bytes = status.encode();
+        self.host.write(&keys::status(upstream), &bytes, expect)?;
+        Ok(bytes)
     }
 
     /// Changes what is counted against an upstream's peers. Everybody has to know.

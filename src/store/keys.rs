@@ -3,7 +3,7 @@
 //! They hold the layout's number. A filter with another layout finds nothing and starts from its configuration, beside the old one.
 
 /// The layout of what is stored. Another number means other keys.
-const FORMAT: u32 = 6;
+const FORMAT: u32 = 7;
 
 pub(super) fn index() -> String {
     format!("durpina/{FORMAT}/index")

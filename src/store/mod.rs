@@ -169,11 +169,11 @@ impl<'h> Store<'h> {
         }
     }
 
-    /// The number of what is said of an upstream's peers, if that is `status`; otherwise `known`, with which nothing can be
-    /// written any more.
-    pub(crate) fn status_number(&self, upstream: &str, status: &Status, known: u32) -> Result<u32, Error> {
+    /// The number of what is said of an upstream's peers, if that is what was `written`; otherwise `known`, with which nothing can
+    /// be written any more.
+    pub(crate) fn status_number(&self, upstream: &str, written: &[u8], known: u32) -> Result<u32, Error> {
         let stored = self.host.read(&keys::status(upstream))?;
-        Ok(stored.filter(|stored| stored.value == status.encode()).map_or(known, |stored| stored.cas))
+        Ok(stored.filter(|stored| stored.value == written).map_or(known, |stored| stored.cas))
     }
 
     /// What happened at an upstream's peers.

@@ -14,14 +14,15 @@ impl Store<'_> {
     }
 
     /// Says what keeps a monitor, or without one the resolver, from asking, or that nothing does. Where that is known, or where nothing
-    /// ever did, nothing is written.
+    /// ever did, nothing is written. Returns whether nothing keeps any of the upstream's from asking.
     pub(crate) fn set_obstacle(
         &self,
         upstream: &str,
         monitor: Option<&MonitorSpec>,
         why: Option<&str>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let key = keys::obstacles(upstream);
+        let mut is_free = false;
         self.retry(&mut || {
             let stored = self.host().read(&key)?;
             let expect = stored.as_ref().map_or(Expect::Nothing, |stored| Expect::Cas(stored.cas));
@@ -30,7 +31,9 @@ impl Store<'_> {
                 obstacles.set(monitor, why);
                 self.host().write(&key, obstacles.encode(), expect)?;
             }
+            is_free = obstacles.encode().is_empty();
             Ok(())
-        })
+        })?;
+        Ok(is_free)
     }
 }

@@ -11,6 +11,7 @@
 //! - [`failures`]: what counts against a peer and what does not; [`blame`]: each way in which a request can end, and whose fault it is;
 //! - [`hostile`]: peers that send without an end cost little;
 //! - [`hygiene`]: what clients send chooses no peer and crashes nothing, what servers get holds nothing of ours;
+//! - [`keepalive`]: checks over kept connections;
 //! - [`log`]: what it says of answers that no server gave, of refusals, of configurations;
 //! - [`monitors`]: dead servers are found without traffic, agents are heard;
 //! - [`names`]: names of servers are looked up, again and again;
@@ -43,6 +44,7 @@ mod failures;
 mod forgeries;
 mod hostile;
 mod hygiene;
+mod keepalive;
 mod log;
 mod monitors;
 mod names;

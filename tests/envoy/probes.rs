@@ -20,7 +20,7 @@ use crate::support::tls;
 use crate::{one_upstream, served_in_turn, server, PATIENCE};
 
 /// The filter JSON with these monitors and the management API.
-fn monitored(servers: &[String], monitors: Value) -> Value {
+pub(crate) fn monitored(servers: &[String], monitors: Value) -> Value {
     let mut filter = one_upstream(servers);
     filter["upstreams"]["web"]["monitors"] = monitors;
     filter["admin"] = json!({ "prefix": "/durpina", "token": "t" });
@@ -36,12 +36,12 @@ fn ask(envoy: &Envoy, path: &str) -> String {
 }
 
 /// A document of the management API.
-fn api(envoy: &Envoy, path: &str) -> Value {
+pub(crate) fn api(envoy: &Envoy, path: &str) -> Value {
     serde_json::from_str(&ask(envoy, path)).expect("JSON")
 }
 
 /// What each monitor of the upstream found last at its first server: nothing, or what is wrong. `None` before it found anything.
-fn results(envoy: &Envoy, upstream: &str) -> Vec<(String, Option<String>)> {
+pub(crate) fn results(envoy: &Envoy, upstream: &str) -> Vec<(String, Option<String>)> {
     let peer = api(envoy, &format!("/upstreams/{upstream}"))["peers"][0].clone();
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let checks = peer["checks"].as_array().expect("an array").iter();
@@ -49,7 +49,7 @@ fn results(envoy: &Envoy, upstream: &str) -> Vec<(String, Option<String>)> {
 }
 
 /// How many checks of the upstream's servers ended so, by all monitors.
-fn checks(envoy: &Envoy, upstream: &str, result: &str) -> u64 {
+pub(crate) fn checks(envoy: &Envoy, upstream: &str, result: &str) -> u64 {
     let metrics = ask(envoy, "/metrics");
     let wanted = |line: &&str| {
         line.starts_with("durpina_peer_checks_total")

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use durpina_host::{
     Attempt, Call, CallId, CallKind, Capabilities, End, EndCall, Expect, Failure, Host, HostError, Outcome,
@@ -19,6 +20,8 @@ pub struct SimHost {
     pub(crate) calls: RefCell<Vec<(CallId, Call)>>,
     /// A reply is being handled.
     pub(crate) replying: Cell<bool>,
+    /// The time to the next tick, as the filter asked for it last.
+    pub(crate) wait: Cell<Duration>,
     pub(crate) sent: RefCell<Sent>,
     pub(crate) offered: RefCell<Option<Vec<String>>>,
     pub(crate) answer: RefCell<Option<Response>>,
@@ -45,6 +48,12 @@ impl SimHost {
         *self.sent.borrow_mut() = sent;
         *self.offered.borrow_mut() = None;
         *self.answer.borrow_mut() = None;
+    }
+
+    /// The time to the next tick, as the filter asked for it last.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.wait.get()
     }
 
     /// This worker's clock is off by that many milliseconds.

@@ -66,6 +66,7 @@ impl Sim {
             skew: Cell::new(0),
             calls: RefCell::default(),
             replying: Cell::new(false),
+            wait: Cell::default(),
             sent: RefCell::new(Sent::get("/")),
             offered: RefCell::new(None),
             answer: RefCell::new(None),

@@ -54,7 +54,9 @@ impl<G: Guest> Worker<G> {
 
     /// Ticks.
     pub fn tick(&mut self) -> Duration {
-        self.filter.tick(&self.host)
+        let wait = self.filter.tick(&self.host);
+        self.host.wait.set(wait);
+        wait
     }
 
     /// Lets the replies to this worker's calls arrive. Returns how many there were.
@@ -63,7 +65,7 @@ impl<G: Guest> Worker<G> {
         for (id, call) in &calls {
             let reply = self.host.shared.reply(call);
             self.host.replying.set(true);
-            self.filter.reply(&self.host, *id, &reply);
+            self.host.wait.set(self.filter.reply(&self.host, *id, &reply));
             self.host.replying.set(false);
         }
         calls.len()

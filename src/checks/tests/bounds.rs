@@ -8,6 +8,57 @@ fn one_server(monitor: &str) -> String {
     format!(r#"{{"upstreams": {{"u": {{"servers": ["{A} max_fails=0"], "monitors": [{monitor}]}}}}, "upstream": "u"}}"#)
 }
 
+/// Lets time pass in which the worker ticks when it wants to. Returns how often it did.
+fn pass_as_asked(sim: &Sim, worker: &mut Worker, time: Duration) -> usize {
+    let (mut ticks, mut passed, mut asked) = (0, Duration::ZERO, Duration::ZERO);
+    while passed < time {
+        let wait = worker.host.wait();
+        if worker.deliver() > 0 && worker.host.wait() != wait {
+            asked = passed;
+        }
+        if passed >= asked + worker.host.wait() {
+            worker.tick();
+            asked = passed;
+            ticks += 1;
+        }
+        sim.advance(millis(1));
+        passed += millis(1);
+    }
+    ticks
+}
+
+#[test]
+fn good_checks_are_made_together_and_write_next_to_nothing() {
+    let sim = Sim::new();
+    let servers: Vec<String> = (0..1_000).map(|n| format!("\"10.0.{}.{}:80\"", n / 200, n % 200 + 1)).collect();
+    let monitor = r#"{"name": "http", "interval": "5s", "schedule": "all"}"#;
+    let upstream = format!(r#"{{"servers": [{}], "monitors": [{monitor}]}}"#, servers.join(", "));
+    let mut worker = Worker::start(&sim, &format!(r#"{{"upstreams": {{"u": {upstream}}}, "upstream": "u"}}"#)).unwrap();
+    pass_as_asked(&sim, &mut worker, secs(6));
+    let calls = |sim: &Sim| servers.iter().map(|server| sim.calls(server.trim_matches('"')).len()).sum::<usize>();
+    let (made, written) = (calls(&sim), sim.writes());
+    let ticks = pass_as_asked(&sim, &mut worker, secs(10));
+    let (made, written) = (calls(&sim) - made, sim.writes() - written);
+    assert!((1_900..=2_100).contains(&made), "{made} checks");
+    // Each tick renews the lease, and once in a second it is written what was found.
+    assert!(ticks <= 210 && written <= ticks + 10, "{ticks} ticks, {written} writes");
+}
+
+#[test]
+fn a_check_after_a_failed_one_waits_for_no_others() {
+    let sim = Sim::new();
+    let monitor = r#"{"name": "http", "interval": "2s", "fall": 20, "schedule": "all"}"#;
+    let others: Vec<String> = (2..100).map(|n| format!("\"10.0.0.{n}:80\"")).collect();
+    let config = one_server(monitor).replace("max_fails=0\"", &format!("max_fails=0\", {}", others.join(", ")));
+    let mut worker = Worker::start(&sim, &config).unwrap();
+    pass_as_asked(&sim, &mut worker, secs(3));
+    sim.server(A, Behaviour::Answers(500));
+    pass_as_asked(&sim, &mut worker, secs(5));
+    let failed = &sim.calls(A)[2..];
+    let gaps: Vec<u64> = failed.windows(2).map(|pair| pair[1] - pair[0]).take(15).collect();
+    assert!(gaps.len() == 15 && gaps.iter().all(|gap| *gap <= 110), "{gaps:?}");
+}
+
 #[test]
 fn a_failing_peer_has_one_chain_of_rechecks_however_high_fall_is() {
     for schedule in ["all", "rotate"] {
