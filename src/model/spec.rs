@@ -181,3 +181,17 @@ impl Default for MonitorSpec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::BalancerSpec;
+    use crate::model::codec;
+
+    #[test]
+    fn a_stored_bound_that_is_no_number_makes_no_balancer() {
+        let with = |bound| codec::encode(&BalancerSpec { bound: Some(bound), ..BalancerSpec::default() });
+        assert_eq!(codec::decode::<BalancerSpec>(&with(f64::NAN)), None);
+        assert_eq!(codec::decode::<BalancerSpec>(&with(f64::INFINITY)), None);
+        assert_eq!(codec::decode::<BalancerSpec>(&with(1.5)).and_then(|balancer| balancer.bound), Some(1.5));
+    }
+}
