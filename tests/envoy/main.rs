@@ -38,6 +38,7 @@ mod configuration;
 mod declarations;
 mod failover;
 mod failures;
+mod files;
 mod forgeries;
 mod hostile;
 mod hygiene;

@@ -439,6 +439,7 @@ fn what_is_put_into_examples_of_others_comes_out_however_they_are_written() {
             "dynamic-config-fs/configs/lds.yaml",
             "dynamic-config-fs/configs/cds.yaml"
         ),
+        example!("../envoy-rds/envoy.yaml", "../envoy-rds/lds.yaml", "../envoy-rds/rds.yaml", "../envoy-rds/cds.yaml"),
         example!("front-proxy/envoy.yaml"),
         example!("grpc-bridge/client/envoy-proxy.yaml"),
         example!("grpc-bridge/server/envoy-proxy.yaml"),
