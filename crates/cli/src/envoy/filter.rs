@@ -124,6 +124,7 @@ fn with(text: &str, key: &str, part: &Part, value: &Value) -> Option<String> {
         None => edit::append_entry(&doc, doc.root(), "envoy", &Part::map([(key, part.clone())])),
     };
     let with = splice(text, vec![edit.ok()?]);
-    let is_same = serde_json::from_str::<Value>(&with).is_ok_and(|json| json["envoy"].get(key) == Some(value));
+    let entry = format!("/envoy/{key}");
+    let is_same = serde_json::from_str::<Value>(&with).is_ok_and(|json| json.pointer(&entry) == Some(value));
     is_same.then_some(with)
 }
