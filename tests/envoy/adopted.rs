@@ -37,6 +37,8 @@ struct Example {
     clients: Speech,
     peers: Speech,
     monitor: Option<&'static str>,
+    /// What the filter JSON calls the headers, if it says that.
+    names: Option<[&'static str; 3]>,
     /// Written as JSON first.
     json: bool,
 }
@@ -52,11 +54,12 @@ const PLAIN: Example = Example {
     clients: Speech::Plain,
     peers: Speech::Plain,
     monitor: None,
+    names: None,
     json: false,
 };
 
 /// An Envoy that is killed with its owner.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -65,7 +68,7 @@ impl Drop for Process {
     }
 }
 
-fn envoy(arguments: &[&str], config: &str, log: &str) -> Command {
+pub(crate) fn envoy(arguments: &[&str], config: &str, log: &str) -> Command {
     let mut command = Command::new(envoy_binary());
     command.args(["-c", config, "--log-level", "warning", "--use-dynamic-base-id", "--concurrency", "1"]);
     command.args(["--component-log-level", "wasm:info"]).args(arguments);
@@ -73,7 +76,7 @@ fn envoy(arguments: &[&str], config: &str, log: &str) -> Command {
     command
 }
 
-fn listens(port: &Port) -> bool {
+pub(crate) fn listens(port: &Port) -> bool {
     std::net::TcpStream::connect(port.addr()).is_ok()
 }
 
@@ -221,10 +224,13 @@ impl Example {
 
         let monitors: Vec<Value> =
             self.monitor.iter().map(|name| json!({ "name": name, "interval": "200ms", "schedule": "all" })).collect();
-        let filter = json!({
+        let mut filter = json!({
             "upstreams": { "web": { "servers": [a.addr().to_string(), b.addr().to_string()], "monitors": monitors } },
             "upstream": "web",
         });
+        if let Some(names) = self.names {
+            filter["envoy"]["peer_headers"] = json!(names);
+        }
         fs::write(adapted.directory.path("filter.json"), filter.to_string()).unwrap();
         let mut arguments = vec![adapted.path("filter.json"), "--write".to_owned()];
         for (option, value) in
@@ -322,6 +328,18 @@ fn grpc_bridge() {
     Example { files, routes: &["backend"], peers: Speech::Http2, headers, ..PLAIN }.run();
 }
 
+/// What the filter JSON calls its headers holds in either wiring.
+#[test]
+fn headers_of_other_names() {
+    let names = Some([":durpina-1", ":durpina-2", ":durpina-3"]);
+    let files = &["grpc-bridge/server/envoy-proxy.yaml"];
+    let headers = &[("content-type", "application/grpc")];
+    Example { files, routes: &["backend"], peers: Speech::Http2, headers, names, ..PLAIN }.run();
+    let files = &["websocket/envoy-ws.yaml"];
+    Example { files, routes: &["app/"], names: Some(["x-one", "x-two", "x-three"]), ..PLAIN }.run();
+    Example { files, routes: &["app/"], names: Some([":x-one", ":x-two", ":x-three"]), ..PLAIN }.run();
+}
+
 #[test]
 fn cors() {
     Example { files: &["cors/backend/envoy.yaml"], routes: &["www"], path: "/cors/open", ..PLAIN }.run();
@@ -333,6 +351,16 @@ fn dynamic_config_from_files() {
     let files =
         &["dynamic-config-fs/envoy.yaml", "dynamic-config-fs/configs/lds.yaml", "dynamic-config-fs/configs/cds.yaml"];
     Example { files, routes: &["local_service/"], monitor: Some("tcp"), ..PLAIN }.run();
+}
+
+/// Routes in a file of their own, which two listeners share.
+#[test]
+fn routes_from_a_file() {
+    let files = &["../envoy-rds/envoy.yaml", "../envoy-rds/lds.yaml", "../envoy-rds/rds.yaml", "../envoy-rds/cds.yaml"];
+    for listener in [0, 1] {
+        let routes = &["shop/api/"];
+        Example { files, listener, routes, path: "/api/x", monitor: Some("tcp"), ..PLAIN }.run();
+    }
 }
 
 #[test]

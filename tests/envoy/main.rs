@@ -41,6 +41,7 @@ mod declarations;
 mod deploy;
 mod failover;
 mod failures;
+mod files;
 mod forgeries;
 mod hostile;
 mod hygiene;

@@ -17,6 +17,8 @@ pub(crate) struct Filter {
     /// As it is to be written.
     pub(crate) text: String,
     pub(crate) access_log: bool,
+    /// The names of the headers for the peers, if it says which.
+    pub(crate) peer_headers: Option<[String; 3]>,
     pub(crate) checks: Checks,
     /// Clusters that it names and that are none of the parts.
     pub(crate) others: Vec<String>,
@@ -85,7 +87,7 @@ impl Filter {
         let read = |text: &str| serde_json::from_str::<Value>(text).map_err(|error| vec![error.to_string()]);
         let mut json = read(&text)?;
         if json.pointer(ACCESS_LOG).is_none() {
-            if let Some(with) = with_access_log(&text) {
+            if let Some(with) = with(&text, "access_log", &Part::Word("true".to_owned()), &Value::Bool(true)) {
                 json = read(&with)?;
                 text = with;
             }
@@ -101,20 +103,28 @@ impl Filter {
                 _ => others.push(cluster),
             }
         }
-        Ok(Self { text, access_log: Names::of(&json).access_log, checks, others })
+        let names = json.pointer("/envoy/peer_headers").and_then(Value::as_array);
+        let names = names.map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>());
+        let peer_headers = names.and_then(|names| names.try_into().ok());
+        Ok(Self { text, access_log: Names::of(&json).access_log, peer_headers, checks, others })
+    }
+
+    /// The text with the names of these headers, if they can be put in.
+    pub(crate) fn with_peer_headers(&self, names: &[String; 3]) -> Option<String> {
+        let list = Part::List(names.iter().map(Part::text).collect());
+        with(&self.text, "peer_headers", &list, &Value::from(names.to_vec()))
     }
 }
 
-/// The same text with `"access_log": true`, if it can be put in.
-fn with_access_log(text: &str) -> Option<String> {
+/// The same text with this entry in `envoy`, if it can be put in.
+fn with(text: &str, key: &str, part: &Part, value: &Value) -> Option<String> {
     let doc = Doc::parse(text).ok()?;
-    let access_log = Part::Word("true".to_owned());
     let edit = match doc.get(doc.root(), "envoy") {
-        Some(envoy) => edit::append_entry(&doc, envoy, "access_log", &access_log),
-        None => edit::append_entry(&doc, doc.root(), "envoy", &Part::map([("access_log", access_log)])),
+        Some(envoy) => edit::append_entry(&doc, envoy, key, part),
+        None => edit::append_entry(&doc, doc.root(), "envoy", &Part::map([(key, part.clone())])),
     };
     let with = splice(text, vec![edit.ok()?]);
-    let is_same =
-        serde_json::from_str::<Value>(&with).is_ok_and(|json| json.pointer(ACCESS_LOG) == Some(&Value::Bool(true)));
+    let entry = format!("/envoy/{key}");
+    let is_same = serde_json::from_str::<Value>(&with).is_ok_and(|json| json.pointer(&entry) == Some(value));
     is_same.then_some(with)
 }

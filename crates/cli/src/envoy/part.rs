@@ -71,6 +71,15 @@ impl Part {
         }
     }
 
+    /// Whether a key of this name is anywhere in it.
+    pub(crate) fn has_key(&self, key: &str) -> bool {
+        match self {
+            Self::Map(entries) => entries.iter().any(|(name, value)| name == key || value.has_key(key)),
+            Self::List(items) => items.iter().any(|item| item.has_key(key)),
+            Self::Word(_) | Self::Text(_) => false,
+        }
+    }
+
     /// Gives a map this entry, in the place of the one with this key or behind all others.
     pub(crate) fn set(&mut self, key: &str, value: Part) {
         if let Some(entries) = self.entries_mut() {

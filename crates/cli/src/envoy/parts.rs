@@ -77,7 +77,7 @@ fn vm(wasm: &str) -> Part {
 }
 
 /// The filter, and the one that has to be right behind it.
-pub(crate) fn filters(setting: &Setting, wiring: Wiring) -> Vec<Part> {
+pub(crate) fn filters(setting: &Setting, wiring: &Wiring) -> Vec<Part> {
     let mut config = part(
         "{name: durpina, root_id: durpina, vm_config: {}, failure_policy: FAIL_RELOAD,
           reload_config: { backoff: { base_interval: 0.1s } }, allow_on_headers_stop_iteration: true}",
@@ -113,6 +113,9 @@ pub(crate) fn access_log(setting: &Setting) -> Part {
     entry.set("typed_config", Part::map([("@type", Part::text(WASM_LOG)), ("config", config)]));
     entry
 }
+
+/// What virtual hosts have, beside the count of attempts: room for uploads that are tried again.
+pub(crate) const BUFFER: (&str, &str) = ("request_body_buffer_limit", "4194304");
 
 /// When a route tries another peer: when one breaks before it answered, or only while nothing was sent.
 pub(crate) fn retry_policy(may_be_sent_twice: bool) -> Part {
@@ -183,7 +186,7 @@ fn tls() -> Part {
 }
 
 /// The three clusters that connect to peers.
-pub(crate) fn peers(wiring: Wiring, connection: &Connection) -> Vec<Part> {
+pub(crate) fn peers(wiring: &Wiring, connection: &Connection) -> Vec<Part> {
     let one = |(at, name): (usize, &&str)| {
         let mut peer = cluster(name);
         peer.set("type", Part::text("ORIGINAL_DST"));
@@ -248,10 +251,6 @@ fn probe(name: &str, http2: bool) -> Part {
     probe
 }
 
-fn pipe(socket: &str) -> Part {
-    Part::map([("pipe", Part::map([("path", Part::text(socket)), ("mode", Part::Word("384".to_owned()))]))])
-}
-
 fn to_gateway(socket: &str) -> Part {
     let mut gateway = cluster(TCP);
     gateway.set("type", Part::text("STATIC"));
@@ -259,7 +258,8 @@ fn to_gateway(socket: &str) -> Part {
     let mut options = Part::map([("@type", Part::text(OPTIONS_TYPE))]);
     options.set("explicit_http_config", part("{ http2_protocol_options: {} }"));
     gateway.set("typed_extension_protocol_options", Part::map([(OPTIONS, options)]));
-    let endpoint = Part::map([("endpoint", Part::map([("address", pipe(socket))]))]);
+    let pipe = Part::map([("pipe", Part::map([("path", Part::text(socket))]))]);
+    let endpoint = Part::map([("endpoint", Part::map([("address", pipe)]))]);
     let endpoints = Part::List(vec![Part::map([("lb_endpoints", Part::List(vec![endpoint]))])]);
     gateway.set("load_assignment", Part::map([("cluster_name", Part::text(TCP)), ("endpoints", endpoints)]));
     gateway
@@ -277,7 +277,9 @@ fn from_gateway() -> Part {
 
 /// The gateway for raw TCP.
 pub(crate) fn gateway(setting: &Setting) -> Part {
-    let mut listener = Part::map([("name", Part::text(TCP)), ("address", pipe(&setting.socket))]);
+    // 0600
+    let pipe = Part::map([("path", Part::text(&setting.socket)), ("mode", Part::Word("384".to_owned()))]);
+    let mut listener = Part::map([("name", Part::text(TCP)), ("address", Part::map([("pipe", pipe)]))]);
     let manager = part(
         r#"{ name: envoy.filters.network.http_connection_manager, typed_config: {
                "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
@@ -313,10 +315,16 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    /// One truth: the parts are those of the reference configuration.
+    /// One truth: the parts are those of the reference configurations, for peers of HTTP/1 and of HTTP/2.
     #[test]
     fn the_parts_are_those_of_the_reference_configuration() {
-        let text = include_str!("../../../../envoy/durpina.yaml");
+        let (http1, http2) =
+            (include_str!("../../../../envoy/durpina.yaml"), include_str!("../../../../envoy/durpina-h2.yaml"));
+        are_those_of(http1, Peers::Http1);
+        are_those_of(http2, Peers::Http2);
+    }
+
+    fn are_those_of(text: &str, peers: Peers) {
         let doc = Doc::parse(text).unwrap();
         let reference = doc.value(doc.root());
         let listeners = &reference["static_resources"]["listeners"];
@@ -330,12 +338,19 @@ mod tests {
             access_log: true,
             checks,
         };
-        let wiring = Wiring::of(false);
+        let wiring = Wiring::of(peers == Peers::Http2, None);
+        let named = serde_json::from_str::<Value>(json).unwrap()["envoy"]["peer_headers"].clone();
+        let expected = if wiring.is_to_be_named() { serde_json::json!(wiring.headers()) } else { Value::Null };
+        assert_eq!(named, expected);
         let values = |parts: Vec<Part>| parts.iter().map(Part::value).collect::<Vec<Value>>();
         let filters = manager["http_filters"].as_array().unwrap();
-        assert_eq!(values(self::filters(&setting, wiring)), filters[..filters.len() - 1]);
+        assert_eq!(values(self::filters(&setting, &wiring)), filters[..filters.len() - 1]);
         assert_eq!(vec![access_log(&setting).value()], *manager["access_log"].as_array().unwrap());
-        let routes = &manager["route_config"]["virtual_hosts"][0]["routes"];
+        let host = &manager["route_config"]["virtual_hosts"][0];
+        assert_eq!(host[BUFFER.0].to_string(), BUFFER.1);
+        let unused = host["request_headers_to_remove"].as_array().cloned().unwrap_or_default();
+        assert_eq!(unused, wiring.unused());
+        let routes = &host["routes"];
         assert_eq!(retry_policy(true).value(), routes[0]["route"]["retry_policy"]);
         assert_eq!(retry_policy(false).value(), routes[1]["route"]["retry_policy"]);
         assert_eq!(safe_methods().value(), routes[0]["match"]["headers"][0]);
@@ -344,7 +359,7 @@ mod tests {
         layers[1]["name"] = "admin".into();
         assert_eq!(layers, *reference["layered_runtime"]["layers"].as_array().unwrap());
         let mut clusters = vec![composite()];
-        clusters.extend(peers(wiring, &connection(Peers::Http1)));
+        clusters.extend(self::peers(&wiring, &connection(peers)));
         clusters.extend(probes(&setting));
         let clusters = values(clusters);
         let expected = reference["static_resources"]["clusters"].as_array().unwrap();

@@ -165,6 +165,41 @@ pub(crate) fn routes_of(files: &[File], config: Place) -> Vec<Route> {
     found
 }
 
+/// The clusters that are named below a place, but for these scalars; `None` for one that a request or a plugin chooses.
+pub(crate) fn led_to(files: &[File], below: Place, but: &[Place]) -> Vec<Option<String>> {
+    let mut found = Vec::new();
+    if let Some(File { doc, .. }) = files.get(below.file) {
+        let but: Vec<Id> = but.iter().filter(|place| place.file == below.file).map(|place| place.id).collect();
+        gather(doc, below.id, &but, &mut found);
+    }
+    found
+}
+
+fn gather(doc: &Doc, id: Id, but: &[Id], found: &mut Vec<Option<String>>) {
+    for (key, value) in doc.entries(id) {
+        match doc.scalar(*key) {
+            Some("cluster") if doc.scalar(*value).is_some() => {
+                if !but.contains(value) {
+                    found.push(doc.scalar(*value).map(str::to_owned));
+                }
+            }
+            Some("weighted_clusters") => {
+                let list = doc.get(*value, "clusters").map(|list| doc.items(list)).unwrap_or_default();
+                found.extend(list.into_iter().map(|one| doc.text_at(one, &["name"]).map(str::to_owned)));
+            }
+            Some("cluster_header" | "cluster_specifier_plugin" | "inline_cluster_specifier_plugin") => found.push(None),
+            // What this command wrote down.
+            Some("metadata") => {}
+            _ => gather(doc, *value, but, found),
+        }
+    }
+    if doc.is_list(id) {
+        for item in doc.items(id) {
+            gather(doc, item, but, found);
+        }
+    }
+}
+
 /// The keys by which a route matches a path.
 pub(crate) const PATHS: [&str; 4] = ["prefix", "path", "path_separated_prefix", "safe_regex"];
 

@@ -4,7 +4,7 @@
 //! the file says what is ours: names for the parts, and a mark at each route with what stood there before.
 
 use super::edit::{self, Edit, Refusal};
-use super::parts::{ADMIN_LAYER, NAME, PEER_CLUSTERS, PROBE, PROBE_H2, PROBE_TLS, TCP, TCP_PEER};
+use super::parts::{ADMIN_LAYER, BUFFER, NAME, PEER_CLUSTERS, PROBE, PROBE_H2, PROBE_TLS, TCP, TCP_PEER};
 use super::places::{self, File, Place, Route};
 use super::splice::splice;
 use super::way::Step;
@@ -117,6 +117,18 @@ fn of_route(doc: &Doc, route: &Route) -> Option<Result<Edit, Refusal>> {
             let none = was == "none";
             return Some(if none { edit::remove(doc, now) } else { edit::replace(doc, now, was) });
         }
+    }
+    let own = |key: &str| doc.get(route.host, key);
+    if let Some(now) = own(BUFFER.0).filter(|now| doc.scalar(*now) == Some(BUFFER.1)) {
+        if doc.get(mark, "buffer").is_some() {
+            return Some(edit::remove(doc, now));
+        }
+    }
+    let removed = doc.get(mark, "removed").map(|list| doc.items(list)).unwrap_or_default();
+    let is_ours = |id: &Id| removed.iter().any(|name| doc.scalar(*name) == doc.scalar(*id));
+    let headers = own("request_headers_to_remove").map(|list| doc.items(list)).unwrap_or_default();
+    if let Some(header) = headers.into_iter().find(is_ours) {
+        return Some(edit::remove(doc, header));
     }
     if is_copy(doc, id) {
         return Some(edit::remove(doc, id));

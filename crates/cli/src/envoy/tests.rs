@@ -148,6 +148,10 @@ fn block_flow_json_tabs_line_ends() {
         before.replace("route: { cluster", "metadata: { filter_metadata: { other: { a: 1 } } }\n                route: { cluster"),
         before.replace("route: { cluster", "metadata:\n                  filter_metadata:\n                    other: x\n                route: { cluster"),
         before.replace("domains: ['*']", "domains: ['*']\n              include_request_attempt_count: false # no"),
+        before.replace("domains: ['*']", "domains: ['*']\n              request_headers_to_remove: [x, X-Durpina-Peer-2] # no"),
+        before.replace("domains: ['*']", "domains: ['*']\n              request_headers_to_remove:\n              # one\n              - x\n              # two\n              - x-durpina-peer"),
+        before.replace("domains: ['*']", "domains: ['*']\n              request_headers_to_remove: []"),
+        before.replace("domains: ['*']", "domains: ['*']\n              request_body_buffer_limit: 4194304"),
         before.replace("stat_prefix: p", "stat_prefix: p\n          access_log:\n          - name: other"),
         before.replace("# the end\n", "layered_runtime: { layers: [{ name: x, admin_layer: {} }] }\n"),
         before.replace("prefix: /", "prefix: /, headers: [{ name: a, present_match: true }]"),
@@ -232,6 +236,76 @@ fn what_a_cluster_speaks_comes_along() {
     for at in 3..6 {
         assert_eq!(clusters[at]["transport_socket"]["typed_config"]["sni"], "name.example", "{with}");
         assert_eq!(clusters[at]["connect_timeout"], "3s");
+    }
+}
+
+/// How the second peer comes to its cluster, and the headers that the filter JSON names.
+fn wiring(with: &str) -> (String, Option<String>) {
+    let doc = Doc::parse(with).unwrap();
+    let value = doc.value(doc.root());
+    let clusters = value["static_resources"]["clusters"].as_array().unwrap();
+    let second = clusters.iter().find(|cluster| cluster["name"] == "durpina_2").unwrap();
+    let manager = &value["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    let json = manager["http_filters"][0]["typed_config"]["config"]["configuration"]["value"].as_str().unwrap();
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    let names = json["envoy"].get("peer_headers").map(ToString::to_string);
+    let next = &manager["http_filters"][1]["typed_config"]["request_rules"][1]["header"];
+    let lookup = &second["original_dst_lb_config"];
+    let by = match lookup["http_header_name"].as_str() {
+        Some(header) => header.to_owned(),
+        None => {
+            format!("{} from {}", lookup["metadata_key"]["path"][0]["key"].as_str().unwrap(), next.as_str().unwrap())
+        }
+    };
+    let removed = &manager["route_config"]["virtual_hosts"][0]["request_headers_to_remove"];
+    assert_eq!(removed.is_array(), lookup["http_header_name"].is_string(), "{with}");
+    (by, names)
+}
+
+#[test]
+fn servers_of_http1_are_found_by_headers_and_all_others_by_metadata() {
+    let before = small(ROUTE);
+    let own = |names: &str| JSON.replacen('{', &format!("{{\"envoy\": {{\"peer_headers\": {names}}}, "), 1);
+    let hidden = Some("[\":durpina-1\",\":durpina-2\",\":durpina-3\"]".to_owned());
+    let named = |names: &str| Some(names.replace(' ', ""));
+    let http2 =
+        |before: &str| before.replace("    type: STATIC\n", "    type: STATIC\n    http2_protocol_options: {}\n");
+    // Another route of the same connection manager, to servers of HTTP/2; of any kind; to nobody knows whom.
+    let beside = |cluster: &str, route: &str| {
+        let other = format!("\n              - match: {{ path: /other }}\n                route: {{ {route} }}");
+        let cluster = format!("  clusters:\n  - name: other\n    {cluster}\n");
+        small(&format!("{ROUTE}{other}")).replace("  clusters:\n", &cluster)
+    };
+    let auto = "typed_extension_protocol_options: { x: { auto_config: {} } }";
+    let (by_header, by_metadata) = (":durpina-2".to_owned(), "peer_2 from x-durpina-peer-2".to_owned());
+    let cases = [
+        (before.clone(), JSON.to_owned(), (by_header.clone(), hidden.clone())),
+        (http2(&before), JSON.to_owned(), (by_metadata.clone(), None)),
+        (beside("type: STATIC", "cluster: other"), JSON.to_owned(), (by_header.clone(), hidden)),
+        (beside("http2_protocol_options: {}", "cluster: other"), JSON.to_owned(), (by_metadata.clone(), None)),
+        (
+            beside(auto, "weighted_clusters: { clusters: [{ name: other }] }"),
+            JSON.to_owned(),
+            (by_metadata.clone(), None),
+        ),
+        (beside("type: STATIC", "cluster_header: x"), JSON.to_owned(), (by_metadata.clone(), None)),
+        (beside("type: STATIC", "cluster: unknown"), JSON.to_owned(), (by_metadata, None)),
+        (
+            before.clone(),
+            own("[\":x-a\", \":x-b\", \":x-c\"]"),
+            (":x-b".to_owned(), named("[\":x-a\",\":x-b\",\":x-c\"]")),
+        ),
+        // Servers would see these.
+        (before.clone(), own("[\"a\", \"b\", \"c\"]"), ("peer_2 from b".to_owned(), named("[\"a\",\"b\",\"c\"]"))),
+        (
+            http2(&before),
+            own("[\":x-a\", \":x-b\", \":x-c\"]"),
+            ("peer_2 from :x-b".to_owned(), named("[\":x-a\",\":x-b\",\":x-c\"]")),
+        ),
+    ];
+    for (before, json, expected) in cases {
+        let with = round_trip(&[before], &["h/"], &json).remove(0);
+        assert_eq!(wiring(&with), expected, "{with}");
     }
 }
 
@@ -365,6 +439,7 @@ fn what_is_put_into_examples_of_others_comes_out_however_they_are_written() {
             "dynamic-config-fs/configs/lds.yaml",
             "dynamic-config-fs/configs/cds.yaml"
         ),
+        example!("../envoy-rds/envoy.yaml", "../envoy-rds/lds.yaml", "../envoy-rds/rds.yaml", "../envoy-rds/cds.yaml"),
         example!("front-proxy/envoy.yaml"),
         example!("grpc-bridge/client/envoy-proxy.yaml"),
         example!("grpc-bridge/server/envoy-proxy.yaml"),

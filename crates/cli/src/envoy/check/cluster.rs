@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::{Filter, Findings};
 use crate::envoy::filter::{self, Names};
+use crate::envoy::part::Part;
 use crate::envoy::places::{self, File, Place};
-use crate::envoy::wiring::{KEYS, NAMESPACE, PEER_HEADERS};
+use crate::envoy::wiring::{is_hidden, may_speak_http2, KEYS, NAMESPACE, PEER_HEADERS};
 use crate::envoy::yaml::{Doc, Id};
 
 /// The headers of the candidates, as the filter JSON calls them.
@@ -156,7 +157,16 @@ fn fits(filter: &Filter, place: Place, at: usize, findings: &mut Findings<'_>) {
     let number = ["first", "second", "third"].get(at).copied().unwrap_or_default();
     let at = doc.get(place.id, "original_dst_lb_config").map_or(place, |id| place.at(id));
     let why = match lookup(doc, place.id) {
-        Some(Lookup::Header(name)) if name.eq_ignore_ascii_case(&header) => return,
+        Some(Lookup::Header(name)) if name.eq_ignore_ascii_case(&header) => {
+            if is_hidden(&header) && speaks_http2(place, findings.files) {
+                let message = format!(
+                    "speaks HTTP/2, and goes by the header {header}, which a server of HTTP/2 gets and takes for a mistake: take the \
+                     wiring of envoy/durpina-h2.yaml"
+                );
+                findings.error(place, &message);
+            }
+            return;
+        }
         Some(Lookup::Metadata(name)) if name == key => return,
         Some(Lookup::Header(name)) => format!("goes by the header {name}"),
         Some(Lookup::Metadata(name)) => format!("goes by the key {name:?} of the metadata"),
@@ -168,6 +178,27 @@ fn fits(filter: &Filter, place: Place, at: usize, findings: &mut Findings<'_>) {
             "{why}; the {number} peer is in the header {header}, or in the key {key:?} of the namespace {NAMESPACE:?}"
         ),
     );
+}
+
+/// Whether a cluster may speak HTTP/2 to its servers.
+pub(super) fn speaks_http2(place: Place, files: &[File]) -> bool {
+    files.get(place.file).is_some_and(|file| may_speak_http2(&Part::of(&file.doc, place.id)))
+}
+
+/// The headers by which a cluster of durpina's, or those in it, find their peers.
+pub(super) fn read_by(files: &[File], name: &str) -> Vec<String> {
+    let Some(place) = places::cluster(files, name) else { return Vec::new() };
+    let Some(File { doc, .. }) = files.get(place.file) else { return Vec::new() };
+    match members(doc, place.id) {
+        Some(members) => {
+            let names = members.iter().filter_map(|member| doc.text_at(*member, &["name"]));
+            names.filter(|member| *member != name).flat_map(|member| read_by(files, member)).collect()
+        }
+        None => match lookup(doc, place.id) {
+            Some(Lookup::Header(name)) => vec![name.to_ascii_lowercase()],
+            _ => Vec::new(),
+        },
+    }
 }
 
 /// A cluster of checks, which have no metadata, goes by the header.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{cluster, Filter, Findings};
+use super::{cluster, headers, Filter, Findings};
 use crate::envoy::filter::Names;
 use crate::envoy::parts::ACCESS_LOG_ROOT;
 use crate::envoy::places::{self, File, Manager, Place};
@@ -31,7 +31,11 @@ pub(super) fn check(filter: &Filter, findings: &mut Findings<'_>) {
     access_log(filter, doc, findings);
     settings(filter, doc, findings);
     for route in routes(&filter.manager, findings) {
-        let Some(cluster) = cluster::of_route(findings.files, route.place) else { continue };
+        let Some(cluster) = cluster::of_route(findings.files, route.place) else {
+            headers::others(filter, route.place, findings);
+            continue;
+        };
+        headers::removed(filter, &route, &cluster, findings);
         coverage(filter, route.place, &cluster, findings);
         let Some(File { doc, .. }) = findings.files.get(route.place.file) else { continue };
         let has_policy = ["retry_policy", "retry_policy_typed_config"]
@@ -197,6 +201,23 @@ fn settings(filter: &Filter, doc: &Doc, findings: &mut Findings<'_>) {
     }
 }
 
+fn text(route: &Value, key: &str) -> Option<String> {
+    route.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Whether a request may match both a route of the filter JSON and one of Envoy's.
+pub(super) fn may_match(route: &Value, kind: &str, envoy: &str) -> bool {
+    let exact = kind == "path";
+    match (text(route, "path"), text(route, "prefix")) {
+        // Nobody says what two regular expressions have in common.
+        _ if kind == "safe_regex" => true,
+        (Some(path), _) if exact => path == envoy,
+        (Some(path), _) => path.starts_with(envoy),
+        (None, Some(prefix)) => envoy.starts_with(&prefix) || (!exact && prefix.starts_with(envoy)),
+        (None, None) => true,
+    }
+}
+
 /// Whether the filter JSON has a route for what Envoy's route leads to durpina.
 fn coverage(filter: &Filter, place: Place, cluster: &str, findings: &mut Findings<'_>) {
     let Some(File { doc, .. }) = findings.files.get(place.file) else { return };
@@ -205,26 +226,11 @@ fn coverage(filter: &Filter, place: Place, cluster: &str, findings: &mut Finding
     }
     let Some((kind, envoy)) = places::matched(doc, place.id) else { return };
     let routes = filter.json.get("routes").and_then(Value::as_array).cloned().unwrap_or_default();
-    let text = |route: &Value, key: &str| route.get(key).and_then(Value::as_str).map(str::to_owned);
     let whole = |route: &Value| ["path", "regex", "host", "method"].iter().all(|key| route.get(key).is_none());
-    let exact = kind == "path";
-    let may_match = |route: &Value| match (text(route, "path"), text(route, "prefix")) {
-        // Nobody says what two regular expressions have in common.
-        _ if kind == "safe_regex" => true,
-        (Some(path), _) => {
-            if exact {
-                path == envoy
-            } else {
-                path.starts_with(&envoy)
-            }
-        }
-        (None, Some(prefix)) => envoy.starts_with(&prefix) || (!exact && prefix.starts_with(&envoy)),
-        (None, None) => true,
-    };
     let covers = |route: &Value| {
         whole(route) && text(route, "prefix").is_none_or(|prefix| kind != "safe_regex" && envoy.starts_with(&prefix))
     };
-    if !routes.iter().any(may_match) {
+    if !routes.iter().any(|route| may_match(route, kind, &envoy)) {
         let what =
             format!("leads to {cluster:?}, and no route of the filter JSON matches {envoy:?}: every request gets 503");
         findings.error(place, &what);

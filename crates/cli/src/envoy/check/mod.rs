@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | [`json`] | the filter JSON itself, with its lines in the file |
 //! | [`manager`] | the filter in its connection manager: its neighbours, the access log, its routes |
+//! | [`headers`] | the headers in which picks are, where clusters read them |
 //! | [`cluster`] | the clusters that it leads to, and those of its checks |
 
 mod cluster;
+mod headers;
 mod json;
 mod manager;
 
@@ -95,6 +97,7 @@ pub(crate) fn check(files: &[File], registry: &Registry) -> (String, bool) {
         cluster::check(filter, &mut findings);
     }
     root_ids(&filters, &mut findings);
+    headers::alike(&filters, &mut findings);
     for manager in &managers {
         if !filters.iter().any(|filter| filter.manager.place == manager.place) {
             manager::check_without(manager, &mut findings);

@@ -1,7 +1,9 @@
 //! Puts durpina into a configuration that knows nothing of it.
 
 mod choose;
+mod host;
 mod point;
+mod wire;
 
 use crate::envoy::edit::{self, Edit, Refusal};
 use crate::envoy::filter::Filter;
@@ -64,22 +66,21 @@ pub(crate) fn graft(
     let managers = graft.managers();
     let routes = graft.routes(&managers, kept);
     let connection = graft.connection(&routes);
+    let (wiring, json) = graft.wiring(filter, &managers, &routes, &connection);
     let setting = Setting {
-        json: filter.text.clone(),
+        json,
         wasm: wishes.wasm.clone().unwrap_or_else(|| WASM.to_owned()),
         socket: wishes.socket.clone().unwrap_or_else(|| SOCKET.to_owned()),
         access_log: filter.access_log,
         checks: filter.checks,
     };
-    let http2 = connection.iter().any(|(_, part)| names(part, "http2_protocol_options"));
-    let wiring = Wiring::of(http2);
     for manager in &managers {
-        graft.put_filters(manager, &setting, wiring);
+        graft.put_filters(manager, &setting, &wiring);
     }
     let mut hosts = Vec::new();
     let targets: Vec<Target> =
-        routes.into_iter().filter_map(|route| graft.point(route, &setting, &mut hosts)).collect();
-    graft.put_clusters(&targets, &setting, wiring, &connection);
+        routes.into_iter().filter_map(|route| graft.point(route, &setting, &wiring, &mut hosts)).collect();
+    graft.put_clusters(&targets, &setting, &wiring, &connection);
     if setting.checks.tcp {
         graft.put_into(
             "listeners",
@@ -113,15 +114,6 @@ pub(crate) fn graft(
         Ok((graft.files, graft.notes))
     } else {
         Err(graft.problems)
-    }
-}
-
-/// Whether a key of this name is anywhere in it.
-fn names(part: &Part, key: &str) -> bool {
-    match part {
-        Part::Map(entries) => entries.iter().any(|(name, value)| name == key || names(value, key)),
-        Part::List(items) => items.iter().any(|item| names(item, key)),
-        Part::Word(_) | Part::Text(_) => false,
     }
 }
 
@@ -164,7 +156,7 @@ impl Graft<'_> {
     }
 
     /// The filters right before the router, and the access log.
-    fn put_filters(&mut self, manager: &Manager, setting: &Setting, wiring: Wiring) {
+    fn put_filters(&mut self, manager: &Manager, setting: &Setting, wiring: &Wiring) {
         let place = manager.place;
         let Some(doc) = self.doc(place) else { return };
         let Some(list) = doc.get(place.id, "http_filters") else {
@@ -193,7 +185,7 @@ impl Graft<'_> {
         }
     }
 
-    fn put_clusters(&mut self, targets: &[Target], setting: &Setting, wiring: Wiring, connection: &Connection) {
+    fn put_clusters(&mut self, targets: &[Target], setting: &Setting, wiring: &Wiring, connection: &Connection) {
         let beside = targets.first().and_then(|target| {
             let name = places::text(&self.files, target.route.place, &["route", "cluster"])?;
             places::cluster(&self.files, name)
@@ -271,7 +263,7 @@ impl Graft<'_> {
                 let layers = Part::List(vec![parts::layer(), parts::admin_layer()]);
                 edit::append_entry(doc, doc.root(), "layered_runtime", &Part::map([("layers", layers)]))
             }
-            Some(runtime) if names(&Part::of(doc, runtime), LIMIT) => return,
+            Some(runtime) if Part::of(doc, runtime).has_key(LIMIT) => return,
             Some(runtime) => match doc.get(runtime, "layers") {
                 Some(layers) => edit::insert_items(doc, layers, 0, &[parts::layer()], Some(NOTE)),
                 None => edit::append_entry(doc, runtime, "layers", &Part::List(vec![parts::layer()])),

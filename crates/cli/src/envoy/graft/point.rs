@@ -1,5 +1,6 @@
 //! Routes pointed to durpina.
 
+use super::host::Host;
 use super::{Graft, Target};
 use crate::envoy::edit;
 use crate::envoy::edit::Refusal;
@@ -7,11 +8,18 @@ use crate::envoy::part::{quoted, Part};
 use crate::envoy::parts::{self, Setting, NAME};
 use crate::envoy::places::{self, File, Place, Route};
 use crate::envoy::way::Step;
+use crate::envoy::wiring::Wiring;
 use crate::envoy::yaml::{Doc, Id};
 
 impl Graft<'_> {
     /// Points a route to durpina.
-    pub(super) fn point(&mut self, route: Route, setting: &Setting, hosts: &mut Vec<Place>) -> Option<Target> {
+    pub(super) fn point(
+        &mut self,
+        route: Route,
+        setting: &Setting,
+        wiring: &Wiring,
+        hosts: &mut Vec<Place>,
+    ) -> Option<Target> {
         let place = route.place;
         let doc = self.doc(place)?;
         let Some(action) = doc.get(place.id, "route") else {
@@ -51,23 +59,13 @@ impl Graft<'_> {
             mark.push(("methods".to_owned(), Part::text("others")));
         }
         let host = place.at(route.host);
-        if setting.access_log {
-            let count = doc.get(route.host, "include_request_attempt_count");
-            let was = count.map_or("none", |id| doc.source(id));
-            if was != "true" {
-                mark.push(("attempts".to_owned(), Part::text(was)));
-                if !hosts.contains(&host) {
-                    hosts.push(host);
-                    edits.push(match count {
-                        Some(id) => edit::replace(doc, id, "true"),
-                        None => {
-                            let at = doc.entry(route.host, "domains").unwrap_or_default();
-                            let yes = Part::Word("true".to_owned());
-                            edit::insert_entry(doc, route.host, at, "include_request_attempt_count", &yes)
-                        }
-                    });
-                }
-            }
+        let own = Host::of(doc, route.host, setting, wiring);
+        mark.extend(own.mark);
+        let mut notes = Vec::new();
+        if !hosts.contains(&host) {
+            hosts.push(host);
+            edits.extend(own.edits);
+            notes = own.notes;
         }
         let mark = Part::Map(mark);
         let wrapped = |key: &str, part: &Part| Part::map([(key, part.clone())]);
@@ -81,6 +79,9 @@ impl Graft<'_> {
         let rewrites = doc.get(action, "auto_host_rewrite").is_some();
         for edit in edits {
             self.push(place.file, edit);
+        }
+        for (id, what) in notes {
+            self.note(place.at(id), &what);
         }
         if let Some(policy) = own_policy {
             self.note(
