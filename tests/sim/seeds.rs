@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::scenario::Scenario;
-use crate::{nginx, rivals, trials};
+use crate::{names, nginx, rivals, trials};
 
 /// How many seeds `make test` runs.
 const SEEDS: u64 = 1_000;
@@ -51,6 +51,14 @@ fn what_must_hold_holds_for_every_seed() {
 fn a_peer_on_trial_gets_one_request_at_a_time_whatever_the_seed() {
     every_seed("trials", |seed, is_traced| {
         let attempt = std::panic::catch_unwind(|| trials::run(seed, is_traced));
+        attempt.unwrap_or_else(|_| Err("the test itself panicked".to_owned()))
+    });
+}
+
+#[test]
+fn what_agents_and_name_servers_say_is_obeyed_whatever_the_seed() {
+    every_seed("names", |seed, is_traced| {
+        let attempt = std::panic::catch_unwind(|| names::run(seed, is_traced));
         attempt.unwrap_or_else(|_| Err("the test itself panicked".to_owned()))
     });
 }
