@@ -51,6 +51,27 @@ impl Scenario {
         self.requests_go_where_the_document_says()
     }
 
+    /// Who is down by an operator's order gets no request though nobody else is left.
+    pub(crate) fn orders_have_no_last_resort(&mut self) -> Result<(), Broken> {
+        for (state, status) in [("down", 503), ("up", 200)] {
+            for (turn, name) in PEERS.iter().enumerate() {
+                let path = format!("/upstreams/web/peers/{name}");
+                let order = api::request("PATCH", &path, &json!({ "state": state })).at(turn % WORKERS);
+                let outcome = self.process.request(order).map_err(|crash| crash.to_string())?;
+                if outcome.status != Some(200) {
+                    return Err(format!("an order was refused: {outcome:?}"));
+                }
+            }
+            for worker in 0..WORKERS {
+                let outcome = self.process.request(Request::get("/").at(worker)).map_err(|crash| crash.to_string())?;
+                if outcome.status != Some(status) || outcome.attempts.is_empty() != (state == "down") {
+                    return Err(format!("all peers are {state} by order, and a client got {outcome:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A change at one worker is there at the next request of the other.
     pub(crate) fn changes_are_seen_at_once(&mut self) -> Result<(), Broken> {
         for (worker, other) in [(0, 1), (1, 0)] {

@@ -9,7 +9,7 @@ use crate::scenario::{Broken, Scenario, DRAIN, PEERS};
 
 /// The attempts of a request of which the host tells that the peer failed. Not of an answer that stalls: the client may be one who reads
 /// too slowly. Nor of the last one of a client who leaves before the next one begins.
-fn failed<'o>(outcome: &'o Outcome, name: &'o str) -> impl Iterator<Item = &'o Attempt> + 'o {
+pub(crate) fn failed<'o>(outcome: &'o Outcome, name: &'o str) -> impl Iterator<Item = &'o Attempt> + 'o {
     let told = outcome.attempts.len().saturating_sub(usize::from(outcome.status.is_none()));
     let all = outcome.attempts.iter().take(told);
     all.filter(move |attempt| attempt.address == name && attempt.end.is_failure() && attempt.end != End::Stalled)

@@ -7,6 +7,7 @@
 //! - [`told`]: what the log told of an upstream's state;
 //! - [`rivals`]: runs in which a worker is held in the middle of a write, and another writes too;
 //! - [`trials`]: runs with a peer that fails slowly, and no monitor;
+//! - [`names`]: runs in which agents and name servers change their minds, lie and are silent;
 //! - [`nginx`]: the filter in a simulated nginx;
 //! - [`costs`]: what each callback costs, and what it may;
 //! - [`seeds`]: many of them at once, and one again, with its trace.
@@ -25,6 +26,8 @@ mod costs;
 mod counts;
 mod filter;
 mod first;
+
+mod names;
 mod nginx;
 mod reference;
 mod rivals;

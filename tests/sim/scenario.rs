@@ -368,6 +368,7 @@ impl Scenario {
             }
         }
         self.failures_are_those_that_happened()?;
+        self.orders_have_no_last_resort()?;
         self.changes_are_seen_at_once()?;
         self.a_verdict_is_seen_at_once()
     }

@@ -31,6 +31,7 @@ pub use pairs::Pairs;
 pub use personality::{
     CallFacts, CasOfMissing, Effect, Ending, Integers, Keys, LifeFacts, MetricFacts, Personality, Refusal, Replies,
     RequestFacts, Retries, Return, Rule, SharedFacts, Situation, TickFacts, Update, Workers, ZeroCas, ENVOY, NGINX,
+    NGINX_WITHOUT_EVICTION,
 };
 pub use plugin::{Crash, Plugin, Refused};
 pub use process::Process;

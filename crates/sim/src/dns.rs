@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// A name server's answer to a question, both with their lengths before them.
-pub(crate) fn answer(question: &[u8], names: &HashMap<String, (Vec<IpAddr>, u32)>) -> Vec<u8> {
+/// A name server's answer to a question, both with their lengths before them: the addresses of a name and the seconds for which they
+/// hold, or that there is no such name.
+#[must_use]
+pub fn answer(question: &[u8], names: &HashMap<String, (Vec<IpAddr>, u32)>) -> Vec<u8> {
     let mut labels = Vec::new();
     let mut rest = question.get(14..).unwrap_or_default();
     while let Some((length, tail)) = rest.split_first().filter(|(length, _)| **length > 0) {

@@ -71,6 +71,7 @@ fn set(guest: &mut Guest<'_>, &[key, key_size, data, size, cas, ..]: &Args) -> A
     match written {
         Some(Written::Status(status)) => Ok(status),
         Some(Written::Full) => Ok(guest.rule(Situation::SharedDataFull)?.unwrap_or(Status::InternalFailure)),
+        Some(Written::Grows) => Ok(guest.rule(Situation::ValueGrowsInFull)?.unwrap_or(Status::InternalFailure)),
         None => Ok(Status::InternalFailure),
     }
 }

@@ -36,6 +36,8 @@ pub(crate) enum Written {
     Status(Status),
     /// There was no room.
     Full,
+    /// There was no room for a value that was there, and shorter.
+    Grows,
 }
 
 /// CRC-32 as in zlib and nginx.
@@ -95,7 +97,7 @@ impl SharedData {
         let freed = found.map_or(0, |found| found.key.len() + found.value.len());
         let bytes = self.bytes + key.len() + value.len() - freed;
         if facts.capacity.is_some_and(|capacity| bytes > capacity) {
-            return Written::Full;
+            return if found.is_some() { Written::Grows } else { Written::Full };
         }
         self.bytes = bytes;
         self.last = self.last.wrapping_add(1).max(1);

@@ -9,7 +9,7 @@ mod nginx;
 use std::time::Duration;
 
 pub use envoy::ENVOY;
-pub use nginx::NGINX;
+pub use nginx::{NGINX, NGINX_WITHOUT_EVICTION};
 
 use crate::status::{Status, Stop};
 
@@ -268,8 +268,10 @@ pub enum Situation {
     /// A value in shared data is read while it is overwritten by one of another length. Where that is nothing special, the reader gets as
     /// many bytes as there were, some of them from either.
     LengthChanges,
-    /// Shared data has no room.
+    /// Shared data has no room for another value.
     SharedDataFull,
+    /// Shared data has no room for a value that is there already, and is to grow.
+    ValueGrowsInFull,
     /// The properties `xds…` are read.
     Xds,
     /// A request is served by a module without body callbacks.

@@ -45,7 +45,26 @@ pub const NGINX: Personality = Personality {
         own_answers_pass: true,
     },
     calls: CallFacts { slots: Some(64), replies: Replies::DispatchStatus },
-    rules: &[
+    rules: &rules(Rule {
+        situation: Situation::SharedDataFull,
+        effect: Effect::Crashes,
+        sentence: "nginx: a full zone of shared data evicts values, and crashes the worker",
+    }),
+};
+
+/// The same with `shm_kv * 8m eviction=none`.
+pub const NGINX_WITHOUT_EVICTION: Personality = Personality {
+    rules: &rules(Rule {
+        situation: Situation::SharedDataFull,
+        effect: Effect::Traps,
+        sentence: "nginx: a write into a full zone of shared data without eviction traps",
+    }),
+    ..NGINX
+};
+
+/// Its rules, with this one of a full zone.
+const fn rules(full: Rule) -> [Rule; 20] {
+    [
         Rule {
             situation: Situation::SecondTickPeriod,
             effect: Effect::Traps,
@@ -116,10 +135,11 @@ pub const NGINX: Personality = Personality {
             effect: Effect::Crashes,
             sentence: "nginx: a value in shared data whose length changes corrupts a VM that reads it at that moment; pad it, and have it change seldom",
         },
+        full,
         Rule {
-            situation: Situation::SharedDataFull,
+            situation: Situation::ValueGrowsInFull,
             effect: Effect::Crashes,
-            sentence: "nginx: a full zone of shared data crashes the worker",
+            sentence: "nginx: a value that grows in a full zone of shared data ends the worker with the lock held",
         },
         Rule {
             situation: Situation::Xds,
@@ -141,5 +161,5 @@ pub const NGINX: Personality = Personality {
             effect: Effect::Crashes,
             sentence: "nginx: calls leaked every connection slot; make one call at a time from a root context",
         },
-    ],
-};
+    ]
+}

@@ -77,7 +77,11 @@ impl Process {
             })
             .collect();
         if let Some(exchange) = core.exchanges.get_mut(&request) {
-            exchange.vm = Some(vm);
+            if exchange.vm.replace(vm).is_some_and(|old| old != vm) {
+                // Those of a VM that ended are no more.
+                exchange.contexts.clear();
+                exchange.earlier.clear();
+            }
             exchange.earlier.append(&mut exchange.contexts);
             exchange.contexts = contexts;
         }

@@ -218,6 +218,12 @@ impl Process {
 
     /// The response callbacks, from the last filter to the first.
     fn respond(&mut self, index: usize, request: RequestId) {
+        let outlives = self.core.borrow().personality.life.requests_outlive_trap;
+        let vm = self.exchange(request, |exchange| exchange.vm).flatten();
+        if outlives && vm.is_some_and(|vm| !self.vms.contains_key(&vm)) {
+            // In contexts that never saw the request.
+            self.open_contexts(index, request);
+        }
         self.exchange(request, |exchange| {
             exchange.phase = Phase::Response;
             exchange.open[2] = true;

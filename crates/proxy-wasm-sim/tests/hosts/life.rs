@@ -218,3 +218,62 @@ fn an_old_nginx_worker_ends_at_its_next_tick_and_without_ticks_at_once() {
         assert_eq!(said(&nginx).len(), if at_once > 0 { 0 } else { 2 }, "only the new ones tick");
     }
 }
+
+/// Says `1` at a request's headers, `2` at an answer's, and with these writes to shared data; `3` if the headers had not been seen in
+/// this VM.
+const STEPS: &str = r#"
+  (global $seen (mut i32) (i32.const 0))
+  (data (i32.const 100) "key")
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (global.set $seen (i32.const 1)) (call $say (i32.const 1)) (i32.const 0))
+  (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+    (call $say (i32.sub (i32.const 3) (global.get $seen)))
+    (drop (call $set (i32.const 100) (i32.const 3) (i32.const 100) (i32.const 3) (i32.const 0)))
+    (i32.const 0))
+  (func (export "proxy_on_log") (param i32) (call $say (i32.const 7)))"#;
+
+/// A request that its peer answers in a second; it is under way.
+fn slow(process: &mut Process) -> proxy_wasm_sim::RequestId {
+    process.world().peer("10.0.0.1:80").latency = (SECOND / 3, SECOND / 3);
+    let slow = process.send(Request::get("/").at(0));
+    process.run_for(SECOND / 10).unwrap();
+    process.world().peer("10.0.0.1:80").latency = (Duration::ZERO, SECOND / 1_000);
+    slow
+}
+
+#[test]
+fn requests_under_way_when_nginx_s_vm_traps_finish_in_contexts_that_never_saw_headers() {
+    let module = module(STEPS);
+    for (mut process, status, steps) in
+        [(Process::envoy(&module, 1), 503, "1"), (Process::nginx(&module, 1), 200, "137")]
+    {
+        process = process.everything_to("10.0.0.1:80");
+        process.start(&[Plugin::filter("f", "")]).unwrap();
+        let slow = slow(&mut process);
+        process.trap(0);
+        process.run_for(2 * SECOND).unwrap();
+        assert_eq!(process.outcome(slow).unwrap().status, Some(status));
+        assert_eq!(said(&process), steps);
+        assert_eq!(process.request(Request::get("/").at(0)).unwrap().status, Some(200));
+        assert_eq!(said(&process), format!("{steps}127"));
+    }
+}
+
+#[test]
+fn old_workers_of_nginx_finish_what_they_have_beside_the_new_ones_in_shared_data_of_their_own() {
+    let module = module(STEPS);
+    let mut nginx = Process::nginx(&module, 1).everything_to("10.0.0.1:80");
+    nginx.start(&[Plugin::filter("f", "1")]).unwrap();
+    let slow = slow(&mut nginx);
+    nginx.update(&[Plugin::filter("f", "2")]).unwrap();
+    assert_eq!(nginx.request(Request::get("/elsewhere").at(2)).unwrap().worker, 2);
+    assert_eq!(nginx.shared_data().len(), 1);
+    assert_eq!(nginx.outcome(slow), None, "an old worker waits");
+    nginx.update(&[Plugin::filter("f", "3")]).unwrap();
+    nginx.run_for(2 * SECOND).unwrap();
+    let outcome = nginx.outcome(slow).unwrap();
+    assert_eq!((outcome.status, outcome.worker), (Some(200), 0));
+    assert_eq!(said(&nginx), "112727", "the old one saw both headers, and the new one its own");
+    assert_eq!(nginx.shared_data().len(), 0, "what it wrote is not for the new ones");
+    assert!(nginx.trace().iter().any(|line| line.ends_with("worker 0 ends")));
+}

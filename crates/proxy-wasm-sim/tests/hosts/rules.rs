@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use proxy_wasm_sim::{Faults, Plugin, Process, Refused, Request, Situation, NGINX};
+use proxy_wasm_sim::{
+    Answer, Decision, Destination, Faults, Module, Outgoing, Peer, Plugin, Process, Received, Refused, Request, Routed,
+    Situation, Wiring, ENVOY, NGINX, NGINX_WITHOUT_EVICTION,
+};
 
 use crate::filters::{at_headers, module, said, without_bodies};
 
@@ -233,4 +236,87 @@ fn reads_are_torn_on_nginx_and_a_changing_length_ends_who_reads() {
     assert_eq!(run(Process::nginx(&module, 1).workers(1), "longer"), (None, false), "nobody else reads");
     let (rule, _) = run(Process::nginx(&module, 1), "longer");
     assert_eq!(rule.as_deref(), NGINX.sentence(Situation::LengthChanges));
+}
+
+/// Writes a short value at the first request and long ones under other keys at the next ones; at the eighth there is no room: for another
+/// one, or for the first one to grow.
+fn fills(grows: bool) -> Module {
+    let turns = if grows { 7 } else { 8 };
+    module(&format!(
+        r#"(global $turn (mut i32) (i32.const 0))
+           (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+             (global.set $top (i32.const 65536))
+             (i32.store8 (i32.const 100) (i32.rem_u (global.get $turn) (i32.const {turns})))
+             (i32.store (i32.const 16) (i32.const 0))
+             (drop (call $get (i32.const 100) (i32.const 1) (i32.const 8) (i32.const 12) (i32.const 16)))
+             (call $say (call $set (i32.const 100) (i32.const 1) (i32.const 200000)
+               (select (i32.const 1300000) (i32.const 10) (global.get $turn)) (i32.load (i32.const 16))))
+             (global.set $turn (i32.add (global.get $turn) (i32.const 1)))
+             (i32.const 0))"#
+    ))
+}
+
+#[test]
+fn a_full_zone_of_nginx_crashes_or_traps_and_a_value_that_grows_in_it_ends_the_worker() {
+    let run = |personality, grows| {
+        let mut process = Process::of(personality, &fills(grows), 1).everything_to("10.0.0.1:80");
+        process.start(&[Plugin::filter("f", "")]).unwrap();
+        for _ in 0..7 {
+            assert_eq!(process.request(Request::get("/").at(0)).unwrap().status, Some(200));
+        }
+        assert_eq!(said(&process), "0000000");
+        let last = process.request(Request::get("/").at(0)).map(|outcome| outcome.status);
+        (last.map_err(|crash| crash.rule), process)
+    };
+    let sentence = |situation| Err(NGINX.sentence(situation).unwrap().to_owned());
+    for grows in [false, true] {
+        assert_eq!(run(&ENVOY, grows).0, Ok(Some(200)));
+    }
+    assert_eq!(run(&NGINX, false).0, sentence(Situation::SharedDataFull));
+    assert_eq!(run(&NGINX, true).0, sentence(Situation::ValueGrowsInFull));
+    assert_eq!(run(&NGINX_WITHOUT_EVICTION, true).0, sentence(Situation::ValueGrowsInFull));
+    let (last, mut process) = run(&NGINX_WITHOUT_EVICTION, false);
+    assert_eq!(last, Ok(Some(500)), "it trapped, and the workers live");
+    assert_eq!(process.traps().len(), 1);
+    assert_eq!(process.shared_data().len(), 7, "nothing was evicted");
+    for worker in 0..2 {
+        assert_eq!(process.request(Request::get("/").at(worker)).unwrap().status, Some(200));
+    }
+}
+
+/// A helper of nginx's own on a Unix socket, which speaks HTTP here and TCP with the peer of the query.
+struct Helper;
+
+impl Wiring for Helper {
+    fn route(&self, _: &Routed<'_>) -> Decision {
+        Decision::Status(204)
+    }
+
+    fn call(&self, call: &Outgoing<'_>) -> Destination {
+        assert_eq!(call.header(":path").as_deref(), Some("/"));
+        if call.to.starts_with("unix:/") {
+            Destination::Http(call.to.to_owned())
+        } else {
+            Destination::Unknown
+        }
+    }
+}
+
+#[test]
+fn a_call_reaches_a_helper_on_a_unix_socket() {
+    let module = module(
+        r#"(data (i32.const 100) "unix:/run/helper.sock")
+           (func (export "proxy_on_configure") (param i32 i32) (result i32) (drop (call $tick (i32.const 1000))) (i32.const 1))
+           (func (export "proxy_on_tick") (param i32)
+             (call $say (call $http (i32.const 100) (i32.const 21) (i32.const 1000) (i32.const 62)
+               (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 500) (i32.const 8))))
+           (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32) (call $say (local.get 3)))"#,
+    );
+    let mut nginx = Process::nginx(&module, 1).workers(1).wiring(Helper);
+    let agent = |_: &Received| Answer { body: b"up 50%\n".to_vec(), ..Answer::of(200) };
+    nginx.world().peers.insert("unix:/run/helper.sock".to_owned(), Peer::answering(agent));
+    nginx.start(&[Plugin::filter("f", "")]).unwrap();
+    nginx.run_for(Duration::from_millis(1_500)).unwrap();
+    assert_eq!(said(&nginx), "07", "the call was made, and its body came: seven bytes");
+    assert_eq!(nginx.world().peer("unix:/run/helper.sock").received.len(), 1);
 }
