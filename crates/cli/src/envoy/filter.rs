@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::edit;
 use super::part::Part;
-use super::parts::{Checks, PROBE, PROBE_H2, PROBE_TLS, TCP};
+use super::parts::{Checks, KEEPALIVE, PROBE, PROBE_H2, PROBE_H2_KEEPALIVE, PROBE_KEEPALIVE, PROBE_TLS, TCP};
 use super::splice::splice;
 use super::yaml::Doc;
 
@@ -57,12 +57,19 @@ pub(crate) fn clusters(json: &Value) -> Vec<String> {
     let upstreams = json.get("upstreams").and_then(Value::as_object).into_iter().flatten();
     let monitors = upstreams.filter_map(|(_, upstream)| upstream.get("monitors")?.as_array()).flatten();
     let mut found: Vec<String> = monitors
-        .map(|monitor| {
-            text(monitor, "cluster").unwrap_or_else(|| match text(monitor, "name").unwrap_or_default().as_str() {
-                "grpc" => names.grpc.clone(),
-                "tcp" | "haproxy-agent-check" => names.tcp.clone(),
-                _ => names.probe.clone(),
-            })
+        .flat_map(|monitor| {
+            if let Some(cluster) = text(monitor, "cluster") {
+                return vec![cluster];
+            }
+            let usual = match text(monitor, "name").unwrap_or_default().as_str() {
+                "grpc" => &names.grpc,
+                "tcp" | "haproxy-agent-check" => return vec![names.tcp.clone()],
+                _ => &names.probe,
+            };
+            // A check whose kept connection was closed asks again through the usual one.
+            let is_kept = monitor.get("keepalive").and_then(Value::as_bool).unwrap_or(false);
+            let kept = is_kept.then(|| format!("{usual}{KEEPALIVE}"));
+            std::iter::once(usual.clone()).chain(kept).collect()
         })
         .collect();
     if json.get("resolver").is_some_and(|resolver| !resolver.is_null()) {
@@ -97,8 +104,10 @@ impl Filter {
         for cluster in clusters(&json) {
             match cluster.as_str() {
                 PROBE => checks.http = true,
+                PROBE_KEEPALIVE => checks.http_keepalive = true,
                 PROBE_TLS => checks.tls = true,
                 PROBE_H2 => checks.http2 = true,
+                PROBE_H2_KEEPALIVE => checks.http2_keepalive = true,
                 TCP => checks.tcp = true,
                 _ => others.push(cluster),
             }

@@ -23,15 +23,17 @@ pub(crate) struct Setting {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checks {
     pub(crate) http: bool,
+    pub(crate) http_keepalive: bool,
     pub(crate) tls: bool,
     pub(crate) http2: bool,
+    pub(crate) http2_keepalive: bool,
     /// TCP checks, agents, name servers.
     pub(crate) tcp: bool,
 }
 
 impl Checks {
-    pub(crate) fn any(self) -> bool {
-        self.http || self.tls || self.http2 || self.tcp
+    pub(crate) fn any(&self) -> bool {
+        *self != Self::default()
     }
 }
 
@@ -43,8 +45,12 @@ pub(crate) const NAME: &str = "durpina";
 /// The first peer's cluster, the second's, the third's.
 pub(crate) const PEER_CLUSTERS: [&str; 3] = ["durpina_1", "durpina_2", "durpina_3"];
 pub(crate) const PROBE: &str = "durpina_probe";
+pub(crate) const PROBE_KEEPALIVE: &str = "durpina_probe_keepalive";
 pub(crate) const PROBE_TLS: &str = "durpina_probe_tls";
 pub(crate) const PROBE_H2: &str = "durpina_probe_h2";
+pub(crate) const PROBE_H2_KEEPALIVE: &str = "durpina_probe_h2_keepalive";
+/// How the name of a cluster for checks that keep their connections ends.
+pub(crate) const KEEPALIVE: &str = "_keepalive";
 /// The gateway's listener, and the cluster that leads to it.
 pub(crate) const TCP: &str = "durpina_tcp";
 pub(crate) const TCP_PEER: &str = "durpina_tcp_peer";
@@ -211,9 +217,13 @@ pub(crate) fn peers(wiring: &Wiring, connection: &Connection) -> Vec<Part> {
 pub(crate) fn probes(setting: &Setting) -> Vec<Part> {
     let mut probes = Vec::new();
     let checks = setting.checks;
-    for (needed, name, http2) in
-        [(checks.http, PROBE, false), (checks.tls, PROBE_TLS, false), (checks.http2, PROBE_H2, true)]
-    {
+    for (needed, name, http2) in [
+        (checks.http, PROBE, false),
+        (checks.http_keepalive, PROBE_KEEPALIVE, false),
+        (checks.tls, PROBE_TLS, false),
+        (checks.http2, PROBE_H2, true),
+        (checks.http2_keepalive, PROBE_H2_KEEPALIVE, true),
+    ] {
         if needed {
             probes.push(probe(name, http2));
         }
@@ -241,6 +251,9 @@ fn probe(name: &str, http2: bool) -> Part {
                { name: envoy.filters.http.upstream_codec, typed_config: {
                    "@type": type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec } } ] }"#,
     );
+    if name.ends_with(KEEPALIVE) {
+        options.set("common_http_protocol_options", part("{ idle_timeout: 60s }"));
+    }
     if http2 {
         options.set("explicit_http_config", part("{ http2_protocol_options: {} }"));
     }
@@ -330,7 +343,8 @@ mod tests {
         let listeners = &reference["static_resources"]["listeners"];
         let manager = &listeners[0]["filter_chains"][0]["filters"][0]["typed_config"];
         let json = manager["http_filters"][0]["typed_config"]["config"]["configuration"]["value"].as_str().unwrap();
-        let checks = Checks { http: true, tls: true, http2: true, tcp: true };
+        let checks =
+            Checks { http: true, http_keepalive: true, tls: true, http2: true, http2_keepalive: true, tcp: true };
         let setting = Setting {
             json: json.to_owned(),
             wasm: "/etc/envoy/durpina.wasm".to_owned(),

@@ -74,7 +74,7 @@ fn patches(manifest: &Manifest, names: &Names) -> Vec<Part> {
     };
     let mut patches: Vec<Part> = manifest.clusters().into_iter().map(|cluster| whole(CLUSTER, cluster)).collect();
     let listener = |place: &[(&str, &str)], value| patch(LISTENER, Part::text(names.listener.as_str()), place, value);
-    for filter in parts::filters(&manifest.setting, manifest.wiring) {
+    for filter in parts::filters(&manifest.setting, &manifest.wiring) {
         patches.push(listener(&[("jsonPath", BEFORE_ROUTER)], filter));
     }
     if manifest.setting.access_log {

@@ -34,7 +34,7 @@ fn patches(manifest: &Manifest) -> Vec<Part> {
     let mut patches: Vec<Part> =
         manifest.clusters().into_iter().map(|cluster| patch("CLUSTER", None, "ADD", cluster)).collect();
     patches.extend(manifest.gateway().map(|gateway| patch("LISTENER", None, "ADD", gateway)));
-    let mut filters = parts::filters(&manifest.setting, manifest.wiring);
+    let mut filters = parts::filters(&manifest.setting, &manifest.wiring);
     if manifest.setting.wasm.contains("://") {
         if let Some((filter, extension)) = filters.first().and_then(|filter| discovered(filter, &manifest.setting.wasm))
         {

@@ -29,7 +29,9 @@ pub(crate) enum Platform {
 
 /// A controller's parts do not arrive together: routes and clusters can be there before the filter is, or without it. Then nothing that a client
 /// sends may be a peer.
-const WIRING: Wiring = Wiring::Metadata;
+fn wiring() -> Wiring {
+    Wiring::of(true, None)
+}
 
 /// The heading of [`Options`] in the help.
 const HEADING: &str = "Options with --for";
@@ -119,7 +121,7 @@ pub(crate) fn write(
         access_log: filter.access_log,
         checks: filter.checks,
     };
-    let mut manifest = Manifest { setting, wiring: WIRING, peers, routes };
+    let mut manifest = Manifest { setting, wiring: wiring(), peers, routes };
     let is_image = manifest.setting.wasm.contains("://");
     let (comment, entries) = match platform {
         Platform::Istio => {
@@ -198,7 +200,7 @@ impl Manifest {
     /// All clusters.
     fn clusters(&self) -> Vec<Part> {
         let mut all = vec![parts::composite()];
-        all.extend(parts::peers(self.wiring, &parts::connection(self.peers)));
+        all.extend(parts::peers(&self.wiring, &parts::connection(self.peers)));
         all.extend(parts::probes(&self.setting));
         all
     }
