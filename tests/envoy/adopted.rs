@@ -1,8 +1,9 @@
-//! Configurations that others wrote, Envoy's own examples, with the filter put in by `durpina envoy`: they validate, start, serve,
-//! and fail over, and what was put in comes out to the byte. `tests/data/envoy-examples` says where they are from.
+//! Configurations of many kinds, with the filter put in by `durpina envoy`: they validate, start, serve, and fail over, and what was put in
+//! comes out to the byte. They are in `tests/data/configurations`, whose README says how to try others.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use regex_lite::Regex;
@@ -24,7 +25,7 @@ enum Speech {
     Tls,
 }
 
-/// What is done with an example.
+/// A configuration, and what is done with it.
 struct Example {
     /// The bootstrap first.
     files: &'static [&'static str],
@@ -159,31 +160,43 @@ struct Adapted {
     ports: Vec<Port>,
 }
 
+/// Puts a text, which may have lines, in place of a name: on a line of its own in a block, or within double quotes.
+fn fill(text: &str, name: &str, value: &str) -> String {
+    let line = Regex::new(&format!("(?m)^( +){name}$")).unwrap();
+    let block = |found: &regex_lite::Captures<'_>| {
+        value.lines().map(|line| format!("{}{line}", &found[1])).collect::<Vec<_>>().join("\n")
+    };
+    line.replace_all(text, block).replace(name, &value.replace('\n', "\\n"))
+}
+
 impl Adapted {
     fn new(example: &Example, server: std::net::SocketAddr) -> Adapted {
         let directory = Directory::create();
-        let address = Regex::new(r"address: (\S+)(\s+port_value: )(\d+)").unwrap();
+        // In YAML of any kind and in JSON, with comments between.
+        let address =
+            Regex::new(r#"(address"?:\s*"?)([\w.-]+)("?,?\s+(?:#[^\n]*\n\s*)*"?port_value"?:\s*)(\d+)"#).unwrap();
         let mut ports = Vec::new();
         let files: Vec<PathBuf> = example
             .files
             .iter()
             .map(|file| {
-                let text = fs::read_to_string(repository().join("tests/data/envoy-examples").join(file)).unwrap();
-                let admin = text.find("\nadmin:").unwrap_or(text.len());
+                let text = fs::read_to_string(repository().join("tests/data/configurations").join(file)).unwrap();
+                let text = fill(&fill(&text, "@CERTIFICATE@", tls::CERTIFICATE), "@KEY@", tls::KEY);
                 let text = address.replace_all(&text, |found: &regex_lite::Captures<'_>| {
-                    let port = match (&found[1], found.get(0).unwrap().start() > admin) {
-                        ("0.0.0.0", false) => {
+                    let port = match &found[2] {
+                        "0.0.0.0" => {
                             ports.push(Port::free());
                             ports.last().unwrap().addr().port()
                         }
-                        ("0.0.0.0", true) => 0,
+                        // The administration.
+                        "127.0.0.1" => 0,
                         _ => server.port(),
                     };
-                    format!("address: 127.0.0.1{}{port}", &found[2])
+                    format!("{}127.0.0.1{}{port}", &found[1], &found[3])
                 });
                 let name = file.rsplit('/').next().unwrap();
                 let path = directory.path(&if example.json { name.replace("yaml", "json") } else { name.to_owned() });
-                let mut text = text.replace("/var/lib/envoy/", &directory.path("").to_string_lossy());
+                let mut text = text.replace("/etc/envoy/", &directory.path("").to_string_lossy());
                 if example.json {
                     let value: Value = serde_norway::from_str(&text).unwrap();
                     text = serde_json::to_string_pretty(&value).unwrap();
@@ -301,31 +314,32 @@ impl Example {
 
 #[test]
 fn front_proxy() {
-    let files = &["front-proxy/envoy.yaml"];
-    Example { files, routes: &["backend/service/1"], path: "/service/1", monitor: Some("tcp"), ..PLAIN }.run();
+    let files = &["shop-front.yaml"];
+    let routes = &["catalogue/catalogue"];
+    Example { files, routes, path: "/catalogue/1", monitor: Some("tcp"), ..PLAIN }.run();
+    Example { files, routes: &["orders"], path: "/orders/new", host: "orders.shop.test", ..PLAIN }.run();
 }
 
 #[test]
 fn front_proxy_over_tls() {
-    let files = &["front-proxy/envoy.yaml"];
-    let routes = &["backend/service/1", "backend/service/2"];
-    Example { files, listener: 1, routes, path: "/service/2", clients: Speech::Tls, ..PLAIN }.run();
+    let files = &["shop-front.yaml"];
+    let routes = &["catalogue/catalogue", "catalogue/orders"];
+    Example { files, listener: 1, routes, path: "/orders/2", clients: Speech::Tls, ..PLAIN }.run();
 }
 
 #[test]
 fn websocket() {
-    Example { files: &["websocket/envoy-ws.yaml"], routes: &["app/"], monitor: Some("http"), ..PLAIN }.run();
-    Example { files: &["websocket/envoy-ws-route.yaml"], routes: &["app-ws/ws"], path: "/ws/x", ..PLAIN }.run();
+    Example { files: &["live.yaml"], routes: &["news/"], monitor: Some("http"), ..PLAIN }.run();
+    Example { files: &["live-route.yaml"], routes: &["chat/rooms/"], path: "/rooms/1", ..PLAIN }.run();
 }
 
 #[test]
-fn grpc_bridge() {
-    let files = &["grpc-bridge/client/envoy-proxy.yaml"];
-    Example { files, routes: &["backend"], host: "grpc", ..PLAIN }.run();
-    let files = &["grpc-bridge/server/envoy-proxy.yaml"];
+fn grpc() {
+    Example { files: &["grpc-bridge.yaml"], routes: &["ledger"], host: "ledger", ..PLAIN }.run();
     // An HTTP/1.1 client of a server of HTTP/2.
     let headers = &[("content-type", "application/grpc")];
-    Example { files, routes: &["backend"], peers: Speech::Http2, headers, ..PLAIN }.run();
+    let path = "/ledger.v1.Ledger/Balance";
+    Example { files: &["grpc.yaml"], routes: &["ledger"], path, peers: Speech::Http2, headers, ..PLAIN }.run();
 }
 
 /// What the filter JSON calls its headers holds in either wiring.
@@ -342,15 +356,18 @@ fn headers_of_other_names() {
 
 #[test]
 fn cors() {
-    Example { files: &["cors/backend/envoy.yaml"], routes: &["www"], path: "/cors/open", ..PLAIN }.run();
-    Example { files: &["cors/frontend/envoy.yaml"], routes: &["*/"], ..PLAIN }.run();
+    let files = &["cors.yaml"];
+    Example { files, routes: &["weather"], path: "/open", ..PLAIN }.run();
+    // A route with settings of its own, which its copy has too.
+    Example { files, routes: &["weather/private"], path: "/private/x", ..PLAIN }.run();
 }
 
+/// Listeners, routes and clusters in files of their own.
 #[test]
 fn dynamic_config_from_files() {
-    let files =
-        &["dynamic-config-fs/envoy.yaml", "dynamic-config-fs/configs/lds.yaml", "dynamic-config-fs/configs/cds.yaml"];
-    Example { files, routes: &["local_service/"], monitor: Some("tcp"), ..PLAIN }.run();
+    let files = &["files/bootstrap.yaml", "files/lds.yaml", "files/rds.yaml", "files/cds.yaml"];
+    Example { files, routes: &["books/"], monitor: Some("tcp"), ..PLAIN }.run();
+    Example { files, routes: &["desk/loans"], listener: 1, path: "/loans/1", ..PLAIN }.run();
 }
 
 /// Routes in a file of their own, which two listeners share.
@@ -365,25 +382,35 @@ fn routes_from_a_file() {
 
 #[test]
 fn tls() {
-    let routes = &["app/"];
-    Example { files: &["tls/envoy-http-https.yaml"], routes, peers: Speech::Tls, ..PLAIN }.run();
-    Example { files: &["tls/envoy-https-http.yaml"], routes, clients: Speech::Tls, ..PLAIN }.run();
-    let files = &["tls/envoy-https-https.yaml"];
-    Example { files, routes, clients: Speech::Tls, peers: Speech::Tls, ..PLAIN }.run();
+    Example { files: &["tls-to-servers.yaml"], routes: &["payroll/"], peers: Speech::Tls, ..PLAIN }.run();
+    Example { files: &["tls-from-clients.yaml"], routes: &["tickets/"], clients: Speech::Tls, ..PLAIN }.run();
+    let routes = &["letters/"];
+    Example { files: &["tls-both.yaml"], routes, clients: Speech::Tls, peers: Speech::Tls, ..PLAIN }.run();
 }
 
 #[test]
-fn access_control_and_double_proxy() {
-    let headers = &[("referer", "https://www.envoyproxy.io/docs/envoy/v1")];
-    Example { files: &["rbac/envoy.yaml"], routes: &["service/"], headers, ..PLAIN }.run();
-    Example { files: &["double-proxy/envoy.yaml"], routes: &["app"], ..PLAIN }.run();
+fn access_control() {
+    let headers = &[("x-badge", "staff-12")];
+    Example { files: &["access.yaml"], routes: &["archive/"], headers, ..PLAIN }.run();
+}
+
+#[test]
+fn chain_of_two_proxies() {
+    Example { files: &["chain-edge.yaml"], routes: &["everything"], ..PLAIN }.run();
+    Example { files: &["chain-inner.yaml"], routes: &["application"], path: "/app/x", ..PLAIN }.run();
+}
+
+#[test]
+fn written_in_other_ways() {
+    Example { files: &["comments.yaml"], routes: &["photos/small/"], path: "/small/1", ..PLAIN }.run();
+    Example { files: &["flow.yaml"], routes: &["links/"], monitor: Some("http"), ..PLAIN }.run();
 }
 
 /// What rejects requests goes on doing so, before durpina picks anybody.
 #[test]
-fn local_ratelimit() {
-    let files = &["local_ratelimit/envoy.yaml"];
-    let example = Example { files, routes: &["backend/"], listener: 1, ..PLAIN };
+fn local_rate_limit() {
+    let files = &["rate-limit.yaml"];
+    let example = Example { files, routes: &["search/"], ..PLAIN };
     let (mut a, b) = (Peer::start("a", Speech::Plain), Peer::start("b", Speech::Plain));
     let before = Server::start("before");
     let adapted = Adapted::new(&example, before.addr());
@@ -391,14 +418,13 @@ fn local_ratelimit() {
     let filter = json!({ "upstreams": { "web": { "servers": [a.addr().to_string(), b.addr().to_string()] } }, "upstream": "web" });
     fs::write(adapted.directory.path("filter.json"), filter.to_string()).unwrap();
     let wasm = filter_module().to_string_lossy().into_owned();
-    let arguments =
-        ["--route", "backend/", "--wasm", &wasm, "--write", &adapted.path("filter.json")].map(str::to_owned);
+    let arguments = ["--route", "search/", "--wasm", &wasm, "--write", &adapted.path("filter.json")].map(str::to_owned);
     adapted.durpina(&arguments);
     let (config, log) = (adapted.files[0].to_string_lossy().into_owned(), adapted.path("log"));
     assert!(envoy(&["--mode", "validate"], &config, &log).status().unwrap().success());
     let process = Process(envoy(&[], &config, &log).spawn().unwrap());
-    eventually("Envoy listens", PATIENCE, || listens(&adapted.ports[1]));
-    let mut client = Client::new(adapted.ports[1].addr());
+    eventually("Envoy listens", PATIENCE, || listens(&adapted.ports[0]));
+    let mut client = Client::new(adapted.ports[0].addr());
     a.die();
     // Two requests have a token, and durpina's retry takes none.
     let served: Vec<(u16, String)> = (0..4)
@@ -415,8 +441,83 @@ fn local_ratelimit() {
 
 #[test]
 fn json() {
-    let files = &["front-proxy/envoy.yaml"];
-    // In JSON the keys of the example come in another order, and its listeners do not.
-    Example { files, routes: &["backend/service/1"], path: "/service/1", monitor: Some("tcp"), json: true, ..PLAIN }
-        .run();
+    let path = "/tenants/7";
+    Example { files: &["gateway.json"], routes: &["tenants/tenants"], path, monitor: Some("tcp"), ..PLAIN }.run();
+    // The keys of the YAML come in another order, and its listeners do not.
+    let (files, routes) = (&["shop-front.yaml"], &["catalogue/catalogue"]);
+    Example { files, routes, path: "/catalogue/1", monitor: Some("tcp"), json: true, ..PLAIN }.run();
+}
+
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(below(&path));
+        } else if matches!(ending, Some("yaml" | "yml" | "json")) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Configurations of others, in a directory that `ENVOY_EXAMPLES` names: what this Envoy accepts, it accepts with the filter, too.
+#[test]
+fn configurations_of_others() {
+    // Also without `--nocapture`.
+    let say = |line: &str| writeln!(std::io::stderr(), "{line}").unwrap();
+    let Some(root) = std::env::var_os("ENVOY_EXAMPLES") else {
+        say("skipped: ENVOY_EXAMPLES names no directory with configurations of others");
+        return;
+    };
+    let directory = Directory::create();
+    let path = |name: &str| directory.path(name).to_string_lossy().into_owned();
+    let filter = json!({ "upstreams": { "web": { "servers": ["127.0.0.1:1"], "monitors": [{ "name": "http" }, { "name": "tcp" }] } }, "upstream": "web" });
+    fs::write(path("filter.json"), filter.to_string()).unwrap();
+    let known = Regex::new(r"there are (\S+?)(?:,|\s|$)").unwrap();
+    let (mut done, mut refused, mut without) = (0, 0, 0);
+    for original in below(Path::new(&root)) {
+        let ending = original.extension().unwrap().to_string_lossy();
+        let config = path(&format!("envoy.{ending}"));
+        let Ok(text) = fs::read_to_string(&original) else { continue };
+        fs::write(&config, &text).unwrap();
+        let (filter, wasm, socket) = (path("filter.json"), filter_module(), path("tcp.sock"));
+        let durpina = |more: &[&str]| {
+            let mut command = command_line();
+            command.args(["envoy", &config, &filter, "--socket", &socket, "--wasm"]).arg(&wasm).args(more);
+            let output = command.output().unwrap();
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (_, said) = durpina(&[]);
+        let Some(route) = known.captures(&said).map(|found| found[1].to_owned()) else {
+            without += 1;
+            continue;
+        };
+        // With the names of files that it has.
+        let validates = || {
+            let mut command = envoy(&["--mode", "validate"], &config, &path("log"));
+            command.current_dir(original.parent().unwrap()).status().unwrap().success()
+        };
+        if !validates() {
+            say(&format!("this Envoy alone refuses {}", original.display()));
+            refused += 1;
+            continue;
+        }
+        let (written, said) = durpina(&["--route", &route, "--write"]);
+        if !written {
+            say(&format!("durpina envoy refuses {}: {said}", original.display()));
+            refused += 1;
+            continue;
+        }
+        let log = || fs::read_to_string(path("log")).unwrap();
+        assert!(validates(), "{}, route {route}: {}", original.display(), log());
+        let removed = command_line().args(["envoy", &config, "--remove", "--write"]).output().unwrap();
+        assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
+        assert!(fs::read_to_string(&config).unwrap() == text, "{}: to the byte", original.display());
+        done += 1;
+    }
+    say(&format!("{done} validate with the filter, {refused} refused, {without} are no whole configuration with a route to one cluster"));
+    assert!(done > 0, "nothing was tried");
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`access`]: who may use the management API;
 //! - [`admin`]: the management API, the status page, the metrics;
-//! - [`adopted`]: configurations that others wrote, with the filter put in by `durpina envoy`;
+//! - [`adopted`]: configurations of many kinds, with the filter put in by `durpina envoy`;
 //! - [`balancing`]: who gets how much;
 //! - [`balancers`]: the same for the balancers beyond round robin;
 //! - [`declarations`]: which upstreams there are;

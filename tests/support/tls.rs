@@ -20,7 +20,7 @@ MAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIhAPVmH/Mu1miTVhIlEd5DX/1zavBcq76a\n\
 t6sYCEjAlILoAiBa12penX4eQd8AWITDOQ1aBUHQcpitnoKxHXP97NZLfg==\n\
 -----END CERTIFICATE-----\n";
 
-const KEY: &str = "\
+pub const KEY: &str = "\
 -----BEGIN PRIVATE KEY-----\n\
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgnQQ4DyRqrobkSQed\n\
 R+dT9eO1T4b1n4omPsgAYBciGDehRANCAAQ/okE/6plv9v+Cj+FFS9RjILCqqxyE\n\

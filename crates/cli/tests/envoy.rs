@@ -8,21 +8,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/envoy-examples");
+const CONFIGURATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/configurations");
 const FILTER: &str = r#"{"upstreams": {"web": {"servers": ["127.0.0.1:8081"]}}, "upstream": "web"}"#;
 
-/// A directory with a filter JSON, and copies of these examples.
+/// A directory with a filter JSON, and copies of these configurations.
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str, examples: &[&str]) -> Self {
+    fn new(name: &str, files: &[&str]) -> Self {
         let root = std::env::temp_dir().join(format!("durpina-cli-{}-{name}", std::process::id()));
         drop(fs::remove_dir_all(&root));
         fs::create_dir(&root).unwrap();
         fs::write(root.join("filter.json"), FILTER).unwrap();
-        for example in examples {
-            let name = Path::new(example).file_name().unwrap();
-            fs::copy(Path::new(EXAMPLES).join(example), root.join(name)).unwrap();
+        for file in files {
+            let name = Path::new(file).file_name().unwrap();
+            fs::copy(Path::new(CONFIGURATIONS).join(file), root.join(name)).unwrap();
         }
         Self(root)
     }
@@ -48,54 +48,53 @@ impl Drop for Folder {
 
 #[test]
 fn a_difference_is_shown_and_written_only_when_asked() {
-    let folder = Folder::new("shown", &["websocket/envoy-ws.yaml"]);
-    let before = folder.read("envoy-ws.yaml");
-    let (code, difference, said) = folder.durpina("envoy envoy-ws.yaml filter.json --route app/");
+    let folder = Folder::new("shown", &["live.yaml"]);
+    let before = folder.read("live.yaml");
+    let (code, difference, said) = folder.durpina("envoy live.yaml filter.json --route news/");
     assert_eq!((code, said.as_str()), (0, ""));
-    assert!(difference.starts_with("--- envoy-ws.yaml\n+++ envoy-ws.yaml\n@@ "), "{difference}");
+    assert!(difference.starts_with("--- live.yaml\n+++ live.yaml\n@@ "), "{difference}");
     assert!(
-        difference.contains("\n-                  cluster: service_ws\n+                  cluster: durpina\n"),
+        difference.contains("\n-                  cluster: news\n+                  cluster: durpina\n"),
         "{difference}"
     );
-    assert_eq!(folder.read("envoy-ws.yaml"), before);
+    assert_eq!(folder.read("live.yaml"), before);
 
-    assert_eq!(folder.durpina("envoy envoy-ws.yaml filter.json --route app/ --write").1, difference);
-    let written = folder.read("envoy-ws.yaml");
+    assert_eq!(folder.durpina("envoy live.yaml filter.json --route news/ --write").1, difference);
+    let written = folder.read("live.yaml");
     assert_ne!(written, before);
-    let (code, difference, said) = folder.durpina("envoy envoy-ws.yaml --write");
+    let (code, difference, said) = folder.durpina("envoy live.yaml --write");
     assert_eq!((code, difference.as_str(), said.as_str()), (0, "", "nothing to change\n"));
-    assert_eq!(folder.read("envoy-ws.yaml"), written);
+    assert_eq!(folder.read("live.yaml"), written);
 
-    assert_eq!(folder.durpina("envoy envoy-ws.yaml --remove --write").0, 0);
-    assert_eq!(folder.read("envoy-ws.yaml"), before);
-    let (code, difference, said) = folder.durpina("envoy envoy-ws.yaml --remove");
+    assert_eq!(folder.durpina("envoy live.yaml --remove --write").0, 0);
+    assert_eq!(folder.read("live.yaml"), before);
+    let (code, difference, said) = folder.durpina("envoy live.yaml --remove");
     assert_eq!((code, difference.as_str(), said.as_str()), (0, "", "nothing to change\n"));
 }
 
 #[test]
 fn what_cannot_be_done_leaves_everything_as_it_is() {
-    let files =
-        ["dynamic-config-fs/envoy.yaml", "dynamic-config-fs/configs/lds.yaml", "dynamic-config-fs/configs/cds.yaml"];
+    let files = ["files/bootstrap.yaml", "files/lds.yaml", "files/rds.yaml", "files/cds.yaml"];
     let folder = Folder::new("none", &files);
-    let names = ["envoy.yaml", "lds.yaml", "cds.yaml"];
+    let names = ["bootstrap.yaml", "lds.yaml", "rds.yaml", "cds.yaml"];
     let before = names.map(|name| folder.read(name));
     for (arguments, code, message) in [
         (
-            "envoy envoy.yaml lds.yaml cds.yaml filter.json --route nobody/ --write",
+            "envoy bootstrap.yaml lds.yaml rds.yaml cds.yaml filter.json --route nobody/ --write",
             1,
-            "there is no route \"nobody/\"; there are local_service/",
+            "there is no route \"nobody/\"; there are books/, desk/loans",
         ),
         (
-            "envoy envoy.yaml lds.yaml filter.json --route local_service --write",
+            "envoy bootstrap.yaml lds.yaml rds.yaml filter.json --route books --write",
             1,
-            "leads to the cluster \"example_proxy_cluster\", which is not in these files",
+            "leads to the cluster \"books\", which is not in these files",
         ),
         (
-            "envoy envoy.yaml lds.yaml cds.yaml filter.json --manager x --write",
+            "envoy bootstrap.yaml lds.yaml rds.yaml cds.yaml filter.json --manager x --write",
             1,
-            "there is no connection manager \"x\"; there are listener_0/ingress_http",
+            "there is no connection manager \"x\"; there are readers/books, librarians/desk",
         ),
-        ("envoy envoy.yaml lds.yaml cds.yaml --write", 1, "there is no filter JSON"),
+        ("envoy bootstrap.yaml lds.yaml rds.yaml cds.yaml --write", 1, "there is no filter JSON"),
         ("envoy filter.json --write", 1, "there is no configuration of Envoy's"),
         ("envoy missing.yaml filter.json", 2, "missing.yaml: No such file"),
         ("envoy --write", 2, "required"),
@@ -107,27 +106,26 @@ fn what_cannot_be_done_leaves_everything_as_it_is() {
     }
     fs::write(folder.0.join("filter.json"), "{\"upstream\": \"web\", \"upstreams\": {\"web\": {\"retries\": 9}}}")
         .unwrap();
-    let (code, _, said) = folder.durpina("envoy envoy.yaml lds.yaml cds.yaml filter.json --write");
+    let (code, _, said) = folder.durpina("envoy bootstrap.yaml lds.yaml rds.yaml cds.yaml filter.json --write");
     assert!(code == 1 && said.contains("upstreams.web.retries: expected"), "{said}");
 }
 
 #[test]
 fn files_that_belong_together_are_written_together() {
-    let files =
-        ["dynamic-config-fs/envoy.yaml", "dynamic-config-fs/configs/lds.yaml", "dynamic-config-fs/configs/cds.yaml"];
+    let files = ["files/bootstrap.yaml", "files/lds.yaml", "files/rds.yaml", "files/cds.yaml"];
     let folder = Folder::new("together", &files);
     let (code, difference, said) =
-        folder.durpina("envoy envoy.yaml lds.yaml cds.yaml filter.json --route local_service --write --peers tls");
+        folder.durpina("envoy bootstrap.yaml lds.yaml rds.yaml cds.yaml filter.json --route books --write --peers tls");
     assert_eq!((code, said.as_str()), (0, ""), "{difference}");
     assert!(
         folder.read("cds.yaml").contains("UpstreamTlsContext")
             && folder.read("lds.yaml").contains("cluster: durpina\n")
     );
-    let (code, report, _) = folder.durpina("check envoy.yaml lds.yaml cds.yaml");
+    let (code, report, _) = folder.durpina("check bootstrap.yaml lds.yaml rds.yaml cds.yaml");
     assert_eq!(code, 0, "{report}");
-    assert_eq!(report, "envoy.yaml, lds.yaml, cds.yaml: good. 1 filter, 0 warnings\n");
+    assert_eq!(report, "bootstrap.yaml, lds.yaml, rds.yaml, cds.yaml: good. 2 filters, 0 warnings\n");
     // Without the clusters it cannot be told what is there.
-    let (code, report, _) = folder.durpina("check envoy.yaml lds.yaml");
+    let (code, report, _) = folder.durpina("check bootstrap.yaml lds.yaml rds.yaml");
     assert_eq!(code, 0, "{report}");
     assert!(
         report.contains("warning: resources[0]") && report.contains("there is no cluster \"durpina\" in these files"),
@@ -139,19 +137,19 @@ fn files_that_belong_together_are_written_together() {
 
 #[test]
 fn check_tells_files_of_envoys_from_filter_jsons() {
-    let folder = Folder::new("check", &["front-proxy/envoy.yaml"]);
+    let folder = Folder::new("check", &["shop-front.yaml"]);
     let (code, report, _) = folder.durpina("check filter.json");
     assert_eq!((code, report.as_str()), (0, "filter.json: good. 1 upstreams with 1 servers, 1 routes\n"));
-    let (code, report, _) = folder.durpina("check envoy.yaml");
+    let (code, report, _) = folder.durpina("check shop-front.yaml");
     assert!(code == 1 && report.contains("there is no filter of durpina's"), "{report}");
-    folder.durpina("envoy envoy.yaml filter.json --route backend --write");
-    let broken = folder.read("envoy.yaml").replacen("127.0.0.1:8081", "127.0.0.1:99999", 1);
-    fs::write(folder.0.join("envoy.yaml"), &broken).unwrap();
+    folder.durpina("envoy shop-front.yaml filter.json --route catalogue --write");
+    let broken = folder.read("shop-front.yaml").replacen("127.0.0.1:8081", "127.0.0.1:99999", 1);
+    fs::write(folder.0.join("shop-front.yaml"), &broken).unwrap();
     let line = 1 + broken[..broken.find("99999").unwrap()].matches('\n').count();
-    let (code, report, _) = folder.durpina("check envoy.yaml");
+    let (code, report, _) = folder.durpina("check shop-front.yaml");
     assert_eq!(code, 1, "{report}");
     assert!(
-        report.starts_with(&format!("envoy.yaml:{line}: error: the filter JSON: upstreams.web.servers[0]")),
+        report.starts_with(&format!("shop-front.yaml:{line}: error: the filter JSON: upstreams.web.servers[0]")),
         "{report}"
     );
     assert_eq!(folder.durpina("check missing.yaml").0, 2);

@@ -385,6 +385,8 @@ fn rewritten(text: &str, random: &mut Random) -> String {
         Part::of(&doc, doc.root())
     };
     let style = |step, dash| Style { step, dash, json: false };
+    let text = text.replace("\r\n", "\n");
+    let text = text.as_str();
     let mut text = match random.below(8) {
         0 => part(text).block(0, style(2, 2)),
         1 => part(text).block(0, style(4, [0, 2, 4][random.below(3)])),
@@ -393,7 +395,8 @@ fn rewritten(text: &str, random: &mut Random) -> String {
         4 => part(text).lines("", "  ", style(2, 0)),
         _ => text.to_owned(),
     };
-    let is_plain = !text.contains("-----BEGIN") && !text.starts_with('{');
+    let has_blocks = text.lines().any(|line| [": |", ": >-"].iter().any(|end| line.ends_with(end)));
+    let is_plain = !has_blocks && !text.starts_with('{');
     if is_plain {
         // Not within texts of several lines, where all of this counts.
         text = text
@@ -423,36 +426,37 @@ fn rewritten(text: &str, random: &mut Random) -> String {
     text
 }
 
+/// What is put into each of them, by turns.
+const JSONS: [&str; 3] =
+    [JSON, "{\"upstreams\": {}, \"upstream\": \"x\"}", "{\"upstream\": \"x\", \"envoy\": {\"access_log\": false}}"];
+
 #[test]
-fn what_is_put_into_examples_of_others_comes_out_however_they_are_written() {
+fn what_is_put_into_whole_configurations_comes_out_however_they_are_written() {
     macro_rules! example {
         ($($file:literal),+) => {
-            vec![$(include_str!(concat!("../../../../tests/data/envoy-examples/", $file)).to_owned()),+]
+            vec![$(include_str!(concat!("../../../../tests/data/configurations/", $file)).to_owned()),+]
         };
     }
     let examples = [
-        example!("cors/backend/envoy.yaml"),
-        example!("cors/frontend/envoy.yaml"),
-        example!("double-proxy/envoy.yaml"),
-        example!(
-            "dynamic-config-fs/envoy.yaml",
-            "dynamic-config-fs/configs/lds.yaml",
-            "dynamic-config-fs/configs/cds.yaml"
-        ),
+        example!("access.yaml"),
+        example!("chain-edge.yaml"),
+        example!("chain-inner.yaml"),
+        example!("comments.yaml"),
+        example!("cors.yaml"),
+        example!("files/bootstrap.yaml", "files/lds.yaml", "files/rds.yaml", "files/cds.yaml"),
+        example!("flow.yaml"),
+        example!("gateway.json"),
+        example!("grpc-bridge.yaml"),
+        example!("grpc.yaml"),
+        example!("live-route.yaml"),
+        example!("live.yaml"),
+        example!("rate-limit.yaml"),
+        example!("shop-front.yaml"),
+        example!("tls-both.yaml"),
+        example!("tls-from-clients.yaml"),
+        example!("tls-to-servers.yaml"),
         example!("../envoy-rds/envoy.yaml", "../envoy-rds/lds.yaml", "../envoy-rds/rds.yaml", "../envoy-rds/cds.yaml"),
-        example!("front-proxy/envoy.yaml"),
-        example!("grpc-bridge/client/envoy-proxy.yaml"),
-        example!("grpc-bridge/server/envoy-proxy.yaml"),
-        example!("local_ratelimit/envoy.yaml"),
-        example!("rbac/envoy.yaml"),
-        example!("tls/envoy-http-https.yaml"),
-        example!("tls/envoy-https-http.yaml"),
-        example!("tls/envoy-https-https.yaml"),
-        example!("websocket/envoy-ws.yaml"),
-        example!("websocket/envoy-ws-route.yaml"),
     ];
-    let jsons =
-        [JSON, "{\"upstreams\": {}, \"upstream\": \"x\"}", "{\"upstream\": \"x\", \"envoy\": {\"access_log\": false}}"];
     for (number, example) in examples.iter().enumerate() {
         for seed in 0..6_u64 {
             let mut random = Random(seed * 1_000 + number as u64 + 1);
@@ -471,7 +475,80 @@ fn what_is_put_into_examples_of_others_comes_out_however_they_are_written() {
                 .collect();
             let routes: Vec<&str> =
                 if random.below(4) == 0 { Vec::new() } else { vec![&hosts[random.below(hosts.len())]] };
-            round_trip(&texts, &routes, jsons[random.below(jsons.len())]);
+            round_trip(&texts, &routes, JSONS[random.below(JSONS.len())]);
         }
     }
+}
+
+/// The configurations of Envoy's below a directory, each with those beside it, by path.
+fn below(directory: &std::path::Path) -> Vec<(std::path::PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(below(&path));
+        } else if path.is_file() && matches!(ending, Some("yaml" | "yml" | "json")) {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            if Doc::parse(&text).is_ok_and(|doc| places::is_envoy(&doc)) {
+                found.push((path, text));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The name of the first route to one cluster, and the cluster.
+fn first_route(files: &[File]) -> Option<(String, String)> {
+    let configs = places::managers(files).into_iter().filter_map(|manager| manager.routes.ok());
+    configs.flat_map(|config| places::routes_of(files, config)).find_map(|route| {
+        let doc = &files[route.place.file].doc;
+        let cluster = doc.text_at(route.place.id, &["route", "cluster"])?;
+        let (_, path) = places::matched(doc, route.place.id)?;
+        Some((format!("{}{path}", route.host_name), cluster.to_owned()))
+    })
+}
+
+/// Configurations of others, in a directory that `ENVOY_EXAMPLES` names: `tests/data/configurations/README.md` says which there are.
+#[test]
+fn what_is_put_into_configurations_of_others_comes_out() {
+    use std::io::Write as _;
+    // Also without `--nocapture`.
+    let say = |line: &str| writeln!(std::io::stderr(), "{line}").unwrap();
+    let Some(root) = std::env::var_os("ENVOY_EXAMPLES") else {
+        say("skipped: ENVOY_EXAMPLES names no directory with configurations of others");
+        return;
+    };
+    let all = below(root.as_ref());
+    let (mut done, mut refused, mut without) = (0, 0, 0);
+    for (path, text) in &all {
+        let mut texts = vec![text.clone()];
+        let Some((route, cluster)) = first_route(&files(&texts)) else {
+            without += 1;
+            continue;
+        };
+        if places::cluster(&files(&texts), &cluster).is_none() {
+            let beside = |other: &&(std::path::PathBuf, String)| other.0 != *path && other.0.parent() == path.parent();
+            texts.extend(all.iter().filter(beside).map(|(_, text)| text.clone()));
+        }
+        let wish = wishes(&[&route]);
+        match graft(files(&texts), &Filter::read(JSON).unwrap(), &[], &wish) {
+            Ok(_) => {
+                for json in JSONS {
+                    round_trip(&texts, &[&route], json);
+                }
+                done += 1;
+            }
+            Err(problems) => {
+                say(&format!("refused: {}: {}", path.display(), problems.join("; ")));
+                refused += 1;
+            }
+        }
+    }
+    say(&format!(
+        "{} files: {done} there and back, {refused} refused, {without} without a route to one cluster",
+        all.len()
+    ));
+    assert!(done > 0, "nothing was tried");
 }
