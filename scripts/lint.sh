@@ -28,6 +28,8 @@ RUSTDOCFLAGS=-Dwarnings "${native[@]}" doc --workspace --no-deps --lib
 
 stage "size of the filter"
 scripts/build.sh
-bytes=$(($(wc -c <"$DURPINA_WASM")))
 command -v wasm-opt >/dev/null || max_bytes=$((max_bytes * 8 / 7)) # without binaryen, see build.sh
-[ $bytes -le $max_bytes ] || die "dist/durpina.wasm has $bytes bytes, $((bytes - max_bytes)) more than the $max_bytes it may have"
+for module in "$DURPINA_WASM" "$DURPINA_NGINX_WASM"; do
+  bytes=$(($(wc -c <"$module")))
+  [ $bytes -le $max_bytes ] || die "${module#"$root"/} has $bytes bytes, $((bytes - max_bytes)) more than the $max_bytes it may have"
+done

@@ -9,6 +9,7 @@ need_wasm_runner
 need_dnsmasq
 need_promtool
 need_schemathesis
+need_http3
 need_image_tools
 scripts/page-test.sh --tools
 
@@ -64,6 +65,7 @@ smoke=(
   failures::no_headers_in_time_count
   failures::with_every_peer_down_the_answer_is_a_503_at_once
   failures::without_retries_the_only_attempt_counts
+  forgeries::
   hygiene::
   monitors::an_agent_s_line_halves_the_weight
   names::traffic_follows_a_name_whose_address_changes

@@ -130,6 +130,11 @@ need_promtool() {
   rm -rf "$unpacked"
 }
 
+# A client of HTTP/3 that sends what it is told to, right or wrong.
+need_http3() {
+  python_package aioquic "a client of HTTP/3, for forged headers" || die "pip found no aioquic for this machine"
+}
+
 # What holds the management API against its description.
 need_schemathesis() {
   python_package schemathesis "holds the management API against docs/openapi.yaml" || die "pip found no schemathesis for this machine"

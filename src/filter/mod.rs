@@ -294,7 +294,7 @@ impl Filter {
             }
         };
         let Some(entry) = self.directory.get_mut(position) else { return Err(Why::Nobody.into()) };
-        let view = &mut entry.view;
+        let mut view = &mut entry.view;
 
         let mut key = Vec::new();
         let mut timed = false;
@@ -311,9 +311,9 @@ impl Filter {
         let visited = host.visited();
         if !visited.attempts.is_empty() {
             candidates = retry::go_on(host, request, &self.directory, position, &visited, candidates)?;
+            let Some(entry) = self.directory.get_mut(position) else { return Err(Why::Nobody.into()) };
+            view = &mut entry.view;
         }
-        let Some(entry) = self.directory.get_mut(position) else { return Err(Why::Nobody.into()) };
-        let view = &mut entry.view;
         if candidates.iter().flatten().next().is_none() {
             return Err(refusal(view.name(), Why::Nobody));
         }

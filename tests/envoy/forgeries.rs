@@ -1,12 +1,14 @@
 //! Whatever a client writes, and in whatever form, it is the filter that chooses the peer.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{json, Value};
 
 use crate::support::client::connect;
-use crate::support::config::{Config, MINIMAL};
+use crate::support::config::{repository, Config, MINIMAL};
 use crate::support::envoy::{Envoy, Setup};
 use crate::support::proxy::Proxy as _;
 use crate::support::server::{Behaviour, Server};
@@ -109,24 +111,51 @@ fn over_http2(headers: &[(&str, &str)], trailers: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-/// Requests over HTTP/2 that name this address in one of the headers, each in all places.
-fn all_over_http2(path: &str, addr: &str) -> Vec<Vec<u8>> {
-    let usual = [(":method", "GET"), (":scheme", "http"), (":authority", "test"), (":path", path)];
-    let post = [(":method", "POST"), (":scheme", "http"), (":authority", "test"), (":path", path)];
-    let mut requests = Vec::new();
+type Fields<'f> = Vec<(&'f str, &'f str)>;
+
+/// Calls `send` with the headers and trailers of requests that name this address in one of the headers, each in all places.
+fn each_in_fields(path: &str, addr: &str, scheme: &str, mut send: impl FnMut(&Fields<'_>, &Fields<'_>)) {
+    let usual = [(":method", "GET"), (":scheme", scheme), (":authority", "test"), (":path", path)];
+    let post = [(":method", "POST"), (":scheme", scheme), (":authority", "test"), (":path", path)];
     for name in NAMES {
         let upper = name.to_ascii_uppercase();
         let (padded, broken) = (format!("{name} "), format!("a\r\n{name}: {addr}"));
         for (name, value) in [(name, addr), (&upper, addr), (&padded, addr), ("x", &broken)] {
             let forged = (name, value);
-            requests.push(over_http2(&[&usual[..], &[forged]].concat(), &[]));
-            requests.push(over_http2(&[&[forged], &usual[..]].concat(), &[]));
-            requests.push(over_http2(&[&usual[..2], &[forged], &usual[2..]].concat(), &[]));
-            requests.push(over_http2(&[&usual[..], &[("x", "y"), forged, forged]].concat(), &[]));
-            requests.push(over_http2(&post, &[forged]));
+            send(&[&usual[..], &[forged]].concat(), &vec![]);
+            send(&[&[forged], &usual[..]].concat(), &vec![]);
+            send(&[&usual[..2], &[forged], &usual[2..]].concat(), &vec![]);
+            send(&[&usual[..], &[("x", "y"), forged, forged]].concat(), &vec![]);
+            send(&post.to_vec(), &vec![forged]);
         }
     }
+}
+
+fn all_over_http2(path: &str, addr: &str) -> Vec<Vec<u8>> {
+    let mut requests = Vec::new();
+    each_in_fields(path, addr, "http", |headers, trailers| requests.push(over_http2(headers, trailers)));
     requests
+}
+
+/// A request as `http3.py` reads it.
+fn over_http3(headers: &[(&str, &str)], trailers: &[(&str, &str)]) -> String {
+    json!({ "headers": headers, "trailers": trailers }).to_string() + "\n"
+}
+
+/// Sends requests over HTTP/3, and gives how often there was which end: a status, or what happened instead.
+fn throw_over_http3(envoy: &Envoy, requests: &str) -> BTreeMap<String, usize> {
+    let mut client = Command::new(repository().join(".venv/bin/python"));
+    client.arg(repository().join("tests/envoy/http3.py")).arg(envoy.second_addr().port().to_string());
+    let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python of `make test`");
+    client.stdin.take().expect("a pipe").write_all(requests.as_bytes()).expect("the client reads");
+    let output = client.wait_with_output().expect("the client ends");
+    assert!(output.status.success(), "the client of HTTP/3 failed");
+    let mut ends = BTreeMap::new();
+    for end in String::from_utf8_lossy(&output.stdout).lines() {
+        *ends.entry(end.to_owned()).or_default() += 1;
+    }
+    assert_eq!(ends.values().sum::<usize>(), requests.lines().count(), "{ends:?}");
+    ends
 }
 
 fn filter(a: &Server, failing: &Server) -> Value {
@@ -197,4 +226,43 @@ fn clusters_that_read_other_headers_than_the_filter_writes_have_nobody() {
         assert!(answer.starts_with(b"HTTP/1.1 503"), "{}", String::from_utf8_lossy(&answer));
     }
     assert_eq!((decoy.connections(), a.requests()), (0, 0));
+}
+
+#[test]
+fn no_form_of_a_header_chooses_a_peer_for_clients_that_are_internal_ones() {
+    let [a, failing, decoy] = ["a", "failing", "decoy"].map(Server::start);
+    failing.behave(Behaviour::Reset);
+    let envoy = Setup::new(Config::reference(&filter(&a, &failing)).internal_clients()).workers(2).start();
+    throw(&envoy, b"GET /web HTTP/1.1\r\nhost: test\r\n\r\n");
+    assert_eq!(a.requests(), 1);
+    forge(&envoy, &decoy);
+}
+
+#[test]
+fn no_form_of_a_header_over_http3_chooses_a_peer() {
+    let [a, failing, decoy] = ["a", "failing", "decoy"].map(Server::start);
+    failing.behave(Behaviour::Reset);
+    let addr = decoy.addr().to_string();
+    for config in [
+        Config::reference(&filter(&a, &failing)).http3(),
+        Config::reference(&filter(&a, &failing)).http3().internal_clients(),
+    ] {
+        let envoy = Setup::new(config).workers(2).start();
+        let before = a.requests();
+        let usual = [(":method", "GET"), (":scheme", "https"), (":authority", "test"), (":path", "/web")];
+        let ends = throw_over_http3(&envoy, &over_http3(&usual, &[]));
+        assert_eq!((ends.get("200"), a.requests()), (Some(&1), before + 1), "without a forgery: {ends:?}");
+
+        for path in PATHS {
+            let mut requests = String::new();
+            each_in_fields(path, &addr, "https", |headers, trailers| requests += &over_http3(headers, trailers));
+            let ends = throw_over_http3(&envoy, &requests);
+            assert_eq!(decoy.connections(), 0, "{path}: {ends:?}");
+        }
+        // Names that begin with a colon are nobody's but HTTP's: such a request is refused as a whole.
+        let names = NAMES.iter().filter(|name| name.starts_with(':'));
+        let forged = names.map(|name| over_http3(&[&usual[..], &[(*name, addr.as_str())]].concat(), &[]));
+        let ends = throw_over_http3(&envoy, &forged.collect::<String>());
+        assert!(!ends.contains_key("200"), "{ends:?}");
+    }
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{json, Value};
 
+use super::tls;
+
 /// The retries, the header hygiene, everything.
 pub const REFERENCE: &str = "envoy/durpina.yaml";
 /// The same for peers that speak HTTP/2; the candidates are metadata.
@@ -261,6 +263,41 @@ impl Config {
         self
     }
 
+    /// One more listener like the first one, for HTTP/3.
+    #[must_use]
+    pub fn http3(mut self) -> Config {
+        let mut listener = Config { bootstrap: self.http_listeners()[0].clone() };
+        listener.change("a connection manager", |object| {
+            (object.get("stat_prefix")? == "http").then_some(())?;
+            object.insert("codec_type".to_owned(), "HTTP3".into());
+            Some(())
+        });
+        let mut listener = listener.bootstrap;
+        let quic = "type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport";
+        let mut tls = tls::server(&["h3"]);
+        tls.as_object_mut().and_then(|tls| tls.remove("@type")).expect("a type");
+        listener["filter_chains"][0]["transport_socket"] =
+            json!({ "name": "quic", "typed_config": { "@type": quic, "downstream_tls_context": tls } });
+        listener["name"] = "http-3".into();
+        listener["address"]["socket_address"]["protocol"] = "UDP".into();
+        listener["udp_listener_config"] = json!({ "quic_options": {} });
+        let listeners = self.bootstrap["static_resources"]["listeners"].as_array_mut();
+        listeners.expect("an array of listeners").push(listener);
+        self
+    }
+
+    /// Clients on this machine are internal ones to Envoy, which takes no header from those.
+    #[must_use]
+    pub fn internal_clients(mut self) -> Config {
+        self.change("a connection manager of clients", |object| {
+            (object.get("stat_prefix")? == "http").then_some(())?;
+            let range = json!({ "address_prefix": "127.0.0.0", "prefix_len": 8 });
+            object.insert("internal_address_config".to_owned(), json!({ "cidr_ranges": [range] }));
+            Some(())
+        });
+        self
+    }
+
     /// Envoy writes a line for each request that is over, after durpina was told of it: see [`Envoy::lines`](super::envoy::Envoy::lines).
     #[must_use]
     pub fn lines(mut self, format: &str) -> Config {
@@ -356,7 +393,11 @@ impl Config {
     pub(super) fn place(&mut self, addrs: &[SocketAddr], directory: &Path) {
         self.bootstrap["admin"]["address"] = socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
         for (listener, addr) in self.http_listeners().into_iter().zip(addrs) {
+            let protocol = listener["address"]["socket_address"]["protocol"].take();
             listener["address"] = socket_address(*addr);
+            if !protocol.is_null() {
+                listener["address"]["socket_address"]["protocol"] = protocol;
+            }
         }
         visit(&mut self.bootstrap, &mut |object| {
             let file = object.get_mut("path").filter(|path| **path == LINES)?;

@@ -200,7 +200,6 @@ impl<G: Guest + 'static> RootContext for Root<G> {
     }
 
     fn on_tick(&mut self) {
-        self.vm.host.wiring.doubt();
         let period = self.filter.try_borrow_mut().map(|mut filter| filter.tick(&self.vm.host));
         if let Ok(period) = period {
             self.tick_after(period);
@@ -304,7 +303,6 @@ impl<G: Guest> HttpContext for Stream<G> {
     }
 
     fn on_log(&mut self) {
-        self.vm.host.prove_wiring();
         let done = |mut filter: std::cell::RefMut<'_, G>| filter.done(&self.vm.host, &mut self.exchange);
         let kept = self.filter.try_borrow_mut().is_ok_and(done);
         // Envoy calls its access logs right after the filters of the same request, or not at all.

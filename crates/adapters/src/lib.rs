@@ -2,7 +2,7 @@
 //!
 //! - `abi`: the calls of the ABI, behind a trait, so that what follows is tested natively;
 //! - `envoy`: what Envoy makes of the vocabulary of [`durpina_host`]; `blame`: whose fault it is when a request fails there;
-//!   `wiring`: whether its clusters read what the filter writes; `answers`: what the replies to its own calls mean there, and whose words they are;
+//!   `answers`: what the replies to its own calls mean there, and whose words they are;
 //! - `nginx`: what nginx makes of it; `nginx_path`: the path of a request there; `trail`: its attempts; `zone` and `envelope`: its shared data; `queue` and
 //!   `helper`: the filter's own calls; `environment`: a configuration that is too long for a directive;
 //! - `random`: random numbers, for both;
@@ -59,8 +59,6 @@ mod raw;
 mod requests;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod trail;
-#[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
-mod wiring;
 #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code))]
 mod zone;
 
