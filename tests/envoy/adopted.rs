@@ -346,12 +346,21 @@ fn grpc() {
 #[test]
 fn headers_of_other_names() {
     let names = Some([":durpina-1", ":durpina-2", ":durpina-3"]);
-    let files = &["grpc-bridge/server/envoy-proxy.yaml"];
+    let files = &["grpc.yaml"];
     let headers = &[("content-type", "application/grpc")];
-    Example { files, routes: &["backend"], peers: Speech::Http2, headers, names, ..PLAIN }.run();
-    let files = &["websocket/envoy-ws.yaml"];
-    Example { files, routes: &["app/"], names: Some(["x-one", "x-two", "x-three"]), ..PLAIN }.run();
-    Example { files, routes: &["app/"], names: Some([":x-one", ":x-two", ":x-three"]), ..PLAIN }.run();
+    Example {
+        files,
+        routes: &["ledger"],
+        path: "/ledger.v1.Ledger/Balance",
+        peers: Speech::Http2,
+        headers,
+        names,
+        ..PLAIN
+    }
+    .run();
+    let files = &["live.yaml"];
+    Example { files, routes: &["news/"], names: Some(["x-one", "x-two", "x-three"]), ..PLAIN }.run();
+    Example { files, routes: &["news/"], names: Some([":x-one", ":x-two", ":x-three"]), ..PLAIN }.run();
 }
 
 #[test]

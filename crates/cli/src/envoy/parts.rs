@@ -362,8 +362,6 @@ mod tests {
         assert_eq!(vec![access_log(&setting).value()], *manager["access_log"].as_array().unwrap());
         let host = &manager["route_config"]["virtual_hosts"][0];
         assert_eq!(host[BUFFER.0].to_string(), BUFFER.1);
-        let unused = host["request_headers_to_remove"].as_array().cloned().unwrap_or_default();
-        assert_eq!(unused, wiring.unused());
         let routes = &host["routes"];
         assert_eq!(retry_policy(true).value(), routes[0]["route"]["retry_policy"]);
         assert_eq!(retry_policy(false).value(), routes[1]["route"]["retry_policy"]);

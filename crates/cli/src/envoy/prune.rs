@@ -124,12 +124,6 @@ fn of_route(doc: &Doc, route: &Route) -> Option<Result<Edit, Refusal>> {
             return Some(edit::remove(doc, now));
         }
     }
-    let removed = doc.get(mark, "removed").map(|list| doc.items(list)).unwrap_or_default();
-    let is_ours = |id: &Id| removed.iter().any(|name| doc.scalar(*name) == doc.scalar(*id));
-    let headers = own("request_headers_to_remove").map(|list| doc.items(list)).unwrap_or_default();
-    if let Some(header) = headers.into_iter().find(is_ours) {
-        return Some(edit::remove(doc, header));
-    }
     if is_copy(doc, id) {
         return Some(edit::remove(doc, id));
     }

@@ -77,14 +77,6 @@ impl Wiring {
         self.headers != PEER_HEADERS
     }
 
-    /// The headers that virtual hosts take out of what clients sent: those that durpina has in other configurations.
-    pub(crate) fn unused(&self) -> &'static [&'static str] {
-        match self.way {
-            Way::Metadata => &[],
-            Way::Headers => &PEER_HEADERS,
-        }
-    }
-
     /// The filter right behind durpina, if there is one.
     pub(crate) fn filter(&self) -> Option<Part> {
         match self.way {

@@ -143,7 +143,7 @@ const CASES: &[Case] = &[
 const BY_HEADERS: &[Case] = &[
     ("http_header_name: \":durpina-2\"", "http_header_name: x-durpina-peer-2", "error", "goes by the header x-durpina-peer-2; the second peer is in the header :durpina-2", "http_header_name: x-durpina-peer-2"),
     ("[\":durpina-1\", \":durpina-2\"", "[\":durpina-2\", \":durpina-1\"", "error", "goes by the header :durpina-1; the first peer is in the header :durpina-2", "original_dst_lb_config: { use_http_header: true, http_header_name: \":durpina-1\""),
-    ("request_headers_to_remove: [x-durpina-peer,", "request_headers_to_remove: [x-durpina-peer, \":durpina-2\",", "error", ":durpina-2 is taken out before the cluster \"durpina\" chooses its peer by it", "request_headers_to_remove"),
+    ("              include_request_attempt_count: true\n", "              include_request_attempt_count: true\n              request_headers_to_remove: [x-durpina-peer, \":durpina-2\"]\n", "error", ":durpina-2 is taken out before the cluster \"durpina\" chooses its peer by it", "request_headers_to_remove"),
     ("              - match: { prefix: / }\n", "              - match: { prefix: / }\n                request_headers_to_remove: [\":Durpina-1\"]\n", "error", ":durpina-1 is taken out before", "request_headers_to_remove: [\":Durpina-1\"]"),
     ("explicit_http_config: { http_protocol_options: {} }", "explicit_http_config: { http2_protocol_options: {} }", "error", "speaks HTTP/2, and goes by the header :durpina-2", "- name: durpina_2"),
     ("              - match: { prefix: / }\n", "              - match: { prefix: /x }\n                route: { cluster: durpina_tcp }\n              - match: { prefix: / }\n", "warning", "leads to \"durpina_tcp\", which speaks HTTP/2", "- match: { prefix: /x }"),

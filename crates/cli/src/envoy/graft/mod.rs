@@ -79,7 +79,7 @@ pub(crate) fn graft(
     }
     let mut hosts = Vec::new();
     let targets: Vec<Target> =
-        routes.into_iter().filter_map(|route| graft.point(route, &setting, &wiring, &mut hosts)).collect();
+        routes.into_iter().filter_map(|route| graft.point(route, &setting, &mut hosts)).collect();
     graft.put_clusters(&targets, &setting, &wiring, &connection);
     if setting.checks.tcp {
         graft.put_into(

@@ -8,18 +8,11 @@ use crate::envoy::part::{quoted, Part};
 use crate::envoy::parts::{self, Setting, NAME};
 use crate::envoy::places::{self, File, Place, Route};
 use crate::envoy::way::Step;
-use crate::envoy::wiring::Wiring;
 use crate::envoy::yaml::{Doc, Id};
 
 impl Graft<'_> {
     /// Points a route to durpina.
-    pub(super) fn point(
-        &mut self,
-        route: Route,
-        setting: &Setting,
-        wiring: &Wiring,
-        hosts: &mut Vec<Place>,
-    ) -> Option<Target> {
+    pub(super) fn point(&mut self, route: Route, setting: &Setting, hosts: &mut Vec<Place>) -> Option<Target> {
         let place = route.place;
         let doc = self.doc(place)?;
         let Some(action) = doc.get(place.id, "route") else {
@@ -59,13 +52,11 @@ impl Graft<'_> {
             mark.push(("methods".to_owned(), Part::text("others")));
         }
         let host = place.at(route.host);
-        let own = Host::of(doc, route.host, setting, wiring);
+        let own = Host::of(doc, route.host, setting);
         mark.extend(own.mark);
-        let mut notes = Vec::new();
         if !hosts.contains(&host) {
             hosts.push(host);
             edits.extend(own.edits);
-            notes = own.notes;
         }
         let mark = Part::Map(mark);
         let wrapped = |key: &str, part: &Part| Part::map([(key, part.clone())]);
@@ -79,9 +70,6 @@ impl Graft<'_> {
         let rewrites = doc.get(action, "auto_host_rewrite").is_some();
         for edit in edits {
             self.push(place.file, edit);
-        }
-        for (id, what) in notes {
-            self.note(place.at(id), &what);
         }
         if let Some(policy) = own_policy {
             self.note(
